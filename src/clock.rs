@@ -1,0 +1,51 @@
+//! The time, read at the edges and passed on as a value.
+//!
+//! Requests read it once (the `Now` extractor), workers once per round. Rules and queries receive it as an argument, so
+//! that one clock decides everything and a test can move it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use time::{Duration, OffsetDateTime};
+
+/// The source of the current time.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// Milliseconds by which a test has moved the clock; always zero in production.
+    offset_millis: Arc<AtomicI64>,
+    /// The latest reading, in microseconds since the epoch: a wall clock that is set back must not revive what has expired.
+    high_water_micros: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The current time in UTC, never earlier than any reading before it, in whole microseconds as PostgreSQL keeps them.
+    pub fn now(&self) -> OffsetDateTime {
+        #[expect(clippy::disallowed_methods, reason = "this is the edge where the clock is read")]
+        let wall = OffsetDateTime::now_utc() + Duration::milliseconds(self.offset_millis.load(Ordering::Relaxed));
+        let micros = i64::try_from(wall.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+        let latest = self.high_water_micros.fetch_max(micros, Ordering::Relaxed).max(micros);
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(latest) * 1_000).unwrap_or(wall)
+    }
+
+    /// Moves the clock forward. For tests: everything that expires does so without anybody waiting.
+    pub fn advance(&self, by: Duration) {
+        let millis = i64::try_from(by.whole_milliseconds()).unwrap_or(i64::MAX);
+        self.offset_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_moves_only_forward() {
+        let clock = Clock::default();
+        let before = clock.now();
+        clock.advance(Duration::hours(1));
+        let after = clock.now();
+        assert!(after - before >= Duration::hours(1));
+        clock.advance(Duration::hours(-2));
+        assert!(clock.now() >= after);
+    }
+}
