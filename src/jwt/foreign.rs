@@ -246,7 +246,7 @@ fn foreign_key(jwk: &Value) -> Option<ForeignKey> {
         None => None,
     };
     let material = match (member("kty")?, member("crv")) {
-        ("RSA", _) => Material::Rsa(PublicKeyComponents { n: bytes("n")?, e: bytes("e")? }),
+        ("RSA", _) => Material::Rsa(PublicKeyComponents { n: integer(bytes("n")?), e: integer(bytes("e")?) }),
         ("EC", Some("P-256")) => Material::Ec(ForeignAlgorithm::ES256, point(&bytes("x")?, &bytes("y")?, 32)?),
         ("EC", Some("P-384")) => Material::Ec(ForeignAlgorithm::ES384, point(&bytes("x")?, &bytes("y")?, 48)?),
         ("EC", Some("P-521")) => Material::Ec(ForeignAlgorithm::ES512, point(&bytes("x")?, &bytes("y")?, 66)?),
@@ -254,6 +254,13 @@ fn foreign_key(jwk: &Value) -> Option<ForeignKey> {
         _ => return None,
     };
     Some(ForeignKey { kid: member("kid").map(str::to_owned), alg, material })
+}
+
+/// RFC 7518 §6.3.1.1 wants no leading zeros, and names senders that have them nevertheless.
+fn integer(mut big_endian: Vec<u8>) -> Vec<u8> {
+    let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
+    big_endian.drain(..zeros);
+    big_endian
 }
 
 /// Both coordinates must have the full length of the curve's field (RFC 7518 §6.2.1.2).
