@@ -136,12 +136,25 @@ impl KeySet {
     }
 
     fn from_entries(entries: Vec<KeyEntry>) -> Result<Self, Vec<KeyError>> {
-        let set = jwk::PublicJwkSet { keys: entries.iter().map(KeyEntry::jwk).collect() };
+        let set = jwk::PublicJwkSet {
+            keys: entries.iter().map(KeyEntry::jwk).collect(),
+        };
         let jwks_json = serde_json::to_string(&set).map_err(|_| {
-            vec![KeyError::of_list("the keys cannot be written as JSON", "report this as a defect")]
+            vec![KeyError::of_list(
+                "the keys cannot be written as JSON",
+                "report this as a defect",
+            )]
         })?;
-        let index_by_kid = entries.iter().enumerate().map(|(index, entry)| (entry.kid.clone(), index)).collect();
-        Ok(Self { entries, index_by_kid, jwks_json })
+        let index_by_kid = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (entry.kid.clone(), index))
+            .collect();
+        Ok(Self {
+            entries,
+            index_by_kid,
+            jwks_json,
+        })
     }
 
     /// Says what is wrong if the list, as of `now`, leaves the signing to an entry without private key or to nobody.
@@ -166,7 +179,9 @@ impl KeySet {
     /// one is asked for.
     pub fn active(&self, algorithm: Option<SigningAlgorithm>, now: OffsetDateTime) -> Option<&KeyEntry> {
         self.entries.iter().find(|entry| {
-            entry.can_sign() && entry.due(now) && algorithm.is_none_or(|algorithm| algorithm == entry.algorithm)
+            entry.can_sign()
+                && entry.due(now)
+                && algorithm.is_none_or(|algorithm| algorithm == entry.algorithm)
         })
     }
 
@@ -182,7 +197,11 @@ impl KeySet {
     ) -> Result<String, SignError> {
         let entry = self.active(algorithm, now).ok_or(SignError::NoKey)?;
         let key = entry.signing.as_ref().ok_or(SignError::NoKey)?;
-        let header = OwnHeader { alg: entry.algorithm, typ, kid: &entry.kid };
+        let header = OwnHeader {
+            alg: entry.algorithm,
+            typ,
+            kid: &entry.kid,
+        };
         let header = serde_json::to_vec(&header).map_err(SignError::Claims)?;
         let claims = serde_json::to_vec(claims).map_err(SignError::Claims)?;
         let mut token = URL_SAFE_NO_PAD.encode(header);
@@ -195,7 +214,11 @@ impl KeySet {
     }
 
     /// Verifies a token of ours and gives its claims, if all that is expected of it holds.
-    pub fn verify<T: DeserializeOwned>(&self, token: &str, expected: &Expectation<'_>) -> Result<T, VerifyError> {
+    pub fn verify<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        expected: &Expectation<'_>,
+    ) -> Result<T, VerifyError> {
         let token = Compact::parse(token, MAX_TOKEN_BYTES).map_err(VerifyError::Invalid)?;
         verify::require_typ(token.header.typ.as_deref(), expected.typ)?;
         self.verify_signature(&token)?;
@@ -210,23 +233,40 @@ impl KeySet {
             .alg
             .parse::<SigningAlgorithm>()
             .map_err(|_| VerifyError::Invalid("the algorithm is none of ours"))?;
-        let holds = |entry: &KeyEntry| entry.verifying.verify_sig(token.signing_input, &token.signature).is_ok();
+        let holds = |entry: &KeyEntry| {
+            entry
+                .verifying
+                .verify_sig(token.signing_input, &token.signature)
+                .is_ok()
+        };
         let good = match token.header.kid.as_deref() {
             Some(kid) => {
-                let entry = self.find(kid).ok_or(VerifyError::Invalid("the kid is none of ours"))?;
+                let entry = self
+                    .find(kid)
+                    .ok_or(VerifyError::Invalid("the kid is none of ours"))?;
                 if entry.algorithm != algorithm {
                     return Err(VerifyError::Invalid("the algorithm is not the key's"));
                 }
                 holds(entry)
             }
-            None => self.entries.iter().filter(|entry| entry.algorithm == algorithm).any(holds),
+            None => self
+                .entries
+                .iter()
+                .filter(|entry| entry.algorithm == algorithm)
+                .any(holds),
         };
-        if good { Ok(()) } else { Err(VerifyError::Invalid("the signature does not hold")) }
+        if good {
+            Ok(())
+        } else {
+            Err(VerifyError::Invalid("the signature does not hold"))
+        }
     }
 
     /// The entry of exactly this `kid`.
     pub fn find(&self, kid: &str) -> Option<&KeyEntry> {
-        self.index_by_kid.get(kid).and_then(|index| self.entries.get(*index))
+        self.index_by_kid
+            .get(kid)
+            .and_then(|index| self.entries.get(*index))
     }
 
     /// The JWKS document (RFC 7517 §5): all keys in the order of the list, public members only. Made once, so its bytes

@@ -43,20 +43,32 @@ impl<'a> Compact<'a> {
         else {
             return Err("not three parts");
         };
-        let header_json = URL_SAFE_NO_PAD.decode(header).map_err(|_| "the header is not base64url")?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "the signature is not base64url")?;
+        let header_json = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| "the header is not base64url")?;
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| "the signature is not base64url")?;
         let signing_input = &token.as_bytes()[..header.len() + 1 + payload.len()];
-        let header = serde_json::from_slice::<Header>(&header_json).map_err(|_| "the header is not a JOSE header")?;
+        let header =
+            serde_json::from_slice::<Header>(&header_json).map_err(|_| "the header is not a JOSE header")?;
         if header.crit {
             // RFC 7515 §4.1.11: an extension that is not understood must be refused, and we understand none.
             return Err("the header has crit");
         }
-        Ok(Self { header, signing_input, signature, payload })
+        Ok(Self {
+            header,
+            signing_input,
+            signature,
+            payload,
+        })
     }
 
     /// Reads the payload. To be called after the signature was found good.
     pub(super) fn payload<T: DeserializeOwned>(&self) -> Result<T, &'static str> {
-        let json = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| "the payload is not base64url")?;
+        let json = URL_SAFE_NO_PAD
+            .decode(self.payload)
+            .map_err(|_| "the payload is not base64url")?;
         serde_json::from_slice(&json).map_err(|_| "the payload is not a JSON object of the expected form")
     }
 }

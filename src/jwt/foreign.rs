@@ -5,14 +5,18 @@
 //! §3.1); a key is used only with algorithms of its own kind, and HMAC does not exist here, so that no public key can
 //! serve as a secret.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, EcdsaVerificationAlgorithm,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    RsaParameters, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -86,7 +90,11 @@ impl FromStr for ForeignAlgorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|algorithm| algorithm.as_str() == name)
+            .ok_or(UnknownAlgorithm)
     }
 }
 
@@ -144,7 +152,9 @@ impl ForeignKeys {
     /// Reads a JWK set. Keys of unknown kind, curve or algorithm, or for another use than signatures, are ignored.
     pub fn from_jwks(jwks: &Value) -> Result<Self, NotAJwkSet> {
         let keys = jwks.get("keys").and_then(Value::as_array).ok_or(NotAJwkSet)?;
-        Ok(Self { keys: keys.iter().filter_map(foreign_key).take(MAX_KEYS).collect() })
+        Ok(Self {
+            keys: keys.iter().filter_map(foreign_key).take(MAX_KEYS).collect(),
+        })
     }
 
     /// How many keys can be used. A registration with none is a mistake of its author.
@@ -182,7 +192,14 @@ impl ForeignKeys {
             return Err(ForeignVerifyError::BadSignature);
         }
         let claims = token.payload().map_err(ForeignVerifyError::Malformed)?;
-        Ok((ForeignHeader { algorithm, kid: token.header.kid, typ: token.header.typ }, claims))
+        Ok((
+            ForeignHeader {
+                algorithm,
+                kid: token.header.kid,
+                typ: token.header.typ,
+            },
+            claims,
+        ))
     }
 }
 
@@ -202,9 +219,13 @@ impl ForeignKey {
             Material::Rsa(components) => rsa_parameters(algorithm)
                 .is_some_and(|parameters| components.verify(parameters, message, signature).is_ok()),
             Material::Ec(_, point) => ec_parameters(algorithm).is_some_and(|parameters| {
-                UnparsedPublicKey::new(parameters, point).verify(message, signature).is_ok()
+                UnparsedPublicKey::new(parameters, point)
+                    .verify(message, signature)
+                    .is_ok()
             }),
-            Material::Ed25519(x) => UnparsedPublicKey::new(&ED25519, x).verify(message, signature).is_ok(),
+            Material::Ed25519(x) => UnparsedPublicKey::new(&ED25519, x)
+                .verify(message, signature)
+                .is_ok(),
         }
     }
 }
@@ -239,21 +260,37 @@ fn foreign_key(jwk: &Value) -> Option<ForeignKey> {
         return None;
     }
     if let Some(operations) = jwk.get("key_ops") {
-        operations.as_array()?.iter().find(|operation| operation.as_str() == Some("verify"))?;
+        operations
+            .as_array()?
+            .iter()
+            .find(|operation| operation.as_str() == Some("verify"))?;
     }
     let alg = match jwk.get("alg") {
         Some(alg) => Some(alg.as_str()?.parse().ok()?),
         None => None,
     };
     let material = match (member("kty")?, member("crv")) {
-        ("RSA", _) => Material::Rsa(PublicKeyComponents { n: integer(bytes("n")?), e: integer(bytes("e")?) }),
-        ("EC", Some("P-256")) => Material::Ec(ForeignAlgorithm::ES256, point(&bytes("x")?, &bytes("y")?, 32)?),
-        ("EC", Some("P-384")) => Material::Ec(ForeignAlgorithm::ES384, point(&bytes("x")?, &bytes("y")?, 48)?),
-        ("EC", Some("P-521")) => Material::Ec(ForeignAlgorithm::ES512, point(&bytes("x")?, &bytes("y")?, 66)?),
+        ("RSA", _) => Material::Rsa(PublicKeyComponents {
+            n: integer(bytes("n")?),
+            e: integer(bytes("e")?),
+        }),
+        ("EC", Some("P-256")) => {
+            Material::Ec(ForeignAlgorithm::ES256, point(&bytes("x")?, &bytes("y")?, 32)?)
+        }
+        ("EC", Some("P-384")) => {
+            Material::Ec(ForeignAlgorithm::ES384, point(&bytes("x")?, &bytes("y")?, 48)?)
+        }
+        ("EC", Some("P-521")) => {
+            Material::Ec(ForeignAlgorithm::ES512, point(&bytes("x")?, &bytes("y")?, 66)?)
+        }
         ("OKP", Some("Ed25519")) => Material::Ed25519(bytes("x").filter(|x| x.len() == 32)?),
         _ => return None,
     };
-    Some(ForeignKey { kid: member("kid").map(str::to_owned), alg, material })
+    Some(ForeignKey {
+        kid: member("kid").map(str::to_owned),
+        alg,
+        material,
+    })
 }
 
 /// RFC 7518 §6.3.1.1 wants no leading zeros, and names senders that have them nevertheless.

@@ -40,15 +40,20 @@ pub enum GenerateError {
 }
 
 /// Makes a key pair. `key_size_bits` is for RSA: 2048, 3072 or 4096; `None` takes [`DEFAULT_RSA_KEY_SIZE_BITS`].
-pub fn generate(algorithm: SigningAlgorithm, key_size_bits: Option<u32>) -> Result<GeneratedKey, GenerateError> {
+pub fn generate(
+    algorithm: SigningAlgorithm,
+    key_size_bits: Option<u32>,
+) -> Result<GeneratedKey, GenerateError> {
     match algorithm {
         SigningAlgorithm::Es256 => {
             if key_size_bits.is_some_and(|bits| bits != 256) {
                 return Err(GenerateError::KeySize);
             }
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| GenerateError::Library)?;
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+                .map_err(|_| GenerateError::Library)?;
             let pkcs8 = pair.to_pkcs8v1().map_err(|_| GenerateError::Library)?;
-            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| GenerateError::Library)?;
+            let spki: PublicKeyX509Der<'_> =
+                pair.public_key().as_der().map_err(|_| GenerateError::Library)?;
             let (private, public) = (private_pem(pkcs8.as_ref())?, public_pem(spki.as_ref())?);
             Ok(generated(algorithm, &PrivateKey::Ec(pair), private, public))
         }
@@ -61,7 +66,8 @@ pub fn generate(algorithm: SigningAlgorithm, key_size_bits: Option<u32>) -> Resu
             };
             let pair = RsaKeyPair::generate(size).map_err(|_| GenerateError::Library)?;
             let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| GenerateError::Library)?;
-            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| GenerateError::Library)?;
+            let spki: PublicKeyX509Der<'_> =
+                pair.public_key().as_der().map_err(|_| GenerateError::Library)?;
             let (private, public) = (private_pem(pkcs8.as_ref())?, public_pem(spki.as_ref())?);
             Ok(generated(algorithm, &PrivateKey::Rsa(pair), private, public))
         }
@@ -74,18 +80,27 @@ fn generated(
     private_key_pem: SecretString,
     public_key_pem: String,
 ) -> GeneratedKey {
-    GeneratedKey { algorithm, kid: pair.public_key().thumbprint(), private_key_pem, public_key_pem }
+    GeneratedKey {
+        algorithm,
+        kid: pair.public_key().thumbprint(),
+        private_key_pem,
+        public_key_pem,
+    }
 }
 
 fn private_pem(pkcs8: &[u8]) -> Result<SecretString, GenerateError> {
     let document = SecretDocument::try_from(pkcs8).map_err(|_| GenerateError::Library)?;
-    let pem = document.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| GenerateError::Library)?;
+    let pem = document
+        .to_pem("PRIVATE KEY", LineEnding::LF)
+        .map_err(|_| GenerateError::Library)?;
     Ok(SecretString::from(pem.as_str()))
 }
 
 fn public_pem(spki: &[u8]) -> Result<String, GenerateError> {
     let document = Document::try_from(spki).map_err(|_| GenerateError::Library)?;
-    document.to_pem("PUBLIC KEY", LineEnding::LF).map_err(|_| GenerateError::Library)
+    document
+        .to_pem("PUBLIC KEY", LineEnding::LF)
+        .map_err(|_| GenerateError::Library)
 }
 
 /// Writes `{kid}.pem` with mode 0600 and `{kid}.pub.pem` into `dir` and returns the two paths.
@@ -108,7 +123,11 @@ pub fn write_pair(dir: &Path, key: &GeneratedKey) -> io::Result<(PathBuf, PathBu
 
 fn write_new(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     // `create_new` also refuses a symbolic link that somebody put there to have the key written elsewhere.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(path);
@@ -125,9 +144,15 @@ mod tests {
     #[test]
     fn other_sizes_than_the_three_are_refused() {
         for bits in [0, 512, 1024, 2047, 8192] {
-            assert_eq!(generate(SigningAlgorithm::Rs256, Some(bits)).unwrap_err(), GenerateError::KeySize);
+            assert_eq!(
+                generate(SigningAlgorithm::Rs256, Some(bits)).unwrap_err(),
+                GenerateError::KeySize
+            );
         }
-        assert_eq!(generate(SigningAlgorithm::Es256, Some(384)).unwrap_err(), GenerateError::KeySize);
+        assert_eq!(
+            generate(SigningAlgorithm::Es256, Some(384)).unwrap_err(),
+            GenerateError::KeySize
+        );
     }
 
     #[test]
@@ -138,13 +163,28 @@ mod tests {
         let (private, public) = write_pair(&dir, &key).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&private)), (0o700, 0o600));
-        assert_eq!(private.file_name().unwrap().to_str().unwrap(), format!("{}.pem", key.kid));
-        assert_eq!(public.file_name().unwrap().to_str().unwrap(), format!("{}.pub.pem", key.kid));
-        assert_eq!(fs::read_to_string(&private).unwrap(), key.private_key_pem.expose_secret());
+        assert_eq!(
+            private.file_name().unwrap().to_str().unwrap(),
+            format!("{}.pem", key.kid)
+        );
+        assert_eq!(
+            public.file_name().unwrap().to_str().unwrap(),
+            format!("{}.pub.pem", key.kid)
+        );
+        assert_eq!(
+            fs::read_to_string(&private).unwrap(),
+            key.private_key_pem.expose_secret()
+        );
 
-        assert_eq!(write_pair(&dir, &key).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            write_pair(&dir, &key).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         fs::remove_file(&private).unwrap();
-        assert_eq!(write_pair(&dir, &key).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            write_pair(&dir, &key).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert!(!private.exists(), "half a pair stayed behind");
         assert_eq!(fs::read_to_string(&public).unwrap(), key.public_key_pem);
     }

@@ -98,7 +98,10 @@ impl PublicKey {
     fn from_rsa(key: &rsa::RsaPublicKey) -> Result<Self, Unusable> {
         match key.n().bits() {
             ..MIN_RSA_BITS => Err(WEAK_RSA),
-            MIN_RSA_BITS..=MAX_RSA_BITS => Ok(Self::Rsa { n: key.n().to_bytes_be(), e: key.e().to_bytes_be() }),
+            MIN_RSA_BITS..=MAX_RSA_BITS => Ok(Self::Rsa {
+                n: key.n().to_bytes_be(),
+                e: key.e().to_bytes_be(),
+            }),
             _ => Err(HUGE_RSA),
         }
     }
@@ -108,7 +111,10 @@ impl PublicKey {
         match point.split_first() {
             Some((4, coordinates)) if coordinates.len() == 64 => {
                 let (x, y) = coordinates.split_at(32);
-                Some(Self::Ec { x: x.to_vec(), y: y.to_vec() })
+                Some(Self::Ec {
+                    x: x.to_vec(),
+                    y: y.to_vec(),
+                })
             }
             _ => None,
         }
@@ -128,9 +134,9 @@ impl PublicKey {
                 let point = [&[4], x.as_slice(), y.as_slice()].concat();
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()
             }
-            Self::Rsa { n, e } => {
-                PublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
-            }
+            Self::Rsa { n, e } => PublicKeyComponents { n, e }
+                .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+                .ok(),
         }
     }
 
@@ -138,7 +144,11 @@ impl PublicKey {
     pub(super) fn thumbprint(&self) -> String {
         // Base64url needs no escaping in JSON, so the canonical form can be written directly.
         let canonical = match self {
-            Self::Ec { x, y } => format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, b64(x), b64(y)),
+            Self::Ec { x, y } => format!(
+                r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
+                b64(x),
+                b64(y)
+            ),
             Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, b64(e), b64(n)),
         };
         b64(digest(&SHA256, canonical.as_bytes()).as_ref())
@@ -151,7 +161,11 @@ impl PublicKey {
             alg: self.algorithm(),
             key_use: "sig",
             members: match self {
-                Self::Ec { x, y } => JwkMembers::Ec { crv: "P-256", x: b64(x), y: b64(y) },
+                Self::Ec { x, y } => JwkMembers::Ec {
+                    crv: "P-256",
+                    x: b64(x),
+                    y: b64(y),
+                },
                 Self::Rsa { n, e } => JwkMembers::Rsa { n: b64(n), e: b64(e) },
             },
         }
@@ -209,7 +223,14 @@ mod tests {
     /// A point that is not on the curve must not become a key (RFC 8725 §3.4).
     #[test]
     fn a_point_off_the_curve_is_no_key() {
-        assert!(PublicKey::Ec { x: vec![1; 32], y: vec![1; 32] }.verifier().is_none());
+        assert!(
+            PublicKey::Ec {
+                x: vec![1; 32],
+                y: vec![1; 32]
+            }
+            .verifier()
+            .is_none()
+        );
         assert!(PublicKey::from_point(&[2; 33]).is_none());
         assert!(PublicKey::from_point(&[]).is_none());
     }

@@ -74,11 +74,21 @@ impl fmt::Display for KeyError {
 
 impl KeyError {
     fn new(entry: usize, origin: &str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { entry: Some(entry), origin: origin.to_owned(), problem: problem.into(), mend: mend.into() }
+        Self {
+            entry: Some(entry),
+            origin: origin.to_owned(),
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 
     pub(super) fn of_list(problem: &str, mend: &str) -> Self {
-        Self { entry: None, origin: String::new(), problem: problem.into(), mend: mend.into() }
+        Self {
+            entry: None,
+            origin: String::new(),
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 
     pub(super) fn of_entry(index: usize, entry: &KeyEntry, problem: &str, mend: &str) -> Self {
@@ -99,8 +109,14 @@ pub(super) fn read(
         .map(|path| path.display().to_string())
         .collect::<Vec<_>>()
         .join(", ");
-    let private = files.private_key_path.as_deref().map(|path| read_private(index, path, allow_readable_by_others));
-    let public = files.public_key_path.as_deref().map(|path| read_file(index, path).map(|(_, text)| text));
+    let private = files
+        .private_key_path
+        .as_deref()
+        .map(|path| read_private(index, path, allow_readable_by_others));
+    let public = files
+        .public_key_path
+        .as_deref()
+        .map(|path| read_file(index, path).map(|(_, text)| text));
     match (private.transpose(), public.transpose()) {
         (Ok(private_key_pem), Ok(public_key_pem)) => Ok(KeySource {
             algorithm: files.algorithm,
@@ -121,7 +137,10 @@ fn read_private(index: usize, path: &Path, allow_readable_by_others: bool) -> Re
         return Err(KeyError::new(
             index,
             &path.display().to_string(),
-            format!("group or others may use the private key's file (mode {:03o})", mode & 0o777),
+            format!(
+                "group or others may use the private key's file (mode {:03o})",
+                mode & 0o777
+            ),
             format!("run `chmod 600 {}`", path.display()),
         ));
     }
@@ -130,7 +149,8 @@ fn read_private(index: usize, path: &Path, allow_readable_by_others: bool) -> Re
 
 /// The file's mode and text, both of the same open file, so that the one judged is the one used.
 fn read_file(index: usize, path: &Path) -> Result<(u32, String), KeyError> {
-    let finding = |problem: &str, mend: &str| KeyError::new(index, &path.display().to_string(), problem, mend);
+    let finding =
+        |problem: &str, mend: &str| KeyError::new(index, &path.display().to_string(), problem, mend);
     let read = || -> io::Result<(u32, String)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -157,7 +177,9 @@ fn read_file(index: usize, path: &Path) -> Result<(u32, String), KeyError> {
 }
 
 /// Judges all entries and the list, and returns the entries in their order or everything that is wrong with them.
-pub(super) fn entries(sources: Vec<Result<KeySource, Vec<KeyError>>>) -> Result<Vec<KeyEntry>, Vec<KeyError>> {
+pub(super) fn entries(
+    sources: Vec<Result<KeySource, Vec<KeyError>>>,
+) -> Result<Vec<KeyEntry>, Vec<KeyError>> {
     let mut findings = Vec::new();
     let mut entries = Vec::new();
     if sources.is_empty() {
@@ -166,7 +188,8 @@ pub(super) fn entries(sources: Vec<Result<KeySource, Vec<KeyError>>>) -> Result<
     for (index, source) in sources.into_iter().enumerate() {
         let result = source.and_then(|source| {
             let origin = source.origin.clone();
-            entry(index == 0, source).map_err(|why| vec![KeyError::new(index, &origin, why.problem, why.mend)])
+            entry(index == 0, source)
+                .map_err(|why| vec![KeyError::new(index, &origin, why.problem, why.mend)])
         });
         match result {
             Ok(entry) => entries.push((index, entry)),
@@ -175,10 +198,15 @@ pub(super) fn entries(sources: Vec<Result<KeySource, Vec<KeyError>>>) -> Result<
     }
     findings.extend(duplicates(&entries));
     findings.sort_by_key(|finding| finding.entry);
-    if findings.is_empty() { Ok(entries.into_iter().map(|(_, entry)| entry).collect()) } else { Err(findings) }
+    if findings.is_empty() {
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    } else {
+        Err(findings)
+    }
 }
 
-const GENERATE: &str = "make one with `riley-auth generate-keys --output-dir ./keys` and add the lines it prints";
+const GENERATE: &str =
+    "make one with `riley-auth generate-keys --output-dir ./keys` and add the lines it prints";
 
 /// A `kid` names one key: with two, a verifier could pick the wrong one.
 fn duplicates(entries: &[(usize, KeyEntry)]) -> Vec<KeyError> {
@@ -199,8 +227,16 @@ fn duplicates(entries: &[(usize, KeyEntry)]) -> Vec<KeyError> {
 
 fn entry(is_first: bool, source: KeySource) -> Result<KeyEntry, Unusable> {
     require_private_key_to_sign(is_first, &source)?;
-    let private = source.private_key_pem.as_ref().map(|pem| PrivateKey::from_pem(pem.expose_secret())).transpose()?;
-    let given = source.public_key_pem.as_deref().map(PublicKey::from_pem).transpose()?;
+    let private = source
+        .private_key_pem
+        .as_ref()
+        .map(|pem| PrivateKey::from_pem(pem.expose_secret()))
+        .transpose()?;
+    let given = source
+        .public_key_pem
+        .as_deref()
+        .map(PublicKey::from_pem)
+        .transpose()?;
     let public = match (private.as_ref().map(PrivateKey::public_key), given) {
         (Some(derived), Some(given)) if derived != given => {
             return Err(Unusable {

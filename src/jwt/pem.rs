@@ -19,7 +19,9 @@ impl<'a> PemBlock<'a> {
 
     /// The decoded content, wiped from memory when dropped; `None` if it is no base64 of a DER document.
     pub(super) fn der(&self) -> Option<SecretDocument> {
-        SecretDocument::from_pem(self.text).ok().map(|(_, document)| document)
+        SecretDocument::from_pem(self.text)
+            .ok()
+            .map(|(_, document)| document)
     }
 
     /// Whether the content is encrypted in the old way, with header lines inside the block (RFC 1421 §4.6).
@@ -37,7 +39,10 @@ pub(super) fn blocks(mut rest: &str) -> impl Iterator<Item = PemBlock<'_>> {
         let end_line = format!("-----END {label}-----");
         let length = from.find(&end_line)? + end_line.len();
         rest = &from[length..];
-        Some(PemBlock { label, text: &from[..length] })
+        Some(PemBlock {
+            label,
+            text: &from[..length],
+        })
     })
 }
 
@@ -58,7 +63,12 @@ mod tests {
 
     #[test]
     fn a_block_that_does_not_end_is_no_block() {
-        for pem in ["-----BEGIN PRIVATE KEY-----\nMAA=\n", "-----BEGIN ", "-----BEGIN X----", ""] {
+        for pem in [
+            "-----BEGIN PRIVATE KEY-----\nMAA=\n",
+            "-----BEGIN ",
+            "-----BEGIN X----",
+            "",
+        ] {
             assert_eq!(blocks(pem).count(), 0);
         }
     }

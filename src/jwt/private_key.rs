@@ -13,7 +13,8 @@ use aws_lc_rs::signature::{
 use p256::pkcs8::{EncodePrivateKey as _, PrivateKeyInfoRef};
 
 use super::jwk::{
-    EC_PUBLIC_KEY, HUGE_RSA, P256_CURVE, PublicKey, RSA_ENCRYPTION, Unusable, WEAK_RSA, WRONG_CURVE, WRONG_KIND,
+    EC_PUBLIC_KEY, HUGE_RSA, P256_CURVE, PublicKey, RSA_ENCRYPTION, Unusable, WEAK_RSA, WRONG_CURVE,
+    WRONG_KIND,
 };
 use super::pem::{PemBlock, blocks};
 
@@ -53,11 +54,16 @@ impl PrivateKey {
     /// Reads `PRIVATE KEY` (PKCS#8, RFC 5958), `EC PRIVATE KEY` (RFC 5915) or `RSA PRIVATE KEY` (RFC 8017 A.1.2).
     pub(super) fn from_pem(pem: &str) -> Result<Self, Unusable> {
         let Some(block) = PemBlock::find(pem, &["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"]) else {
-            return Err(match blocks(pem).find(|block| block.label.contains("KEY")).map(|block| block.label) {
-                Some("ENCRYPTED PRIVATE KEY") => ENCRYPTED,
-                Some("PUBLIC KEY" | "RSA PUBLIC KEY") => PUBLIC_GIVEN,
-                _ => PRIVATE_FORM,
-            });
+            return Err(
+                match blocks(pem)
+                    .find(|block| block.label.contains("KEY"))
+                    .map(|block| block.label)
+                {
+                    Some("ENCRYPTED PRIVATE KEY") => ENCRYPTED,
+                    Some("PUBLIC KEY" | "RSA PUBLIC KEY") => PUBLIC_GIVEN,
+                    _ => PRIVATE_FORM,
+                },
+            );
         };
         if block.has_encryption_headers() {
             return Err(ENCRYPTED);
@@ -82,7 +88,9 @@ impl PrivateKey {
         if info.algorithm.parameters_oid() != Ok(P256_CURVE) {
             return Err(WRONG_CURVE);
         }
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map(Self::Ec).map_err(|_| PRIVATE_BROKEN)
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+            .map(Self::Ec)
+            .map_err(|_| PRIVATE_BROKEN)
     }
 
     /// aws-lc-rs prefers PKCS#8, so the SEC1 form is rewritten by `p256`, which also refuses other curves.
@@ -111,7 +119,10 @@ impl PrivateKey {
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let rng = SystemRandom::new();
         match self {
-            Self::Ec(pair) => pair.sign(&rng, message).ok().map(|signature| signature.as_ref().to_vec()),
+            Self::Ec(pair) => pair
+                .sign(&rng, message)
+                .ok()
+                .map(|signature| signature.as_ref().to_vec()),
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &rng, message, &mut signature).ok()?;

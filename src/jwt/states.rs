@@ -54,8 +54,10 @@ pub fn states(keys: &[KeyFacts], now: OffsetDateTime, refresh_token_ttl_secs: u6
     keys.iter()
         .enumerate()
         .map(|(index, key)| {
-            let ahead: Vec<&KeyFacts> =
-                keys[..index].iter().filter(|other| other.algorithm == key.algorithm && other.can_sign).collect();
+            let ahead: Vec<&KeyFacts> = keys[..index]
+                .iter()
+                .filter(|other| other.algorithm == key.algorithm && other.can_sign)
+                .collect();
             let (stage, moves_on_at) = stage(key, &ahead, now, refresh_token_ttl_secs);
             KeyState {
                 kid: key.kid.clone(),
@@ -81,7 +83,10 @@ fn stage(
 ) -> (KeyStage, Option<OffsetDateTime>) {
     let superseded = ahead.iter().any(|other| signs(other, now));
     if !superseded && signs(key, now) {
-        return (KeyStage::Active, ahead.iter().filter_map(|other| other.signs_from).min());
+        return (
+            KeyStage::Active,
+            ahead.iter().filter_map(|other| other.signs_from).min(),
+        );
     }
     if !superseded && key.can_sign {
         return (KeyStage::Next, key.signs_from);
@@ -116,7 +121,13 @@ mod tests {
     const DAY_SECS: u64 = 86_400;
 
     fn key(kid: &str, algorithm: SigningAlgorithm, signs_from: Option<OffsetDateTime>) -> KeyFacts {
-        KeyFacts { kid: kid.into(), algorithm, can_sign: true, signs_from, first_signed_at: None }
+        KeyFacts {
+            kid: kid.into(),
+            algorithm,
+            can_sign: true,
+            signs_from,
+            first_signed_at: None,
+        }
     }
 
     fn read(keys: &[KeyFacts]) -> Vec<(KeyStage, Option<OffsetDateTime>, bool)> {
@@ -130,7 +141,13 @@ mod tests {
     fn a_key_that_waits_is_next_and_the_one_behind_it_active_until_then() {
         let from = NOW + Duration::hours(1);
         let read = read(&[key("new", Es256, Some(from)), key("old", Es256, None)]);
-        assert_eq!(read, [(KeyStage::Next, Some(from), false), (KeyStage::Active, Some(from), true)]);
+        assert_eq!(
+            read,
+            [
+                (KeyStage::Next, Some(from), false),
+                (KeyStage::Active, Some(from), true)
+            ]
+        );
     }
 
     #[test]
@@ -140,7 +157,10 @@ mod tests {
         let removable_at = from + Duration::days(30);
         assert_eq!(
             read(&keys),
-            [(KeyStage::Active, None, true), (KeyStage::Retiring, Some(removable_at), false)]
+            [
+                (KeyStage::Active, None, true),
+                (KeyStage::Retiring, Some(removable_at), false)
+            ]
         );
         let at = |now| states(&keys, now, 30 * DAY_SECS)[1].stage;
         assert_eq!(at(removable_at - Duration::SECOND), KeyStage::Retiring);
@@ -150,7 +170,10 @@ mod tests {
     #[test]
     fn an_rs256_key_behind_an_es256_key_is_active_for_those_who_ask_for_it() {
         let read = read(&[key("ec", Es256, None), key("rsa", Rs256, None)]);
-        assert_eq!(read, [(KeyStage::Active, None, true), (KeyStage::Active, None, false)]);
+        assert_eq!(
+            read,
+            [(KeyStage::Active, None, true), (KeyStage::Active, None, false)]
+        );
     }
 
     #[test]
@@ -159,10 +182,16 @@ mod tests {
         let mut keys = [key("new", Es256, None), key("old", Es256, None)];
         assert_eq!(read(&keys)[1], (KeyStage::Retiring, None, false));
         keys[0].first_signed_at = Some(first_use);
-        assert_eq!(read(&keys)[1], (KeyStage::Retiring, Some(first_use + Duration::days(30)), false));
+        assert_eq!(
+            read(&keys)[1],
+            (KeyStage::Retiring, Some(first_use + Duration::days(30)), false)
+        );
         // A date long past in the configuration does not make a key removable that signed until yesterday.
         keys[0].signs_from = Some(NOW - Duration::days(300));
-        assert_eq!(read(&keys)[1], (KeyStage::Retiring, Some(first_use + Duration::days(30)), false));
+        assert_eq!(
+            read(&keys)[1],
+            (KeyStage::Retiring, Some(first_use + Duration::days(30)), false)
+        );
     }
 
     #[test]
@@ -176,7 +205,10 @@ mod tests {
     #[test]
     fn a_key_that_waits_behind_an_active_one_will_never_sign() {
         let read = read(&[key("a", Es256, None), key("b", Es256, Some(NOW + Duration::DAY))]);
-        assert_eq!(read, [(KeyStage::Active, None, true), (KeyStage::Removable, None, false)]);
+        assert_eq!(
+            read,
+            [(KeyStage::Active, None, true), (KeyStage::Removable, None, false)]
+        );
     }
 
     #[test]

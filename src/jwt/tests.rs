@@ -39,11 +39,19 @@ fn source(key: &GeneratedKey) -> KeySource {
 }
 
 fn private(algorithm: SigningAlgorithm, pem: &str) -> KeySource {
-    KeySource { algorithm, private_key_pem: Some(SecretString::from(pem)), ..source(&EC) }
+    KeySource {
+        algorithm,
+        private_key_pem: Some(SecretString::from(pem)),
+        ..source(&EC)
+    }
 }
 
 fn verify_only(key: &GeneratedKey) -> KeySource {
-    KeySource { private_key_pem: None, public_key_pem: Some(key.public_key_pem.clone()), ..source(key) }
+    KeySource {
+        private_key_pem: None,
+        public_key_pem: Some(key.public_key_pem.clone()),
+        ..source(key)
+    }
 }
 
 fn both() -> KeySet {
@@ -124,7 +132,11 @@ mod key_files {
 
     #[test]
     fn a_private_key_loads_as_pkcs8() {
-        assert!(EC.private_key_pem.expose_secret().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert!(
+            EC.private_key_pem
+                .expose_secret()
+                .starts_with("-----BEGIN PRIVATE KEY-----\n")
+        );
         assert!(signs_like(&EC, EC.private_key_pem.expose_secret()));
         assert!(signs_like(&RSA, RSA.private_key_pem.expose_secret()));
     }
@@ -140,7 +152,10 @@ mod key_files {
 
     #[test]
     fn a_private_key_loads_with_windows_line_ends() {
-        assert!(signs_like(&EC, &EC.private_key_pem.expose_secret().replace('\n', "\r\n")));
+        assert!(signs_like(
+            &EC,
+            &EC.private_key_pem.expose_secret().replace('\n', "\r\n")
+        ));
     }
 
     #[test]
@@ -152,26 +167,45 @@ mod key_files {
 
     #[test]
     fn a_public_key_loads_as_public_key_and_as_rsa_public_key() {
-        let pkcs1 = rsa_of(&RSA).to_public_key().to_pkcs1_pem(rsa::pkcs8::LineEnding::LF).unwrap();
+        let pkcs1 = rsa_of(&RSA)
+            .to_public_key()
+            .to_pkcs1_pem(rsa::pkcs8::LineEnding::LF)
+            .unwrap();
         assert!(pkcs1.starts_with("-----BEGIN RSA PUBLIC KEY-----"));
-        for (key, public) in [(&*EC, &EC.public_key_pem), (&*RSA, &RSA.public_key_pem), (&*RSA, &pkcs1)] {
-            let given = KeySource { public_key_pem: Some(public.clone()), ..source(key) };
+        for (key, public) in [
+            (&*EC, &EC.public_key_pem),
+            (&*RSA, &RSA.public_key_pem),
+            (&*RSA, &pkcs1),
+        ] {
+            let given = KeySource {
+                public_key_pem: Some(public.clone()),
+                ..source(key)
+            };
             assert_eq!(KeySet::new(vec![given]).unwrap().entries()[0].kid(), key.kid);
         }
     }
 
     #[test]
     fn a_public_key_of_another_pair_is_refused() {
-        let given = KeySource { public_key_pem: Some(OTHER_EC.public_key_pem.clone()), ..source(&EC) };
+        let given = KeySource {
+            public_key_pem: Some(OTHER_EC.public_key_pem.clone()),
+            ..source(&EC)
+        };
         let finding = finding(vec![given]);
         assert!(finding.problem.contains("does not belong"), "{finding}");
-        assert_eq!((finding.entry, finding.origin.as_str()), (Some(0), "keys/test.pem"));
+        assert_eq!(
+            (finding.entry, finding.origin.as_str()),
+            (Some(0), "keys/test.pem")
+        );
     }
 
     #[test]
     fn an_algorithm_that_does_not_fit_the_key_is_refused() {
         for (algorithm, key) in [(Rs256, &*EC), (Es256, &*RSA)] {
-            let finding = finding(vec![KeySource { algorithm, ..source(key) }]);
+            let finding = finding(vec![KeySource {
+                algorithm,
+                ..source(key)
+            }]);
             assert!(finding.problem.starts_with("the algorithm is"), "{finding}");
         }
     }
@@ -179,16 +213,33 @@ mod key_files {
     /// RFC 7518 §3.3.
     #[test]
     fn an_rsa_key_below_2048_bits_is_refused_in_every_form() {
-        #[expect(clippy::disallowed_methods, reason = "aws-lc-rs makes no weak keys; this one only tests the refusal")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "aws-lc-rs makes no weak keys; this one only tests the refusal"
+        )]
         let weak = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).unwrap();
         let pkcs8 = weak.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).unwrap();
         let pkcs1 = weak.to_pkcs1_pem(rsa::pkcs8::LineEnding::LF).unwrap();
         for pem in [&pkcs8, &pkcs1] {
-            assert!(finding(vec![private(Rs256, pem)]).problem.contains("shorter than 2048"));
+            assert!(
+                finding(vec![private(Rs256, pem)])
+                    .problem
+                    .contains("shorter than 2048")
+            );
         }
-        let spki = weak.to_public_key().to_public_key_pem(rsa::pkcs8::LineEnding::LF).unwrap();
-        let alone = KeySource { public_key_pem: Some(spki), ..verify_only(&RSA) };
-        assert!(finding(vec![source(&EC), alone]).problem.contains("shorter than 2048"));
+        let spki = weak
+            .to_public_key()
+            .to_public_key_pem(rsa::pkcs8::LineEnding::LF)
+            .unwrap();
+        let alone = KeySource {
+            public_key_pem: Some(spki),
+            ..verify_only(&RSA)
+        };
+        assert!(
+            finding(vec![source(&EC), alone])
+                .problem
+                .contains("shorter than 2048")
+        );
     }
 
     /// RFC 7518 §3.4.
@@ -209,7 +260,10 @@ mod key_files {
             aws_lc_rs::encoding::AsDer::as_der(aws_lc_rs::signature::KeyPair::public_key(&pair)).unwrap();
         let spki = SecretDocument::try_from(spki.as_ref()).unwrap();
         let public_key_pem = Some(spki.to_pem("PUBLIC KEY", LineEnding::LF).unwrap().to_string());
-        let alone = KeySource { public_key_pem, ..verify_only(&EC) };
+        let alone = KeySource {
+            public_key_pem,
+            ..verify_only(&EC)
+        };
         assert!(finding(vec![source(&EC), alone]).problem.contains("not P-256"));
     }
 
@@ -217,7 +271,8 @@ mod key_files {
     fn what_is_no_usable_private_key_is_refused_with_its_reason() {
         let ed25519 = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
                        -----END PRIVATE KEY-----\n";
-        let old_encryption = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
+        let old_encryption =
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
         let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----";
         let damaged = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----";
         for (pem, word) in [
@@ -244,7 +299,10 @@ mod key_files {
             kid: Some("2026-01".into()),
             signs_from: None,
         };
-        assert_eq!(KeySet::load(vec![files()], false).unwrap().entries()[0].kid(), "2026-01");
+        assert_eq!(
+            KeySet::load(vec![files()], false).unwrap().entries()[0].kid(),
+            "2026-01"
+        );
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&private_path, fs::Permissions::from_mode(mode)).unwrap();
             let findings = KeySet::load(vec![files()], false).unwrap_err();
@@ -263,7 +321,10 @@ mod key_files {
             kid: None,
             signs_from: None,
         };
-        let nothing = KeyFiles { private_key_path: None, ..missing("") };
+        let nothing = KeyFiles {
+            private_key_path: None,
+            ..missing("")
+        };
         let findings = KeySet::load(vec![missing("a.pem"), nothing, missing("b.pem")], false).unwrap_err();
         let text: Vec<_> = findings.iter().map(ToString::to_string).collect();
         assert_eq!(text.len(), 3, "{text:?}");
@@ -274,7 +335,10 @@ mod key_files {
 
     #[test]
     fn no_finding_and_no_debug_output_shows_a_key() {
-        let pem = EC.private_key_pem.expose_secret().replace("PRIVATE KEY", "SECRET KEY");
+        let pem = EC
+            .private_key_pem
+            .expose_secret()
+            .replace("PRIVATE KEY", "SECRET KEY");
         let secret = pem.lines().nth(1).unwrap();
         assert!(!format!("{:?}", finding(vec![private(Es256, &pem)])).contains(secret));
         assert!(!format!("{:?}", source(&EC)).contains(secret));
@@ -292,13 +356,24 @@ mod list {
 
     #[test]
     fn the_first_key_must_have_a_private_key() {
-        assert!(finding(vec![verify_only(&EC), source(&RSA)]).problem.contains("must have a private key"));
+        assert!(
+            finding(vec![verify_only(&EC), source(&RSA)])
+                .problem
+                .contains("must have a private key")
+        );
     }
 
     #[test]
     fn an_entry_with_signs_from_must_have_a_private_key() {
-        let later = KeySource { signs_from: Some(NOW + Duration::DAY), ..verify_only(&RSA) };
-        assert!(finding(vec![source(&EC), later]).problem.contains("no private key to sign with"));
+        let later = KeySource {
+            signs_from: Some(NOW + Duration::DAY),
+            ..verify_only(&RSA)
+        };
+        assert!(
+            finding(vec![source(&EC), later])
+                .problem
+                .contains("no private key to sign with")
+        );
     }
 
     #[test]
@@ -308,12 +383,18 @@ mod list {
         let keys = KeySet::new(vec![source(&EC), verify_only(&RSA)]).unwrap();
         assert!(verify(&keys, &token).is_ok());
         assert!(keys.active(Some(Rs256), NOW).is_none());
-        assert!(matches!(keys.sign("at+jwt", &good_claims(), Some(Rs256), NOW), Err(SignError::NoKey)));
+        assert!(matches!(
+            keys.sign("at+jwt", &good_claims(), Some(Rs256), NOW),
+            Err(SignError::NoKey)
+        ));
     }
 
     #[test]
     fn an_entry_that_has_to_sign_until_the_one_before_does_must_have_a_private_key() {
-        let next = KeySource { signs_from: Some(NOW + Duration::DAY), ..source(&EC) };
+        let next = KeySource {
+            signs_from: Some(NOW + Duration::DAY),
+            ..source(&EC)
+        };
         let keys = KeySet::new(vec![next.clone(), verify_only(&RSA), source(&OTHER_EC)]).unwrap();
         assert_eq!(keys.require_signer(NOW).unwrap_err().entry, Some(1));
         assert_eq!(keys.require_signer(NOW + Duration::DAY), Ok(()));
@@ -325,7 +406,10 @@ mod list {
 
     #[test]
     fn a_kid_names_one_key_only() {
-        let named = |key| KeySource { kid: Some("same".into()), ..source(key) };
+        let named = |key| KeySource {
+            kid: Some("same".into()),
+            ..source(key)
+        };
         let finding = finding(vec![named(&EC), named(&RSA)]);
         assert_eq!(finding.entry, Some(1));
         assert!(finding.problem.contains("jwt.keys[0]"), "{finding}");
@@ -333,7 +417,10 @@ mod list {
 
     #[test]
     fn a_kid_is_made_of_harmless_characters() {
-        let named = |kid: &str| KeySource { kid: Some(kid.into()), ..source(&EC) };
+        let named = |kid: &str| KeySource {
+            kid: Some(kid.into()),
+            ..source(&EC)
+        };
         for kid in ["2026-01", "a", "A.b_c-9", &"x".repeat(64)] {
             assert_eq!(KeySet::new(vec![named(kid)]).unwrap().entries()[0].kid(), kid);
         }
@@ -344,7 +431,10 @@ mod list {
 
     #[test]
     fn all_findings_are_told_at_once_in_the_order_of_the_list() {
-        let bad_kid = KeySource { kid: Some("a b".into()), ..source(&RSA) };
+        let bad_kid = KeySource {
+            kid: Some("a b".into()),
+            ..source(&RSA)
+        };
         let findings = KeySet::new(vec![private(Es256, ""), source(&EC), bad_kid, source(&EC)]).unwrap_err();
         let entries: Vec<_> = findings.iter().map(|finding| finding.entry).collect();
         assert_eq!(entries, [Some(0), Some(2), Some(3)]);
@@ -353,7 +443,10 @@ mod list {
     #[test]
     fn the_first_key_whose_time_has_come_signs() {
         let from = NOW + Duration::HOUR;
-        let next = KeySource { signs_from: Some(from), ..source(&OTHER_EC) };
+        let next = KeySource {
+            signs_from: Some(from),
+            ..source(&OTHER_EC)
+        };
         let keys = KeySet::new(vec![next, source(&RSA), source(&EC)]).unwrap();
         let kid = |algorithm, now| keys.active(algorithm, now).map(KeyEntry::kid);
         assert_eq!(kid(None, from - Duration::SECOND), Some(RSA.kid.as_str()));
@@ -364,7 +457,10 @@ mod list {
 
     #[test]
     fn the_published_keys_have_public_members_only_in_the_order_of_the_list() {
-        let next = KeySource { signs_from: Some(NOW + Duration::DAY), ..source(&OTHER_EC) };
+        let next = KeySource {
+            signs_from: Some(NOW + Duration::DAY),
+            ..source(&OTHER_EC)
+        };
         let keys = KeySet::new(vec![next, source(&RSA), verify_only(&EC)]).unwrap();
         let jwks: Value = serde_json::from_str(keys.jwks_json()).unwrap();
         let published = jwks["keys"].as_array().unwrap();
@@ -377,7 +473,14 @@ mod list {
                 "EC" => ("ES256", vec!["alg", "crv", "kid", "kty", "use", "x", "y"]),
                 _ => ("RS256", vec!["alg", "e", "kid", "kty", "n", "use"]),
             };
-            assert_eq!((members, key["alg"].as_str().unwrap(), key["use"].as_str().unwrap()), (wanted, alg, "sig"));
+            assert_eq!(
+                (
+                    members,
+                    key["alg"].as_str().unwrap(),
+                    key["use"].as_str().unwrap()
+                ),
+                (wanted, alg, "sig")
+            );
         }
         assert_eq!(keys.algorithms(), [Es256, Rs256]);
     }
@@ -393,11 +496,23 @@ mod list {
 
     #[test]
     fn the_facts_of_a_list_give_its_states() {
-        let next = KeySource { signs_from: Some(NOW + Duration::DAY), ..source(&OTHER_EC) };
+        let next = KeySource {
+            signs_from: Some(NOW + Duration::DAY),
+            ..source(&OTHER_EC)
+        };
         let keys = KeySet::new(vec![next, source(&EC), verify_only(&RSA)]).unwrap();
-        let stages: Vec<_> =
-            states::states(&keys.facts(), NOW, 60).into_iter().map(|state| state.stage).collect();
-        assert_eq!(stages, [states::KeyStage::Next, states::KeyStage::Active, states::KeyStage::Retiring]);
+        let stages: Vec<_> = states::states(&keys.facts(), NOW, 60)
+            .into_iter()
+            .map(|state| state.stage)
+            .collect();
+        assert_eq!(
+            stages,
+            [
+                states::KeyStage::Next,
+                states::KeyStage::Active,
+                states::KeyStage::Retiring
+            ]
+        );
     }
 }
 
@@ -427,7 +542,9 @@ mod tokens {
         let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_str(keys.jwks_json()).unwrap();
         for algorithm in [Es256, Rs256] {
             let token = keys.sign("JWT", &good_claims(), Some(algorithm), NOW).unwrap();
-            let jwk = jwks.find(keys.active(Some(algorithm), NOW).unwrap().kid()).unwrap();
+            let jwk = jwks
+                .find(keys.active(Some(algorithm), NOW).unwrap().kid())
+                .unwrap();
             let mut validation = jsonwebtoken::Validation::new(match algorithm {
                 Es256 => jsonwebtoken::Algorithm::ES256,
                 Rs256 => jsonwebtoken::Algorithm::RS256,
@@ -436,7 +553,12 @@ mod tokens {
             validation.set_audience(&["https://api.example.com"]);
             validation.set_issuer(&[ISSUER]);
             let key = jsonwebtoken::DecodingKey::from_jwk(jwk).unwrap();
-            assert_eq!(jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap().claims, good_claims());
+            assert_eq!(
+                jsonwebtoken::decode::<Value>(&token, &key, &validation)
+                    .unwrap()
+                    .claims,
+                good_claims()
+            );
             assert_eq!(
                 jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap(),
                 jwk.common.key_id.clone().unwrap()
@@ -450,7 +572,10 @@ mod tokens {
         let keys = both();
         let spki = EC.public_key_pem.as_bytes();
         for secret in [spki, keys.jwks_json().as_bytes()] {
-            for header in [json!({"alg": "HS256", "typ": "at+jwt", "kid": EC.kid}), json!({"alg": "HS256", "typ": "at+jwt"})] {
+            for header in [
+                json!({"alg": "HS256", "typ": "at+jwt", "kid": EC.kid}),
+                json!({"alg": "HS256", "typ": "at+jwt"}),
+            ] {
                 let input = format!("{}.{}", b64(header.to_string()), b64(good_claims().to_string()));
                 let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
                 let token = format!("{input}.{}", b64(aws_lc_rs::hmac::sign(&key, input.as_bytes())));
@@ -477,16 +602,27 @@ mod tokens {
     #[test]
     fn the_kid_of_an_rsa_key_with_an_es256_header_is_refused_before_any_cryptography() {
         let keys = both();
-        let token = forge(&EC, &json!({"alg": "ES256", "typ": "at+jwt", "kid": RSA.kid}), &good_claims());
+        let token = forge(
+            &EC,
+            &json!({"alg": "ES256", "typ": "at+jwt", "kid": RSA.kid}),
+            &good_claims(),
+        );
         assert_eq!(reason(verify(&keys, &token)), "the algorithm is not the key's");
-        let token = forge(&RSA, &json!({"alg": "RS256", "typ": "at+jwt", "kid": EC.kid}), &good_claims());
+        let token = forge(
+            &RSA,
+            &json!({"alg": "RS256", "typ": "at+jwt", "kid": EC.kid}),
+            &good_claims(),
+        );
         assert_eq!(reason(verify(&keys, &token)), "the algorithm is not the key's");
     }
 
     #[test]
     fn an_unknown_kid_is_refused_even_if_a_key_would_verify() {
         let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "other"});
-        assert_eq!(reason(verify(&both(), &forge(&EC, &header, &good_claims()))), "the kid is none of ours");
+        assert_eq!(
+            reason(verify(&both(), &forge(&EC, &header, &good_claims()))),
+            "the kid is none of ours"
+        );
         for kid in [json!(null), json!(7), json!([EC.kid])] {
             let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid});
             let token = forge(&EC, &header, &good_claims());
@@ -498,10 +634,20 @@ mod tokens {
     fn a_missing_kid_tries_the_keys_of_the_headers_algorithm() {
         let keys = KeySet::new(vec![source(&OTHER_EC), source(&RSA), verify_only(&EC)]).unwrap();
         for (key, alg) in [(&*EC, "ES256"), (&*OTHER_EC, "ES256"), (&*RSA, "RS256")] {
-            assert!(verify(&keys, &forge(key, &json!({"alg": alg, "typ": "at+jwt"}), &good_claims())).is_ok());
+            assert!(
+                verify(
+                    &keys,
+                    &forge(key, &json!({"alg": alg, "typ": "at+jwt"}), &good_claims())
+                )
+                .is_ok()
+            );
         }
         let stranger = generate(Es256, None).unwrap();
-        let token = forge(&stranger, &json!({"alg": "ES256", "typ": "at+jwt"}), &good_claims());
+        let token = forge(
+            &stranger,
+            &json!({"alg": "ES256", "typ": "at+jwt"}),
+            &good_claims(),
+        );
         assert_eq!(reason(verify(&keys, &token)), "the signature does not hold");
     }
 
@@ -510,7 +656,10 @@ mod tokens {
     fn a_critical_extension_is_refused_whatever_its_value() {
         for crit in [json!(["b64"]), json!([]), json!(null)] {
             let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": EC.kid, "crit": crit, "b64": true});
-            assert_eq!(reason(verify(&both(), &forge(&EC, &header, &good_claims()))), "the header has crit");
+            assert_eq!(
+                reason(verify(&both(), &forge(&EC, &header, &good_claims()))),
+                "the header has crit"
+            );
         }
     }
 
@@ -544,7 +693,12 @@ mod tokens {
         );
         let header = b64(json!({"typ": "at+jwt", "alg": "ES256", "kid": EC.kid, "x": 1}).to_string());
         assert!(verify(&keys, &[&header, parts[1], parts[2]].join(".")).is_err());
-        for changed in [format!("{token}="), format!("{token}."), format!(" {token}"), token.replace('.', "")] {
+        for changed in [
+            format!("{token}="),
+            format!("{token}."),
+            format!(" {token}"),
+            token.replace('.', ""),
+        ] {
             assert!(verify(&keys, &changed).is_err());
         }
         // 64 bytes end in a character of which two bits are unused: other spellings of the same bytes are refused.
@@ -564,7 +718,10 @@ mod tokens {
         let keys = both();
         for typ in ["JWT", "logout+jwt", "at", "", "application/JWT"] {
             let token = keys.sign(typ, &good_claims(), None, NOW).unwrap();
-            assert_eq!(reason(verify(&keys, &token)), "the typ is that of another kind of token");
+            assert_eq!(
+                reason(verify(&keys, &token)),
+                "the typ is that of another kind of token"
+            );
         }
         let token = forge(&EC, &json!({"alg": "ES256", "kid": EC.kid}), &good_claims());
         assert_eq!(reason(verify(&keys, &token)), "the header has no typ");
@@ -575,7 +732,10 @@ mod tokens {
     fn typ_is_compared_without_case_and_without_application() {
         let keys = both();
         for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
-            assert!(verify(&keys, &keys.sign(typ, &good_claims(), None, NOW).unwrap()).is_ok(), "{typ}");
+            assert!(
+                verify(&keys, &keys.sign(typ, &good_claims(), None, NOW).unwrap()).is_ok(),
+                "{typ}"
+            );
         }
     }
 
@@ -583,7 +743,14 @@ mod tokens {
     #[test]
     fn exp_must_be_there_and_be_a_whole_number() {
         let far = NOW.unix_timestamp() + 900;
-        for exp in [json!(far.to_string()), json!(null), json!([far]), json!(true), json!(1e300), json!(u64::MAX)] {
+        for exp in [
+            json!(far.to_string()),
+            json!(null),
+            json!([far]),
+            json!(true),
+            json!(1e300),
+            json!(u64::MAX),
+        ] {
             assert_eq!(
                 reason(verify_claims(|claims| claims["exp"] = exp)),
                 "exp is missing or no whole number"
@@ -609,15 +776,26 @@ mod tokens {
     fn nbf_may_be_missing_but_must_be_a_reached_number_if_there() {
         let now = NOW.unix_timestamp();
         assert!(verify_claims(|claims| claims["nbf"] = json!(now)).is_ok());
-        assert_eq!(reason(verify_claims(|claims| claims["nbf"] = json!(now + 1))), "nbf is not reached");
+        assert_eq!(
+            reason(verify_claims(|claims| claims["nbf"] = json!(now + 1))),
+            "nbf is not reached"
+        );
         for nbf in [json!("0"), json!(null)] {
-            assert_eq!(reason(verify_claims(|claims| claims["nbf"] = nbf)), "nbf is no whole number");
+            assert_eq!(
+                reason(verify_claims(|claims| claims["nbf"] = nbf)),
+                "nbf is no whole number"
+            );
         }
     }
 
     #[test]
     fn iss_must_be_ours_byte_for_byte() {
-        for iss in [json!("https://auth.example.com/"), json!("HTTPS://auth.example.com"), json!([ISSUER]), json!(null)] {
+        for iss in [
+            json!("https://auth.example.com/"),
+            json!("HTTPS://auth.example.com"),
+            json!([ISSUER]),
+            json!(null),
+        ] {
             assert_eq!(
                 reason(verify_claims(|claims| claims["iss"] = iss)),
                 "iss is missing or not ours"
@@ -629,15 +807,27 @@ mod tokens {
     fn aud_must_be_or_contain_the_one_expected() {
         assert!(verify_claims(|claims| claims["aud"] = json!(["x", "https://api.example.com"])).is_ok());
         for aud in [json!("https://other.example.com"), json!(["x"])] {
-            assert_eq!(reason(verify_claims(|claims| claims["aud"] = aud)), "aud names somebody else");
+            assert_eq!(
+                reason(verify_claims(|claims| claims["aud"] = aud)),
+                "aud names somebody else"
+            );
         }
         let malformed = "aud is missing or neither a string nor strings";
-        for aud in [json!(null), json!([]), json!(1), json!(["https://api.example.com", 1]), json!({})] {
+        for aud in [
+            json!(null),
+            json!([]),
+            json!(1),
+            json!(["https://api.example.com", 1]),
+            json!({}),
+        ] {
             assert_eq!(reason(verify_claims(|claims| claims["aud"] = aud)), malformed);
         }
         // Without a wanted audience it must still be there and well formed.
         let keys = both();
-        let any = Expectation { audience: None, ..expected() };
+        let any = Expectation {
+            audience: None,
+            ..expected()
+        };
         let mut claims = good_claims();
         claims["aud"] = json!("anybody");
         let token = keys.sign("at+jwt", &claims, None, NOW).unwrap();
@@ -649,7 +839,10 @@ mod tokens {
 
     #[test]
     fn a_required_claim_must_be_there_and_not_null() {
-        assert_eq!(reason(verify_claims(|claims| claims["sub"] = json!(null))), "a required claim is missing");
+        assert_eq!(
+            reason(verify_claims(|claims| claims["sub"] = json!(null))),
+            "a required claim is missing"
+        );
     }
 
     /// RFC 7519 §4.1.4: on or after `exp` a token must not be accepted.
@@ -659,7 +852,15 @@ mod tokens {
         let token = keys.sign("at+jwt", &good_claims(), None, NOW).unwrap();
         let at = |secs, leeway_secs, allow_expired| {
             let now = NOW + Duration::seconds(secs);
-            keys.verify::<Value>(&token, &Expectation { now, leeway_secs, allow_expired, ..expected() })
+            keys.verify::<Value>(
+                &token,
+                &Expectation {
+                    now,
+                    leeway_secs,
+                    allow_expired,
+                    ..expected()
+                },
+            )
         };
         assert!(at(899, 0, false).is_ok());
         assert_eq!(at(900, 0, false), Err(VerifyError::Expired));
@@ -672,7 +873,10 @@ mod tokens {
     #[test]
     fn expiry_is_told_only_of_tokens_that_are_good_otherwise() {
         let past = NOW.unix_timestamp() - 1;
-        assert_eq!(verify_claims(|claims| claims["exp"] = json!(past)), Err(VerifyError::Expired));
+        assert_eq!(
+            verify_claims(|claims| claims["exp"] = json!(past)),
+            Err(VerifyError::Expired)
+        );
         let other = verify_claims(|claims| {
             claims["exp"] = json!(past);
             claims["aud"] = json!("other");
@@ -689,7 +893,10 @@ mod tokens {
         }
         let keys = both();
         let token = keys.sign("at+jwt", &good_claims(), None, NOW).unwrap();
-        assert_eq!(reason(keys.verify::<Claims>(&token, &expected())), "the claims are not of this kind");
+        assert_eq!(
+            reason(keys.verify::<Claims>(&token, &expected())),
+            "the claims are not of this kind"
+        );
         for claims in [json!([]), json!("x"), json!(null)] {
             let token = keys.sign("at+jwt", &claims, None, NOW).unwrap();
             assert_eq!(

@@ -80,12 +80,17 @@ pub(super) fn claims<T: DeserializeOwned>(
             return Err(Invalid("nbf is not reached"));
         }
     }
-    if expected.required_claims.iter().any(|name| claims.get(*name).is_none_or(Value::is_null)) {
+    if expected
+        .required_claims
+        .iter()
+        .any(|name| claims.get(*name).is_none_or(Value::is_null))
+    {
         return Err(Invalid("a required claim is missing"));
     }
     // RFC 7519 §4.1.4: on or after `exp` it must not be accepted.
     let expired = exp.saturating_add(leeway) <= now;
-    let claims = T::deserialize(Value::Object(claims)).map_err(|_| Invalid("the claims are not of this kind"))?;
+    let claims =
+        T::deserialize(Value::Object(claims)).map_err(|_| Invalid("the claims are not of this kind"))?;
     if expired && !expected.allow_expired {
         return Err(VerifyError::Expired);
     }
@@ -102,7 +107,11 @@ fn require_audience(aud: Option<&Value>, expected: Option<&str>) -> Result<(), V
         }
         _ => return Err(Invalid("aud is missing or neither a string nor strings")),
     };
-    if found { Ok(()) } else { Err(Invalid("aud names somebody else")) }
+    if found {
+        Ok(())
+    } else {
+        Err(Invalid("aud names somebody else"))
+    }
 }
 
 /// Whole seconds since the epoch: own tokens have no fractions, so nothing else is accepted.

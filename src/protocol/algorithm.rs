@@ -49,7 +49,11 @@ impl FromStr for SigningAlgorithm {
 
     /// Reads the exact name: algorithm names are case-sensitive (RFC 7515 §4.1.1).
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.iter().copied().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|algorithm| algorithm.as_str() == name)
+            .ok_or(UnknownAlgorithm)
     }
 }
 
