@@ -32,9 +32,8 @@ pub const MAX_FOREIGN_TOKEN_BYTES: usize = 32 * 1024;
 /// Keys beyond this number are ignored: a key set is a handful, and each may cost a verification.
 const MAX_KEYS: usize = 64;
 
-/// The asymmetric signature algorithms of RFC 7518 §3.1 and RFC 8037 §3.1.
+/// The asymmetric signature algorithms of RFC 7518 §3.1 and RFC 8037 §3.1, by their names there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the specification")]
 pub enum ForeignAlgorithm {
     RS256,
     RS384,
