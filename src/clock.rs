@@ -20,10 +20,17 @@ pub struct Clock {
 impl Clock {
     /// The current time in UTC, never earlier than any reading before it, in whole microseconds as PostgreSQL keeps them.
     pub fn now(&self) -> OffsetDateTime {
-        #[expect(clippy::disallowed_methods, reason = "this is the edge where the clock is read")]
-        let wall = OffsetDateTime::now_utc() + Duration::milliseconds(self.offset_millis.load(Ordering::Relaxed));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the edge where the clock is read"
+        )]
+        let wall =
+            OffsetDateTime::now_utc() + Duration::milliseconds(self.offset_millis.load(Ordering::Relaxed));
         let micros = i64::try_from(wall.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
-        let latest = self.high_water_micros.fetch_max(micros, Ordering::Relaxed).max(micros);
+        let latest = self
+            .high_water_micros
+            .fetch_max(micros, Ordering::Relaxed)
+            .max(micros);
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(latest) * 1_000).unwrap_or(wall)
     }
 

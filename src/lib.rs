@@ -1,16 +1,16 @@
 //! riley-auth: an OpenID Connect provider you own.
-pub mod protocol;
-pub mod error;
+pub mod accounts;
+pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod jwt;
 pub mod db;
-pub mod http;
-pub mod oauth_provider;
-pub mod auth;
-pub mod upstream;
-pub mod accounts;
-pub mod maintenance;
-pub mod server;
-pub mod cli;
 pub mod dev;
+pub mod error;
+pub mod http;
+pub mod jwt;
+pub mod maintenance;
+pub mod oauth_provider;
+pub mod protocol;
+pub mod server;
+pub mod upstream;

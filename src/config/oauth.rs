@@ -1,0 +1,99 @@
+//! `[oauth]`: how people get in, and the deployer's own pages.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use url::Url;
+
+use super::providers::ProviderConfig;
+
+/// `[oauth]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OAuthConfig {
+    /// The deployer's page where people choose how to sign in; handed `request_id`.
+    pub login_url: Option<Url>,
+    /// The page that asks for consent; handed `consent_id`.
+    pub consent_url: Option<Url>,
+    /// The page where a newcomer picks a username.
+    pub onboarding_url: Option<Url>,
+    /// The page that suggests or confirms a link.
+    pub link_url: Option<Url>,
+    /// The page that shows an error id.
+    pub error_url: Option<Url>,
+    /// Where a logout ends when the client names no place.
+    pub signed_out_url: Option<Url>,
+    /// Where a login ends when nobody said where to.
+    pub default_return_to: Option<Url>,
+    /// Without `login_url`: the upstream that a login goes straight to; `"none"`: `login_required` instead.
+    pub default_provider: Option<String>,
+    /// What a newcomer meets: a page to pick a name, or a name derived.
+    pub onboarding: Onboarding,
+    /// Whether a verified address may join a newcomer to an account.
+    pub account_merge_policy: AccountMergePolicy,
+    /// Whether an upstream that cannot prove a new login satisfies a demand for one.
+    pub reauth: Reauth,
+    /// The `aud` of access tokens whose client has none registered; none: the UserInfo URL.
+    pub default_audience: Option<String>,
+    /// The `acr` of ID tokens where the upstream's is not mapped.
+    pub default_acr: String,
+    /// Seconds within which a spent refresh token, presented again, gets its unused successor again; 0: strict.
+    pub refresh_reuse_leeway_secs: u32,
+    /// Upstream providers by name.
+    pub providers: BTreeMap<String, ProviderConfig>,
+}
+
+/// What a newcomer meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Onboarding {
+    /// The person picks a username.
+    #[default]
+    Prompt,
+    /// A free username is derived, no page is needed.
+    Auto,
+}
+
+/// Whether and how accounts are merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountMergePolicy {
+    #[default]
+    None,
+    /// An address verified at trusted providers on both sides, held by exactly one live account.
+    VerifiedEmail,
+}
+
+/// How truthful a re-authentication has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reauth {
+    /// A completed round trip to the upstream counts.
+    #[default]
+    RoundTrip,
+    /// The upstream has to prove it by a fresh `auth_time`.
+    Proven,
+}
+
+impl Default for OAuthConfig {
+    fn default() -> Self {
+        Self {
+            login_url: None,
+            consent_url: None,
+            onboarding_url: None,
+            link_url: None,
+            error_url: None,
+            signed_out_url: None,
+            default_return_to: None,
+            default_provider: None,
+            onboarding: Onboarding::default(),
+            account_merge_policy: AccountMergePolicy::default(),
+            reauth: Reauth::default(),
+            default_audience: None,
+            default_acr: "0".to_owned(),
+            refresh_reuse_leeway_secs: 10,
+            providers: BTreeMap::new(),
+        }
+    }
+}
