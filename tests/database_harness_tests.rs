@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use database::{PREFIX, TestDatabase};
-use riley_auth::dev::database::choose_database;
+use riley_auth::dev::database::{DevDatabase, choose_database};
 use riley_auth::dev::postgres::PrivatePostgres;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -245,6 +245,21 @@ fn a_server_whose_supervisor_was_killed_too_is_taken_over() {
     let server = runtime.block_on(PrivatePostgres::start_for_dev_in(&dir, false)).unwrap();
     assert!(!is_alive(pid));
     assert_ne!(server.server_pid().unwrap(), pid);
+}
+
+#[tokio::test]
+async fn devs_own_database_is_made_once_and_found_again() {
+    let parent = reachable_directory();
+    let dir = parent.path().join("dev");
+    let server = PrivatePostgres::start_for_dev_in(&dir, false).await.unwrap();
+    let database = DevDatabase::on_private(server).await.unwrap();
+    assert_eq!(database.directory(), Some(dir.as_path()));
+    run(database.url(), "create table kept ()").await;
+    database.stop().await.unwrap();
+
+    let server = PrivatePostgres::start_for_dev_in(&dir, false).await.unwrap();
+    let database = DevDatabase::on_private(server).await.unwrap();
+    assert!(table_exists(database.url(), "kept").await);
 }
 
 #[tokio::test]

@@ -62,6 +62,21 @@ pub struct DevDatabase {
 }
 
 impl DevDatabase {
+    /// `dev`'s database on its private server, created at the first start.
+    pub async fn on_private(private: PrivatePostgres) -> anyhow::Result<Self> {
+        let admin_url = private.url("postgres");
+        let mut connection = PgConnection::connect(&admin_url).await.context("connect to the private PostgreSQL")?;
+        let exists: bool = sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
+            .bind(DATABASE)
+            .fetch_one(&mut connection)
+            .await?;
+        if !exists {
+            connection.execute("create database riley_auth").await?;
+        }
+        connection.close().await?;
+        Ok(Self { url: private.url(DATABASE), private: Some(private) })
+    }
+
     /// How to connect, password included: not for logs.
     pub fn url(&self) -> &str {
         &self.url
@@ -93,22 +108,8 @@ pub async fn choose_database(database_url: Option<&str>, fresh: bool) -> anyhow:
             take_foreign(url).await?;
             Ok(DevDatabase { url: url.to_owned(), private: None })
         }
-        None => on_private(PrivatePostgres::start_for_dev(fresh).await?).await,
+        None => DevDatabase::on_private(PrivatePostgres::start_for_dev(fresh).await?).await,
     }
-}
-
-/// Makes sure that `dev`'s database is on its private server.
-pub(crate) async fn on_private(private: PrivatePostgres) -> anyhow::Result<DevDatabase> {
-    let mut connection = PgConnection::connect(&private.url("postgres")).await.context("connect to the private PostgreSQL")?;
-    let exists: bool = sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
-        .bind(DATABASE)
-        .fetch_one(&mut connection)
-        .await?;
-    if !exists {
-        connection.execute("create database riley_auth").await?;
-    }
-    connection.close().await?;
-    Ok(DevDatabase { url: private.url(DATABASE), private: Some(private) })
 }
 
 /// Marks the database of `url` as `dev`'s if it is empty; refuses one that is neither empty nor marked.
