@@ -65,7 +65,9 @@ impl DevDatabase {
     /// `dev`'s database on its private server, created at the first start.
     pub async fn on_private(private: PrivatePostgres) -> anyhow::Result<Self> {
         let admin_url = private.url("postgres");
-        let mut connection = PgConnection::connect(&admin_url).await.context("connect to the private PostgreSQL")?;
+        let mut connection = PgConnection::connect(&admin_url)
+            .await
+            .context("connect to the private PostgreSQL")?;
         let exists: bool = sqlx::query_scalar("select exists (select 1 from pg_database where datname = $1)")
             .bind(DATABASE)
             .fetch_one(&mut connection)
@@ -74,7 +76,10 @@ impl DevDatabase {
             connection.execute("create database riley_auth").await?;
         }
         connection.close().await?;
-        Ok(Self { url: private.url(DATABASE), private: Some(private) })
+        Ok(Self {
+            url: private.url(DATABASE),
+            private: Some(private),
+        })
     }
 
     /// How to connect, password included: not for logs.
@@ -106,7 +111,10 @@ pub async fn choose_database(database_url: Option<&str>, fresh: bool) -> anyhow:
         ),
         Some(url) => {
             take_foreign(url).await?;
-            Ok(DevDatabase { url: url.to_owned(), private: None })
+            Ok(DevDatabase {
+                url: url.to_owned(),
+                private: None,
+            })
         }
         None => DevDatabase::on_private(PrivatePostgres::start_for_dev(fresh).await?).await,
     }
@@ -122,7 +130,10 @@ async fn take_foreign(url: &str) -> anyhow::Result<()> {
         .await
         .context("connect to the database of DATABASE_URL (unset it to use a private PostgreSQL)")?;
     let mut tx = connection.begin().await?;
-    sqlx::query("select pg_advisory_xact_lock($1)").bind(MARKING_LOCK).execute(&mut *tx).await?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(MARKING_LOCK)
+        .execute(&mut *tx)
+        .await?;
     let marked: bool = sqlx::query_scalar(HAS_MARK).fetch_one(&mut *tx).await?;
     if !marked {
         if sqlx::query_scalar(HAS_CONTENT).fetch_one(&mut *tx).await? {
@@ -131,7 +142,9 @@ async fn take_foreign(url: &str) -> anyhow::Result<()> {
                  DATABASE_URL to use a private PostgreSQL, or let it name an empty database"
             );
         }
-        tx.execute(MAKE_MARK).await.context("mark the database of DATABASE_URL as dev's")?;
+        tx.execute(MAKE_MARK)
+            .await
+            .context("mark the database of DATABASE_URL as dev's")?;
         tx.execute(EXPLAIN_MARK).await?;
     }
     tx.commit().await?;

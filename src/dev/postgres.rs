@@ -8,6 +8,7 @@ mod account;
 mod binaries;
 mod directory;
 
+use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -30,8 +31,13 @@ const SUPERVISE: &str = include_str!("postgres/supervise.sh");
 const ROLE: &str = "riley_auth";
 
 /// Settings of every private server. No socket: the path of one has a length limit that a home directory can exceed.
-const SETTINGS: &[&str] =
-    &["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "timezone=UTC", "jit=off"];
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=300",
+    "timezone=UTC",
+    "jit=off",
+];
 
 /// Settings of a server whose data is thrown away: nothing needs to survive a crash of the machine.
 const DISPOSABLE_SETTINGS: &[&str] = &[
@@ -67,7 +73,10 @@ pub struct PrivatePostgres {
 impl std::fmt::Debug for PrivatePostgres {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PrivatePostgres").field("port", &self.connection.port).field("home", &self.home).finish()
+        f.debug_struct("PrivatePostgres")
+            .field("port", &self.connection.port)
+            .field("home", &self.home)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +101,10 @@ impl PrivatePostgres {
         let bin = binaries::find()?;
         let account = Account::choose()?;
         retry_on_port(|| {
-            let connection = Connection { port: free_port()?, password: random_hex()? };
+            let connection = Connection {
+                port: free_port()?,
+                password: random_hex()?,
+            };
             let home = temporary_home(account)?;
             start(bin.clone(), account, home, connection, None)
         })
@@ -125,7 +137,10 @@ impl PrivatePostgres {
         let deadline = Instant::now() + STOP_LIMIT;
         while self.supervisor.try_wait()?.is_none() {
             if Instant::now() > deadline {
-                bail!("the private PostgreSQL did not stop within {} seconds", STOP_LIMIT.as_secs());
+                bail!(
+                    "the private PostgreSQL did not stop within {} seconds",
+                    STOP_LIMIT.as_secs()
+                );
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -141,7 +156,10 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         if let Err(error) = self.shut_down() {
-            tracing::warn!(error = format!("{error:#}"), "the private PostgreSQL was not stopped in order");
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the private PostgreSQL was not stopped in order"
+            );
         }
     }
 }
@@ -156,7 +174,8 @@ fn start_persistent(dir: &Path, fresh: bool) -> anyhow::Result<PrivatePostgres> 
             None => DevDirectory::open(dir)?,
         };
         let home = directory.server();
-        // Left over by a supervisor that was killed, or about to end because its owner has just been.
+        let supervisor_lock = directory.lock_for_supervisor()?;
+        // Only a supervisor that was killed leaves its server running.
         stop_leftover(&bin, account, &home)?;
         if fresh {
             directory.wipe()?;
@@ -164,7 +183,13 @@ fn start_persistent(dir: &Path, fresh: bool) -> anyhow::Result<PrivatePostgres> 
         let connection = settle_connection(&directory)?;
         prepare_home(&home, account)?;
         require_same_version(&bin, &home)?;
-        start(bin.clone(), account, home, connection, Some(directory))
+        start(
+            bin.clone(),
+            account,
+            home,
+            connection,
+            Some((directory, supervisor_lock)),
+        )
     })
 }
 
@@ -172,7 +197,10 @@ fn start_persistent(dir: &Path, fresh: bool) -> anyhow::Result<PrivatePostgres> 
 fn settle_connection(directory: &DevDirectory) -> anyhow::Result<Connection> {
     let kept = directory.connection()?;
     if kept.is_none() && directory.server().join("data").exists() {
-        bail!("{} has data but no password for it; start once with --fresh", directory.path().display());
+        bail!(
+            "{} has data but no password for it; start once with --fresh",
+            directory.path().display()
+        );
     }
     if let Some(connection) = &kept
         && TcpListener::bind((Ipv4Addr::LOCALHOST, connection.port)).is_ok()
@@ -180,14 +208,19 @@ fn settle_connection(directory: &DevDirectory) -> anyhow::Result<Connection> {
         return Ok(connection.clone());
     }
     let password = kept.map_or_else(random_hex, |connection| Ok(connection.password))?;
-    let connection = Connection { port: free_port()?, password };
+    let connection = Connection {
+        port: free_port()?,
+        password,
+    };
     directory.keep_connection(&connection)?;
     Ok(connection)
 }
 
 /// Data of one major version cannot be read by another.
 fn require_same_version(bin: &Path, home: &Path) -> anyhow::Result<()> {
-    let Ok(made_by) = std::fs::read_to_string(home.join("data/PG_VERSION")) else { return Ok(()) };
+    let Ok(made_by) = std::fs::read_to_string(home.join("data/PG_VERSION")) else {
+        return Ok(());
+    };
     let (made_by, installed) = (made_by.trim(), binaries::major_version(bin)?);
     if made_by != installed.to_string() {
         bail!(
@@ -205,28 +238,49 @@ fn start(
     account: Account,
     home: PathBuf,
     connection: Connection,
-    dev_directory: Option<DevDirectory>,
+    kept: Option<(DevDirectory, File)>,
 ) -> anyhow::Result<PrivatePostgres> {
     if !home.join("data").exists() {
         let password_file = home.join("password");
         directory::write_private(&password_file, connection.password.as_bytes())?;
         account.give(&password_file)?;
     }
-    let disposable = dev_directory.is_none();
-    let supervisor = supervise(&bin, account, &home, connection.port, disposable)?;
-    let mut postgres = PrivatePostgres { supervisor, connection, account, bin, home, dev_directory };
+    let (dev_directory, supervisor_lock) = kept.unzip();
+    let supervisor = supervise(&bin, account, &home, connection.port, supervisor_lock)?;
+    let mut postgres = PrivatePostgres {
+        supervisor,
+        connection,
+        account,
+        bin,
+        home,
+        dev_directory,
+    };
     wait_until_ready(&mut postgres)?;
     // Whatever the supervisor writes later has no reader.
     drop(postgres.supervisor.stderr.take());
     Ok(postgres)
 }
 
-fn supervise(bin: &Path, account: Account, home: &Path, port: u16, disposable: bool) -> anyhow::Result<Child> {
+/// Starts the supervisor. It holds `lock`, that of data which is kept, as its standard output until it ends; without
+/// one the data is thrown away.
+fn supervise(
+    bin: &Path,
+    account: Account,
+    home: &Path,
+    port: u16,
+    lock: Option<File>,
+) -> anyhow::Result<Child> {
     // Fast shutdown keeps the data in order; the immediate one is for data that nobody needs.
-    let (stop_signal, afterwards) = if disposable { ("QUIT", "remove") } else { ("INT", "keep") };
+    let (stop_signal, afterwards, extra, stdout) = match lock {
+        Some(lock) => ("INT", "keep", [].as_slice(), Stdio::from(lock)),
+        None => ("QUIT", "remove", DISPOSABLE_SETTINGS, Stdio::null()),
+    };
     let mut command = Command::new("sh");
-    command.args(["-c", SUPERVISE, "riley-auth-postgres-supervisor"]).arg(bin).arg(home).args([stop_signal, afterwards]);
-    let extra = if disposable { DISPOSABLE_SETTINGS } else { &[] };
+    command
+        .args(["-c", SUPERVISE, "riley-auth-postgres-supervisor"])
+        .arg(bin)
+        .arg(home)
+        .args([stop_signal, afterwards]);
     for setting in SETTINGS.iter().chain(extra) {
         command.args(["-c", setting]);
     }
@@ -238,7 +292,7 @@ fn supervise(bin: &Path, account: Account, home: &Path, port: u16, disposable: b
         // Out of the terminal's foreground group: Ctrl-C is ours to handle, and must not kill the supervisor.
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .context("start the supervisor of the private PostgreSQL")
@@ -263,10 +317,16 @@ fn wait_until_ready(postgres: &mut PrivatePostgres) -> anyhow::Result<()> {
             if let Some(mut stderr) = postgres.supervisor.stderr.take() {
                 stderr.read_to_string(&mut said)?;
             }
-            bail!("the private PostgreSQL did not start; it said:\n{}", said.trim_end());
+            bail!(
+                "the private PostgreSQL did not start; it said:\n{}",
+                said.trim_end()
+            );
         }
         if Instant::now() > deadline {
-            bail!("the private PostgreSQL was not ready within {} seconds", START_LIMIT.as_secs());
+            bail!(
+                "the private PostgreSQL was not ready within {} seconds",
+                START_LIMIT.as_secs()
+            );
         }
         std::thread::sleep(POLL_INTERVAL);
     }
@@ -283,17 +343,23 @@ impl PidFile {
     fn read(home: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(home.join("data/postmaster.pid")).ok()?;
         let pid = text.lines().next()?.trim().parse().ok()?;
-        Some(Self { pid, ready: text.lines().nth(7).is_some_and(|status| status.trim() == "ready") })
+        Some(Self {
+            pid,
+            ready: text.lines().nth(7).is_some_and(|status| status.trim() == "ready"),
+        })
     }
 }
 
 /// Stops the server that an earlier process left running in `home`, and clears away the pid file of a dead one.
 fn stop_leftover(bin: &Path, account: Account, home: &Path) -> anyhow::Result<()> {
-    let Some(file) = PidFile::read(home) else { return Ok(()) };
+    let Some(file) = PidFile::read(home) else {
+        return Ok(());
+    };
     // After a crash of the machine the number may belong to anybody: only a process that names our data is signalled.
     if is_server_of(file.pid, home) {
         let mut stop = Command::new(bin.join("pg_ctl"));
-        stop.args(["stop", "--mode=fast", "--wait", "--pgdata"]).arg(home.join("data"));
+        stop.args(["stop", "--mode=fast", "--wait", "--pgdata"])
+            .arg(home.join("data"));
         clean_environment(&mut stop);
         account.run_as(&mut stop);
         // It also fails when the server ends by itself at this moment, which is as good.
@@ -320,7 +386,13 @@ fn is_server_of(pid: u32, home: &Path) -> bool {
             return None;
         }
         let pid = pid.to_string();
-        Some(Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid]).output().ok()?.stdout)
+        Some(
+            Command::new("ps")
+                .args(["-ww", "-o", "command=", "-p", &pid])
+                .output()
+                .ok()?
+                .stdout,
+        )
     });
     command_line.is_some_and(|line| String::from_utf8_lossy(&line).contains(&*data.to_string_lossy()))
 }
@@ -346,7 +418,9 @@ fn prepare_home(home: &Path, account: Account) -> anyhow::Result<()> {
     account.give(home)
 }
 
-fn retry_on_port(mut attempt: impl FnMut() -> anyhow::Result<PrivatePostgres>) -> anyhow::Result<PrivatePostgres> {
+fn retry_on_port(
+    mut attempt: impl FnMut() -> anyhow::Result<PrivatePostgres>,
+) -> anyhow::Result<PrivatePostgres> {
     let mut attempts_left = PORT_ATTEMPTS;
     loop {
         attempts_left -= 1;
@@ -366,6 +440,9 @@ fn free_port() -> anyhow::Result<u16> {
 /// 128 random bits: a password that needs no escaping in a URL, or a name that nobody can foresee.
 fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
-    SystemRandom::new().fill(&mut bytes).ok().context("the system gave no random bytes")?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .ok()
+        .context("the system gave no random bytes")?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

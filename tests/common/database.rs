@@ -37,11 +37,16 @@ pub(crate) struct TestDatabase {
 impl TestDatabase {
     /// Clones the template. Any number of tests may do so at once, each on a runtime of its own.
     pub(crate) async fn create() -> Self {
-        let server = tokio::task::spawn_blocking(TestServer::get).await.expect("the test server starts");
+        let server = tokio::task::spawn_blocking(TestServer::get)
+            .await
+            .expect("the test server starts");
         let name = format!("{PREFIX}{}", uuid::Uuid::new_v4().simple());
         let _permit = CLONING.acquire().await.expect("the semaphore is never closed");
         server.clone_template(&name).await;
-        Self { url: server.url(&name), name }
+        Self {
+            url: server.url(&name),
+            name,
+        }
     }
 }
 
@@ -77,7 +82,9 @@ impl TestServer {
             let private = database_url
                 .is_none()
                 .then(|| PrivatePostgres::start_for_tests().expect("a private PostgreSQL for the tests"));
-            let admin_url = database_url.or_else(|| Some(private.as_ref()?.url("postgres"))).expect("one of both");
+            let admin_url = database_url
+                .or_else(|| Some(private.as_ref()?.url("postgres")))
+                .expect("one of both");
             let admin_url = Url::parse(&admin_url).expect("DATABASE_URL is a URL");
             // A thread of its own, because whoever calls may be inside a runtime already.
             let url = admin_url.clone();
@@ -86,7 +93,13 @@ impl TestServer {
             let (janitor, errands) = channel();
             let url = admin_url.clone();
             std::thread::spawn(move || runtime().block_on(drop_databases(&url, &errands)));
-            Self { admin_url, template, strategy, janitor: Mutex::new(janitor), private }
+            Self {
+                admin_url,
+                template,
+                strategy,
+                janitor: Mutex::new(janitor),
+                private,
+            }
         })
     }
 
@@ -96,8 +109,13 @@ impl TestServer {
 
     async fn clone_template(&self, name: &str) {
         require_prefix(name);
-        let statement = format!("create database {name} template {}{}", self.template, self.strategy);
-        let mut connection = PgConnection::connect(self.admin_url.as_str()).await.expect("the server answers");
+        let statement = format!(
+            "create database {name} template {}{}",
+            self.template, self.strategy
+        );
+        let mut connection = PgConnection::connect(self.admin_url.as_str())
+            .await
+            .expect("the server answers");
         loop {
             match connection.execute(AssertSqlSafe(statement.clone())).await {
                 Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(OBJECT_IN_USE) => {
@@ -115,7 +133,10 @@ impl TestServer {
     /// Lets the janitor drop a database. On a foreign server waits for it, so that the last one goes, too.
     fn drop_database(&self, name: String) {
         let (done, wait) = channel();
-        let sent = self.janitor.lock().is_ok_and(|janitor| janitor.send(Errand { name, done }).is_ok());
+        let sent = self
+            .janitor
+            .lock()
+            .is_ok_and(|janitor| janitor.send(Errand { name, done }).is_ok());
         if sent && self.private.is_none() {
             // It fails when the janitor has gone, and then there is nobody to wait for.
             let _ = wait.recv();
@@ -128,15 +149,18 @@ impl TestServer {
 /// The name tells which migrations are in it, so that test processes on a foreign server share it and keep it.
 async fn prepare_template(admin_url: &Url) -> (String, &'static str) {
     let template = format!("{PREFIX}template_{}", migrations_fingerprint());
-    let mut admin = PgConnection::connect(admin_url.as_str()).await.expect("the database server answers");
+    let mut admin = PgConnection::connect(admin_url.as_str())
+        .await
+        .expect("the database server answers");
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK);
     lock.execute(&mut admin).await.expect("the lock is granted");
     // Only a whole one bears the attribute: it is set after the migrations.
-    let whole: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1 and datistemplate)")
-        .bind(&template)
-        .fetch_one(&mut admin)
-        .await
-        .expect("the list of databases can be read");
+    let whole: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = $1 and datistemplate)")
+            .bind(&template)
+            .fetch_one(&mut admin)
+            .await
+            .expect("the list of databases can be read");
     if !whole {
         make_template(&mut admin, admin_url, &template).await;
     }
@@ -146,7 +170,14 @@ async fn prepare_template(admin_url: &Url) -> (String, &'static str) {
         .expect("the server tells its version");
     admin.close().await.expect("the connection closes");
     // Up to version 14 copying the files was the only way, and had no name.
-    (template, if version >= 150_000 { " strategy file_copy" } else { "" })
+    (
+        template,
+        if version >= 150_000 {
+            " strategy file_copy"
+        } else {
+            ""
+        },
+    )
 }
 
 async fn make_template(admin: &mut PgConnection, admin_url: &Url, template: &str) {
@@ -155,14 +186,22 @@ async fn make_template(admin: &mut PgConnection, admin_url: &Url, template: &str
         format!("drop database if exists {template} with (force)"),
         format!("create database {template} template template0"),
     ] {
-        admin.execute(AssertSqlSafe(statement)).await.expect("DATABASE_URL's role may create databases");
+        admin
+            .execute(AssertSqlSafe(statement))
+            .await
+            .expect("DATABASE_URL's role may create databases");
     }
-    let mut connection = PgConnection::connect(&url_of(admin_url, template)).await.expect("the template answers");
+    let mut connection = PgConnection::connect(&url_of(admin_url, template))
+        .await
+        .expect("the template answers");
     MIGRATOR.run(&mut connection).await.expect("the migrations run");
     connection.close().await.expect("the connection closes");
     // Nobody may be connected to a database while it is cloned.
     let finish = format!("alter database {template} with is_template true allow_connections false");
-    admin.execute(AssertSqlSafe(finish)).await.expect("the template is ours");
+    admin
+        .execute(AssertSqlSafe(finish))
+        .await
+        .expect("the template is ours");
 }
 
 /// Drops what it is told to until the process ends.
@@ -182,8 +221,13 @@ async fn drop_databases(admin_url: &Url, errands: &Receiver<Errand>) {
 
 /// Nothing of anybody else's is ever created or dropped. The rest of the name needs no quoting in SQL.
 fn require_prefix(name: &str) {
-    let rest = name.strip_prefix(PREFIX).expect("a database of the tests bears their prefix");
-    assert!(rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+    let rest = name
+        .strip_prefix(PREFIX)
+        .expect("a database of the tests bears their prefix");
+    assert!(
+        rest.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    );
 }
 
 fn migrations_fingerprint() -> String {
@@ -192,7 +236,10 @@ fn migrations_fingerprint() -> String {
         context.update(&migration.version.to_be_bytes());
         context.update(&migration.checksum);
     }
-    context.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    context.finish().as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn url_of(admin_url: &Url, database: &str) -> String {
@@ -202,5 +249,8 @@ fn url_of(admin_url: &Url, database: &str) -> String {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
 }

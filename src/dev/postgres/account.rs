@@ -42,7 +42,8 @@ impl Account {
     /// Gives `path` to this account.
     pub(super) fn give(self, path: &Path) -> anyhow::Result<()> {
         if let Self::Other { uid, gid } = self {
-            chown(path, Some(uid), Some(gid)).context("give a directory to the account that runs PostgreSQL")?;
+            chown(path, Some(uid), Some(gid))
+                .context("give a directory to the account that runs PostgreSQL")?;
         }
         Ok(())
     }
@@ -50,7 +51,11 @@ impl Account {
 
 /// A user's number by `id`, which asks every directory that the machine knows, not only `/etc/passwd`.
 fn id_of(option: &str, name: &str) -> Option<u32> {
-    let output = Command::new("id").args([option, name]).stderr(Stdio::null()).output().ok()?;
+    let output = Command::new("id")
+        .args([option, name])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let number = String::from_utf8(output.stdout).ok()?.trim().parse().ok()?;
     (output.status.success() && number != 0).then_some(number)
 }

@@ -31,7 +31,11 @@ pub(super) fn find() -> anyhow::Result<PathBuf> {
     }
     said_by_pg_config()
         .into_iter()
-        .chain(VERSIONED.iter().flat_map(|(parent, prefix, rest)| newest_first(parent, prefix, rest)))
+        .chain(
+            VERSIONED
+                .iter()
+                .flat_map(|(parent, prefix, rest)| newest_first(parent, prefix, rest)),
+        )
         .chain(search_path())
         .find(|directory| holds_server(directory))
         .context(NOT_FOUND)
@@ -39,13 +43,18 @@ pub(super) fn find() -> anyhow::Result<PathBuf> {
 
 /// The major version of the server in `bin`, such as 15.
 pub(super) fn major_version(bin: &Path) -> anyhow::Result<u32> {
-    let output = Command::new(bin.join("postgres")).arg("--version").output().context("run `postgres --version`")?;
+    let output = Command::new(bin.join("postgres"))
+        .arg("--version")
+        .output()
+        .context("run `postgres --version`")?;
     parse_major(&String::from_utf8_lossy(&output.stdout)).context("`postgres --version` names no version")
 }
 
 /// The major version in a line such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
 fn parse_major(line: &str) -> Option<u32> {
-    let version = line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let version = line
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     leading_number(version)
 }
 
@@ -56,22 +65,36 @@ fn leading_number(text: &str) -> Option<u32> {
 
 /// Whether the programs are there. Packages for clients install `pg_config` without the server.
 fn holds_server(directory: &Path) -> bool {
-    ["initdb", "postgres", "pg_ctl"].iter().all(|program| directory.join(program).is_file())
+    ["initdb", "postgres", "pg_ctl"]
+        .iter()
+        .all(|program| directory.join(program).is_file())
 }
 
 fn said_by_pg_config() -> Option<PathBuf> {
-    let output = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output().ok()?;
+    let output = Command::new("pg_config")
+        .arg("--bindir")
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let directory = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| PathBuf::from(directory.trim_end()))
+    output
+        .status
+        .success()
+        .then(|| PathBuf::from(directory.trim_end()))
 }
 
 fn newest_first(parent: &str, prefix: &str, rest: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return Vec::new();
+    };
     let mut versions: Vec<(u32, PathBuf)> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some((leading_number(name.strip_prefix(prefix)?)?, entry.path().join(rest)))
+            Some((
+                leading_number(name.strip_prefix(prefix)?)?,
+                entry.path().join(rest),
+            ))
         })
         .collect();
     versions.sort_by(|a, b| b.cmp(a));
@@ -79,7 +102,9 @@ fn newest_first(parent: &str, prefix: &str, rest: &str) -> Vec<PathBuf> {
 }
 
 fn search_path() -> Vec<PathBuf> {
-    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+    std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -88,7 +113,10 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_every_distributors_line() {
-        assert_eq!(parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
+        assert_eq!(
+            parse_major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
+            Some(15)
+        );
         assert_eq!(parse_major("postgres (PostgreSQL) 18beta1\n"), Some(18));
         assert_eq!(parse_major("something else\n"), None);
     }
@@ -100,7 +128,10 @@ mod tests {
             std::fs::create_dir(parent.path().join(name)).unwrap();
         }
         let found = newest_first(parent.path().to_str().unwrap(), "", "bin");
-        let expected: Vec<_> = ["16", "15", "9"].iter().map(|v| parent.path().join(v).join("bin")).collect();
+        let expected: Vec<_> = ["16", "15", "9"]
+            .iter()
+            .map(|v| parent.path().join(v).join("bin"))
+            .collect();
         assert_eq!(found, expected);
     }
 

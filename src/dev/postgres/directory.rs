@@ -4,6 +4,7 @@
 //! ```text
 //! .riley-auth-dev   the mark: without it nothing here is touched, let alone wiped
 //! lock              held while a `riley-auth dev` runs
+//! supervisor.lock   held while a supervisor runs, which outlives a killed `riley-auth dev` for a moment
 //! connection.json   the port and the password, mode 0600
 //! server/           given to the account that runs PostgreSQL, mode 0700
 //! ```
@@ -12,16 +13,22 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 const MARK: &str = ".riley-auth-dev";
 const LOCK: &str = "lock";
+const SUPERVISOR_LOCK: &str = "supervisor.lock";
+
+/// How long the supervisor of a killed process may take to end: it may be in the midst of `initdb`.
+const SUPERVISOR_LIMIT: Duration = Duration::from_mins(1);
 const CONNECTION: &str = "connection.json";
 
-/// Where root's data is: an unprivileged account must be able to reach it, and root's home is closed to it.
-const ROOT_DIRECTORY: &str = "/var/tmp/riley-auth-dev-root";
+/// Where root's data is: an unprivileged account must be able to reach it, and root's home is closed to it. Not under
+/// `/var/tmp`, where anybody can put a directory of that name first and old files are cleaned away.
+const ROOT_DIRECTORY: &str = "/var/lib/riley-auth-dev";
 
 /// How the server is reached; kept so that URLs stay good over a restart.
 #[derive(Clone, Deserialize, Serialize)]
@@ -37,15 +44,21 @@ pub(super) struct DevDirectory {
     _lock: File,
 }
 
-/// `$XDG_DATA_HOME/riley-auth/dev`, else `~/.local/share/riley-auth/dev`; for root `/var/tmp/riley-auth-dev-root`.
+/// `$XDG_DATA_HOME/riley-auth/dev`, else `~/.local/share/riley-auth/dev`; for root `/var/lib/riley-auth-dev`.
 pub fn default_dev_directory() -> anyhow::Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from(ROOT_DIRECTORY));
     }
     // The XDG base directory specification tells to ignore a relative path.
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let data_home = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    Ok(data_home.context("set HOME or XDG_DATA_HOME: the development database is kept there")?.join("riley-auth/dev"))
+    Ok(data_home
+        .context("set HOME or XDG_DATA_HOME: the development database is kept there")?
+        .join("riley-auth/dev"))
 }
 
 impl DevDirectory {
@@ -67,11 +80,14 @@ impl DevDirectory {
         self.path.join("server")
     }
 
-    /// Removes everything but the mark and the lock.
+    /// Removes everything but the mark and the locks.
     pub(super) fn wipe(&self) -> anyhow::Result<()> {
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_name() == MARK || entry.file_name() == LOCK {
+            if [MARK, LOCK, SUPERVISOR_LOCK]
+                .iter()
+                .any(|kept| entry.file_name() == *kept)
+            {
                 continue;
             }
             // Neither call follows a symbolic link.
@@ -85,11 +101,36 @@ impl DevDirectory {
         Ok(())
     }
 
+    /// Waits until the supervisor of an earlier start has ended, and gives the lock to hand to the next one. The lock is
+    /// free when no process has this open file any more, so a supervisor that is killed gives it back, too.
+    pub(super) fn lock_for_supervisor(&self) -> anyhow::Result<File> {
+        let file = open_lock(&self.path.join(SUPERVISOR_LOCK))?;
+        let deadline = Instant::now() + SUPERVISOR_LIMIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => bail!(
+                    "the PostgreSQL of an earlier `riley-auth dev` on {} is still stopping; try again in a minute",
+                    self.path.display()
+                ),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).context("lock the development directory");
+                }
+            }
+        }
+    }
+
     /// The kept port and password; `None` before the first start.
     pub(super) fn connection(&self) -> anyhow::Result<Option<Connection>> {
         match std::fs::read(self.path.join(CONNECTION)) {
             Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| {
-                format!("{} cannot be read; start once with --fresh", self.path.join(CONNECTION).display())
+                format!(
+                    "{} cannot be read; start once with --fresh",
+                    self.path.join(CONNECTION).display()
+                )
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).context("read the kept port and password"),
@@ -110,7 +151,11 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content)?;
     file.sync_all()?;
     Ok(())
@@ -121,16 +166,23 @@ fn create(path: &Path) -> anyhow::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    let mode = if rustix::process::geteuid().is_root() {
+        0o711
+    } else {
+        0o700
+    };
     match std::fs::DirBuilder::new().mode(mode).create(path) {
         // The mode that was asked for, whatever the umask says.
-        Ok(()) => Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?),
+        Ok(()) => Ok(std::fs::set_permissions(
+            path,
+            std::fs::Permissions::from_mode(mode),
+        )?),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Refuses a directory of another user (anybody may create one under `/var/tmp`), one that others may write to, and one
+/// Refuses a directory of another user (a shared parent lets anybody create it first), one that others may write to, and one
 /// with foreign content. Marks one that is empty.
 fn require_ours(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
@@ -145,19 +197,35 @@ fn require_ours(path: &Path) -> anyhow::Result<()> {
     let empty = std::fs::read_dir(path)?.next().is_none();
     let mark = path.join(MARK);
     if empty {
-        std::fs::write(&mark, "Made by `riley-auth dev`, which may remove everything in this directory.\n")?;
+        std::fs::write(
+            &mark,
+            "Made by `riley-auth dev`, which may remove everything in this directory.\n",
+        )?;
     } else if !mark.is_file() {
-        bail!("{shown} holds files that `riley-auth dev` did not make, so it is left alone; move it away and start again");
+        bail!(
+            "{shown} holds files that `riley-auth dev` did not make, so it is left alone; move it away and start again"
+        );
     }
     Ok(())
 }
 
+fn open_lock(path: &Path) -> anyhow::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))
+}
+
 fn lock(path: &Path) -> anyhow::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join(LOCK))?;
+    let file = open_lock(&path.join(LOCK))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("another `riley-auth dev` is running on {}; stop that one first", path.display())
+            bail!(
+                "another `riley-auth dev` is running on {}; stop that one first",
+                path.display()
+            )
         }
         Err(TryLockError::Error(error)) => Err(error).context("lock the development directory"),
     }
@@ -215,7 +283,10 @@ mod tests {
         let path = parent.path().join("dev");
         let first = DevDirectory::open(&path).unwrap();
         let refused = DevDirectory::open(&path).err().unwrap().to_string();
-        assert!(refused.contains("another `riley-auth dev` is running"), "{refused}");
+        assert!(
+            refused.contains("another `riley-auth dev` is running"),
+            "{refused}"
+        );
         drop(first);
         DevDirectory::open(&path).unwrap();
     }
@@ -225,9 +296,16 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let directory = DevDirectory::open(&parent.path().join("dev")).unwrap();
         assert!(directory.connection().unwrap().is_none());
-        directory.keep_connection(&Connection { port: 5, password: "secret".to_owned() }).unwrap();
+        directory
+            .keep_connection(&Connection {
+                port: 5,
+                password: "secret".to_owned(),
+            })
+            .unwrap();
         assert_eq!(directory.connection().unwrap().unwrap().port, 5);
-        let mode = std::fs::metadata(directory.path().join(CONNECTION)).unwrap().mode();
+        let mode = std::fs::metadata(directory.path().join(CONNECTION))
+            .unwrap()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -6,6 +6,9 @@
 #   $1 directory of the PostgreSQL binaries     $2 home: holds data/, log and, before the first start, password
 #   $3 signal that stops the server             $4 "keep" or "remove": what becomes of the home afterwards
 #   the rest: arguments for postgres
+#
+# Standard output is a locked file, which tells other processes that this script still runs: nothing may be written to
+# it, and no program that lives on may inherit it.
 set -u
 bin=$1
 home=$2
