@@ -103,12 +103,10 @@ fn holder_command(test: &str, value: &Path) -> Command {
 /// Starts `test` of this very program with [`HOLD`] set. Gives the process, the server's process id and its directory.
 fn start_holder(test: &str, value: &Path) -> (Child, u32, String) {
     let mut holder = holder_command(test, value).spawn().unwrap();
-    let lines = BufReader::new(holder.stdout.take().unwrap())
+    let mut lines = BufReader::new(holder.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
-    let told = lines
-        .filter_map(|line| line.strip_prefix("holding ").map(str::to_owned))
-        .next();
+    let told = lines.find_map(|line| line.strip_prefix("holding ").map(str::to_owned));
     let told = told.expect("the copy tells where its server is");
     let (pid, directory) = told.split_once(' ').unwrap();
     (holder, pid.parse().unwrap(), directory.to_owned())
@@ -437,4 +435,18 @@ async fn a_malformed_database_url_is_refused_without_being_repeated() {
         .err()
         .unwrap();
     assert!(!format!("{refused:#}").contains("hunter2"));
+}
+
+#[test]
+fn a_pg_bin_that_holds_no_postgresql_is_refused_by_name() {
+    if std::env::var_os(HOLD).is_some() {
+        let refused = PrivatePostgres::start_for_tests().unwrap_err().to_string();
+        assert!(refused.contains("PG_BIN"), "{refused}");
+        return;
+    }
+    let test = "a_pg_bin_that_holds_no_postgresql_is_refused_by_name";
+    let empty = reachable_directory();
+    let mut copy = holder_command(test, Path::new("yes"));
+    let output = copy.env("PG_BIN", empty.path()).output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }

@@ -236,10 +236,9 @@ fn migrations_fingerprint() -> String {
         context.update(&migration.version.to_be_bytes());
         context.update(&migration.checksum);
     }
-    context.finish().as_ref()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = context.finish();
+    let start = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
+    format!("{:016x}", u64::from_be_bytes(*start))
 }
 
 fn url_of(admin_url: &Url, database: &str) -> String {
