@@ -16,10 +16,15 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod authorization_codes;
+pub mod grants;
+pub mod refresh_tokens;
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
 pub mod error_reports;
+pub mod maintenance;
+pub mod schema;
 pub mod sessions;
 
 /// The migrations, compiled in.

@@ -3,7 +3,9 @@
 pub mod browser;
 pub mod clients;
 pub mod cookies;
+pub mod csrf;
 pub mod error_report;
+pub mod no_store;
 pub mod now;
 pub mod page;
 pub mod state;
