@@ -26,8 +26,9 @@ pub(super) fn code(
     simulation: &Simulation,
     request: &AuthorizationRequest,
     session: Session,
-    carried: HashSet<Misbehaviour>,
+    mut carried: HashSet<Misbehaviour>,
 ) -> Response {
+    carried.extend(simulation.take_once_per_sign_in());
     let mut params = Vec::new();
     // Apple tells the name with the first authorization, and never again.
     let is_new = simulation.meets_for_the_first_time(&request.client_id, &session.person);
@@ -51,9 +52,8 @@ pub(super) fn code(
         code_challenge: request.code_challenge.clone(),
         session,
         issued_at: simulation.now(),
-        carried,
+        carried: carried.clone(),
     };
-    let carried = grant.carried.clone();
     params.push(("code", simulation.insert_code(grant)));
     respond(simulation, request, params, &carried)
 }

@@ -296,17 +296,20 @@ impl Simulation {
         }
     }
 
-    /// Keeps what a new code stands for; misbehaviours meant for the next time belong to this sign-in from here on.
-    pub(super) fn insert_code(&self, mut grant: Grant) -> String {
-        let code = random_token(32);
+    /// The misbehaviours meant for the next time that belong to the sign-in which is being answered.
+    pub(super) fn take_once_per_sign_in(&self) -> HashSet<Misbehaviour> {
         let mut memory = self.memory();
-        let (mine, rest) = memory
+        let (taken, left) = memory
             .once
             .drain()
             .partition(|misbehaviour| misbehaviour.is_per_sign_in());
-        memory.once = rest;
-        grant.carried.extend::<HashSet<Misbehaviour>>(mine);
-        memory.codes.insert(code.clone(), grant);
+        memory.once = left;
+        taken
+    }
+
+    pub(super) fn insert_code(&self, grant: Grant) -> String {
+        let code = random_token(32);
+        self.memory().codes.insert(code.clone(), grant);
         code
     }
 
