@@ -1,9 +1,12 @@
 //! The simulated upstream as its clients see it: over HTTP, each flavour by the habits its real provider documents.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::{Response, StatusCode, header};
@@ -752,13 +755,44 @@ async fn apple_wants_form_post_and_a_signed_secret_and_tells_the_name_once() {
     }
 }
 
+#[tokio::test]
+async fn apple_verifies_the_signature_of_the_secret_if_it_knows_the_key() {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let der: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    );
+    let upstream = start_with(Options {
+        apple_public_key_pem: Some(pem),
+        ..Options::of(Flavour::Apple)
+    })
+    .await;
+    let mut ada = Visit::of(&upstream, "openid");
+    let code = param(&ada.sign_in("ada", &[]).await, "code").unwrap();
+    let forged = redeem(
+        &upstream,
+        &code,
+        &[("client_secret", &apple_secret(&upstream, "app"))],
+    )
+    .await;
+    assert_eq!(forged.status(), StatusCode::UNAUTHORIZED);
+    let secret = apple_secret_by(&key, &upstream, "app");
+    let response = redeem(&upstream, &code, &[("client_secret", &secret)]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
 fn apple_secret(upstream: &SimulatedUpstream, client_id: &str) -> String {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    apple_secret_by(&key, upstream, client_id)
+}
+
+fn apple_secret_by(key: &EcdsaKeyPair, upstream: &SimulatedUpstream, client_id: &str) -> String {
     let now = Clock::default().now().unix_timestamp();
     let header = json!({ "alg": "ES256", "kid": "ABCDE12345" });
     let claims = json!({ "iss": "TEAM123456", "sub": client_id, "aud": upstream.issuer(), "iat": now, "exp": now + 300 });
     let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let input = format!("{}.{}", encode(header), encode(claims));
-    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let signature = key.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
     format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

@@ -11,13 +11,15 @@
 //! | [`people`] | who can sign in, and what is told about them |
 //! | [`misbehaviour`] | what can go wrong, by name |
 //! | [`request_log`] | what arrived, for tests to look at |
-//! | `simulation` | the memory: sessions, codes, access tokens |
+//! | `simulation` | the handle that its owner and its endpoints share |
+//! | `memory` | sessions, codes, access tokens |
 //! | `routes` | the route table and what every request passes through |
 //! | `discovery`, `authorize`, `sign_in`, `token`, `userinfo` | the endpoints |
 //! | `github`, `discord` | the endpoints only those have |
 
 mod authorization_response;
 mod authorize;
+mod built_in_people;
 mod claims;
 mod client_auth;
 mod discord;
@@ -25,6 +27,7 @@ mod discovery;
 pub mod flavour;
 mod github;
 mod keys;
+mod memory;
 pub mod misbehaviour;
 pub mod options;
 mod pages;

@@ -10,9 +10,10 @@ use url::Url;
 
 use super::authorize::AuthorizationRequest;
 use super::flavour::Flavour;
+use super::memory::{Grant, Session};
 use super::misbehaviour::Misbehaviour;
 use super::pages;
-use super::simulation::{Grant, Session, Simulation};
+use super::simulation::Simulation;
 
 /// Where the parameters of the response stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

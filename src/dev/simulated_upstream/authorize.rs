@@ -11,10 +11,11 @@ use url::Url;
 
 use super::authorization_response::{self, ResponseMode};
 use super::flavour::Habits;
+use super::memory::Session;
 use super::misbehaviour::Misbehaviour;
 use super::pages;
 use super::request_log::{LoggedRequest, first};
-use super::simulation::{Session, Simulation};
+use super::simulation::Simulation;
 
 /// What [`Misbehaviour::HostileErrorDescription`] says.
 const HOSTILE_TEXT: &str =

@@ -7,9 +7,10 @@ use time::Duration;
 
 use super::flavour::{EmailVerified, Flavour};
 use super::keys::{self, SigningKey};
+use super::memory::Grant;
 use super::misbehaviour::Misbehaviour;
 use super::people::extend;
-use super::simulation::{Grant, Simulation};
+use super::simulation::Simulation;
 
 /// How long an ID token is valid.
 const ID_TOKEN_TTL: Duration = Duration::hours(1);

@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use super::claims;
+use super::memory::Grant;
 use super::request_log::LoggedRequest;
-use super::simulation::{Grant, Simulation};
+use super::simulation::Simulation;
 use super::token::TokenError;
 
 /// Form-encoded unless JSON is asked for, and 200 even for errors, which have names of their own.

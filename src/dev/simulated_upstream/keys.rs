@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use super::memory::random_token;
 use super::options::SigningAlgorithm;
-use super::simulation::random_token;
 
 /// A key pair with its `kid`.
 pub(super) struct SigningKey {

@@ -10,10 +10,11 @@ use axum::response::{Html, IntoResponse as _, Response};
 use url::form_urlencoded;
 
 use super::authorize::AuthorizationRequest;
+use super::memory::Session;
 use super::misbehaviour::Misbehaviour;
 use super::people::Person;
 use super::request_log::LoggedRequest;
-use super::simulation::{Session, Simulation};
+use super::simulation::Simulation;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:3rem auto;padding:0 1rem;\
     color:#222;background:#f6f6f4}main{background:#fff;border:1px solid #ccc;border-radius:.5rem;padding:1.5rem}\

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::built_in_people::{BUILT_IN, BuiltIn, UPDATED_AT};
 use super::flavour::Flavour;
 
 /// Somebody who has signed in, or may.
@@ -24,118 +25,6 @@ pub struct Person {
     pub organisation: Option<&'static str>,
     details: Option<&'static BuiltIn>,
 }
-
-/// A row of [`BUILT_IN`].
-#[derive(Debug, PartialEq)]
-struct BuiltIn {
-    username: &'static str,
-    given_name: &'static str,
-    middle_name: &'static str,
-    family_name: &'static str,
-    gender: &'static str,
-    birthdate: &'static str,
-    zoneinfo: &'static str,
-    locale: &'static str,
-    street_address: &'static str,
-    locality: &'static str,
-    postal_code: &'static str,
-    country: &'static str,
-    phone_number: &'static str,
-    organisation: Option<&'static str>,
-    email_verified: bool,
-}
-
-/// The people offered as buttons. Addresses and numbers are of the ranges reserved for examples.
-const BUILT_IN: &[BuiltIn] = &[
-    BuiltIn {
-        username: "ada",
-        given_name: "Ada",
-        middle_name: "King",
-        family_name: "Lovelace",
-        gender: "female",
-        birthdate: "1985-12-10",
-        zoneinfo: "Europe/London",
-        locale: "en-GB",
-        street_address: "12 St James's Square",
-        locality: "London",
-        postal_code: "SW1Y 4JH",
-        country: "United Kingdom",
-        phone_number: "+44 20 7946 0001",
-        organisation: Some("engine.example"),
-        email_verified: true,
-    },
-    BuiltIn {
-        username: "alan",
-        given_name: "Alan",
-        middle_name: "Mathison",
-        family_name: "Turing",
-        gender: "male",
-        birthdate: "1982-06-23",
-        zoneinfo: "Europe/London",
-        locale: "en-GB",
-        street_address: "43 Adlington Road",
-        locality: "Wilmslow",
-        postal_code: "SK9 2BJ",
-        country: "United Kingdom",
-        phone_number: "+44 161 496 0002",
-        organisation: None,
-        email_verified: true,
-    },
-    BuiltIn {
-        username: "grace",
-        given_name: "Grace",
-        middle_name: "Brewster",
-        family_name: "Hopper",
-        gender: "female",
-        birthdate: "1986-12-09",
-        zoneinfo: "America/New_York",
-        locale: "en-US",
-        street_address: "1 Compiler Lane",
-        locality: "Arlington",
-        postal_code: "22202",
-        country: "United States",
-        phone_number: "+1 202 555 0103",
-        organisation: Some("navy.example"),
-        email_verified: true,
-    },
-    BuiltIn {
-        username: "emmy",
-        given_name: "Emmy",
-        middle_name: "Amalie",
-        family_name: "Noether",
-        gender: "female",
-        birthdate: "1982-03-23",
-        zoneinfo: "Europe/Berlin",
-        locale: "de-DE",
-        street_address: "Hauptstraße 23",
-        locality: "Erlangen",
-        postal_code: "91054",
-        country: "Germany",
-        phone_number: "+49 30 23125004",
-        organisation: None,
-        email_verified: true,
-    },
-    BuiltIn {
-        username: "mallory",
-        given_name: "Mallory",
-        middle_name: "Unproven",
-        family_name: "Doe",
-        gender: "unknown",
-        birthdate: "1990",
-        zoneinfo: "Etc/UTC",
-        locale: "en",
-        street_address: "0 Nowhere Street",
-        locality: "Nowhere",
-        postal_code: "00000",
-        country: "Nowhere",
-        phone_number: "+1 202 555 0105",
-        organisation: None,
-        email_verified: false,
-    },
-];
-
-/// When the built-in people last changed something: an instant in the past, in seconds since the epoch.
-const UPDATED_AT: i64 = 1_700_000_000;
 
 impl Person {
     /// The usernames of the built-in people, in the order of the page.

@@ -10,11 +10,12 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::authorization_response;
 use super::authorize::{self, AuthorizationRequest};
+use super::memory::{Session, random_token};
 use super::misbehaviour::Misbehaviour;
 use super::pages;
 use super::people::Person;
 use super::request_log::LoggedRequest;
-use super::simulation::{Session, Simulation, random_token};
+use super::simulation::Simulation;
 
 /// `POST /sign-in?…`: the form of the sign-in page and of the consent page; the query is the authorization request's.
 pub(super) async fn sign_in(

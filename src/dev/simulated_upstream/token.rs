@@ -16,11 +16,12 @@ use super::claims;
 use super::client_auth;
 use super::flavour::Flavour;
 use super::github;
+use super::memory::Grant;
 use super::misbehaviour::Misbehaviour;
 use super::options::Client;
 use super::people::sha256;
 use super::request_log::LoggedRequest;
-use super::simulation::{Grant, Simulation};
+use super::simulation::Simulation;
 
 const CODE_TTL: Duration = Duration::minutes(10);
 const ACCESS_TOKEN_TTL_SECS: i64 = 3600;

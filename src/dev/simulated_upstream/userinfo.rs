@@ -9,8 +9,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::claims;
+use super::memory::Grant;
 use super::request_log::LoggedRequest;
-use super::simulation::{Grant, Simulation};
+use super::simulation::Simulation;
 
 /// `GET` or `POST /userinfo`
 pub(super) async fn userinfo(
