@@ -3,5 +3,7 @@
 pub mod browser;
 pub mod clients;
 pub mod cookies;
+pub mod error_report;
 pub mod now;
+pub mod page;
 pub mod state;
