@@ -36,6 +36,16 @@ pub enum CookieSameSite {
     None,
 }
 
+impl ServerConfig {
+    /// What to bind: `host:port`, an IPv6 address in brackets.
+    pub fn listen_address(&self) -> String {
+        match self.host.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => format!("[{address}]:{}", self.port),
+            Err(_) => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
