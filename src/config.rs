@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+pub use load::{FILE_NAME, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::{Host, Url};
@@ -13,14 +14,19 @@ use crate::protocol::scope::{STANDARD, ScopeSet};
 
 pub mod claims;
 pub mod database;
+mod check;
 pub mod finding;
+mod load;
 pub mod jwt;
 pub mod log;
 pub mod maintenance;
 pub mod oauth;
 pub mod providers;
+mod schema;
 pub mod scopes;
 pub mod server;
+mod successors;
+mod tree;
 pub mod usernames;
 
 /// The whole configuration.
@@ -50,8 +56,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
     pub config: Config,
-    /// The file it was read from.
-    pub path: PathBuf,
+    /// The file it was read from; `None` when everything came from the environment.
+    pub path: Option<PathBuf>,
     /// What is allowed but ought to be looked at.
     pub warnings: Vec<finding::Finding>,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -68,6 +69,11 @@ impl Finding {
 }
 
 impl Position {
+    /// The file as a whole: for what is missing in it.
+    pub fn of_file(path: &Path) -> Self {
+        Self { file: path.display().to_string(), line: 1, column: 1, text: None, length: 0 }
+    }
+
     /// The position of `span`, in bytes, within `text`, the content of `file`. `show`: whether the line may be printed.
     pub fn of(file: &str, text: &str, span: &Range<usize>, show: bool) -> Self {
         let start = span.start.min(text.len());
