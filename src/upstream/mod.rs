@@ -1,1 +1,4 @@
-//! upstream
+//! Upstream. (Placeholder until the module is merged.)
+
+/// Placeholder.
+pub struct Upstreams;
