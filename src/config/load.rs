@@ -122,11 +122,8 @@ impl Source {
             let mut finding = Finding::error("", error.message().replace('\n', "; "), "correct the TOML");
             if let Some(span) = error.span() {
                 let mut position = Position::of(&self.file_name(), &self.text, &span, true);
-                // A line that does not parse may hold anything, so only what stands before its `=` is shown.
-                position.text = position.text.map(|line| without_value(&line));
-                if position.text.as_ref().is_some_and(|line| line.chars().count() < position.column) {
-                    position.text = None;
-                }
+                // A line that does not parse may hold anything, so only a table's header is shown.
+                position.text = position.text.filter(|line| line.starts_with('[') && !line.contains(['"', '\'', '=']));
                 finding.position = Some(position);
             }
             finding
@@ -153,7 +150,7 @@ impl Source {
                 },
                 Origin::File(span) => {
                     let mut position = Position::of(&self.file_name(), &self.text, span, true);
-                    if secret_lines.contains(&position.line) || walked.unknown.contains(&finding.key) {
+                    if secret_lines.contains(&position.line) {
                         position.text = position.text.map(|line| without_value(&line)).filter(|line| {
                             line.chars().count() >= position.column - 1 + position.length
                         });
@@ -168,10 +165,10 @@ impl Source {
         });
     }
 
-    /// The lines on which a secret is written out.
+    /// The lines on which a secret is written out, or a value of which nobody knows whether it is one.
     fn secret_lines(&self, places: &Places, walked: &Walked) -> Vec<usize> {
         let line_of = |at: usize| self.text[..at.min(self.text.len())].matches('\n').count() + 1;
-        let spans = walked.secrets.iter().filter_map(|path| match places.0.get(path) {
+        let spans = walked.secrets.iter().chain(&walked.unknown).filter_map(|path| match places.0.get(path) {
             Some(Place { origin: Origin::File(span), indirect: false, .. }) => Some(span),
             _ => None,
         });

@@ -160,7 +160,12 @@ impl Schema {
                 }
                 Some((problem, mend)) => {
                     walked.findings.push(Finding::error(path, problem, mend));
-                    false
+                    // What was probably meant, so that the rules about other keys do not miss this one.
+                    let names = admitted(schema);
+                    if let Some(meant) = nearest(text, names.iter().copied()).or(names.first().copied()) {
+                        meant.clone_into(text);
+                    }
+                    !names.is_empty()
                 }
                 None => true,
             },
@@ -180,6 +185,10 @@ impl Schema {
                     "boolean" => ("a boolean", "`true` or `false` without quotes"),
                     _ => ("a string", "the value in quotes"),
                 };
+                if expected == "object" {
+                    // It may be a secret that lost its key.
+                    walked.secrets.insert(path.to_owned());
+                }
                 walked.findings.push(Finding::error(
                     path,
                     format!("this must be {wanted} and is {}", value.type_name()),
