@@ -20,11 +20,11 @@ pub(super) struct More {
 
 pub(super) async fn fetch(http: &Http, api: &Url, access_token: &str, organizations: bool, provider: &str) -> More {
     let emails = list(http, api, "user/emails", access_token, provider).await;
-    let organizations = match organizations {
-        true => list(http, api, "user/orgs", access_token, provider).await.unwrap_or_default(),
-        false => Vec::new(),
-    };
-    More { emails, organizations }
+    let mut more = More { emails, organizations: Vec::new() };
+    if organizations {
+        more.organizations = list(http, api, "user/orgs", access_token, provider).await.unwrap_or_default();
+    }
+    more
 }
 
 /// The first page, of a hundred: more addresses or organisations than that are not looked at.

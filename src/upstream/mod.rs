@@ -75,6 +75,7 @@ impl Upstreams {
     }
 
     /// [`new`](Self::new) with other limits on outbound requests.
+    #[expect(clippy::needless_pass_by_value, reason = "a clock is a handle, passed like the others")]
     pub fn with_limits(config: &Config, clock: Clock, limits: Limits) -> anyhow::Result<Self> {
         let http = Http::new(limits)?;
         let mut providers = BTreeMap::new();
@@ -113,14 +114,14 @@ pub struct Provider {
 }
 
 enum Client {
-    Oidc(OidcClient),
+    Oidc(Box<OidcClient>),
     OAuth2(OAuth2Client),
 }
 
 impl Provider {
     fn new(settings: Settings, http: Http, clock: Clock) -> Self {
         let client = match settings.protocol.clone() {
-            Protocol::Oidc(endpoints) => Client::Oidc(OidcClient::new(endpoints, &settings, clock)),
+            Protocol::Oidc(endpoints) => Client::Oidc(Box::new(OidcClient::new(endpoints, &settings, clock))),
             Protocol::OAuth2(endpoints) => Client::OAuth2(OAuth2Client::new(endpoints)),
         };
         Self { settings, client, http }
