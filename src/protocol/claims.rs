@@ -196,9 +196,10 @@ pub fn id_token(
 ) -> IdTokenClaims {
     let requested = grant.claims.as_ref().map(|claims| &claims.id_token);
     // §5.4: with an access token at hand, the claims of the scopes are UserInfo's.
-    let scope_in_id_token = match claims_in_id_token {
-        true => grant.scope.clone(),
-        false => ScopeSet::default(),
+    let scope_in_id_token = if claims_in_id_token {
+        grant.scope.clone()
+    } else {
+        ScopeSet::default()
     };
     IdTokenClaims {
         iss: issuer.to_owned(),

@@ -212,15 +212,13 @@ pub fn rotate(
     if token.grant.client_id != client.client_id {
         return Err(UNKNOWN_REFRESH_TOKEN);
     }
-    let repeat = match (token.consumed_at, token.successor_salt) {
-        (None, _) => None,
-        // RFC 9700 §4.14.2 allows a tolerance for lost responses. `now` may lie before `consumed_at` where the clocks of
-        // two instances differ; that is within the leeway.
-        (Some(consumed_at), Some(salt)) if now < consumed_at + Duration::seconds(leeway_secs.into()) => {
-            (leeway_secs > 0).then_some(salt)
-        }
-        (Some(_), _) => None,
-    };
+    // RFC 9700 §4.14.2 leaves room for lost responses. `now` may lie before `consumed_at` where the clocks of two instances
+    // differ; that is within the leeway.
+    let leeway = Duration::seconds(leeway_secs.into());
+    let repeat = token
+        .consumed_at
+        .filter(|consumed_at| leeway_secs > 0 && now < *consumed_at + leeway)
+        .and(token.successor_salt);
     if token.consumed_at.is_some() && repeat.is_none() {
         // Whether the token has expired since or its family is dead makes no difference: a copy is about.
         return Ok(Rotation::Reused(token.grant.grant_id));
