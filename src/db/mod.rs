@@ -16,7 +16,10 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod authorization_codes;
 pub mod clients;
+pub mod grants;
+pub mod refresh_tokens;
 pub mod sessions;
 
 /// The migrations, compiled in.
