@@ -1,7 +1,11 @@
 //! The kit that endpoints are built from: extractors, cookies, shared state. It knows axum and no endpoint.
 
+pub mod bearer;
 pub mod browser;
+pub mod client;
 pub mod clients;
 pub mod cookies;
+pub mod no_store;
 pub mod now;
+pub mod oauth_params;
 pub mod state;
