@@ -17,7 +17,10 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod authorization_codes;
+pub mod authorization_requests;
 pub mod clients;
+pub mod consents;
+pub mod error_reports;
 pub mod grants;
 pub mod refresh_tokens;
 pub mod sessions;
