@@ -13,9 +13,7 @@ use crate::error::OAuthError;
 use crate::http::state::AppState;
 use crate::jwt::{KeySet, SignError};
 use crate::protocol::algorithm::SigningAlgorithm;
-use crate::protocol::claims::{
-    self, ACCESS_TOKEN_TYP, AccessTokenClaims, ID_TOKEN_TYP, Person, PersonEmail,
-};
+use crate::protocol::claims::{self, ACCESS_TOKEN_TYP, AccessTokenClaims, ID_TOKEN_TYP, Person, PersonEmail};
 use crate::protocol::client::Client;
 use crate::protocol::grant::Grant;
 use crate::protocol::opaque::{Opaque, TokenHash};
