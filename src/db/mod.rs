@@ -17,14 +17,22 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod authorization_codes;
+<<<<<<< HEAD
 pub mod grants;
 pub mod refresh_tokens;
+=======
+>>>>>>> token
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
 pub mod error_reports;
+<<<<<<< HEAD
 pub mod maintenance;
 pub mod schema;
+=======
+pub mod grants;
+pub mod refresh_tokens;
+>>>>>>> token
 pub mod sessions;
 
 /// The migrations, compiled in.

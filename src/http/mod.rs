@@ -1,11 +1,14 @@
 //! The kit that endpoints are built from: extractors, cookies, shared state. It knows axum and no endpoint.
 
+pub mod bearer;
 pub mod browser;
+pub mod client;
 pub mod clients;
 pub mod cookies;
 pub mod csrf;
 pub mod error_report;
 pub mod no_store;
 pub mod now;
+pub mod oauth_params;
 pub mod page;
 pub mod state;

@@ -1,9 +1,10 @@
-//! Answers that nobody may keep: tokens and what is personal (RFC 6749 §5.1).
+//! Answers that no cache may keep.
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-/// A response with `Cache-Control: no-store`.
+/// A response with `Cache-Control: no-store` and `Pragma: no-cache` (RFC 6749 §5.1).
+#[derive(Debug)]
 pub struct NoStore<T>(pub T);
 
 impl<T: IntoResponse> IntoResponse for NoStore<T> {
