@@ -17,7 +17,11 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod clients;
+pub mod oauth_links;
+pub mod pending_identities;
 pub mod sessions;
+pub mod upstream_flows;
+pub mod users;
 
 /// The migrations, compiled in.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

@@ -1,7 +1,10 @@
 //! The kit that endpoints are built from: extractors, cookies, shared state. It knows axum and no endpoint.
 
 pub mod browser;
+pub mod client_ip;
 pub mod clients;
 pub mod cookies;
+pub mod csrf;
 pub mod now;
+pub mod return_to;
 pub mod state;
