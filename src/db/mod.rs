@@ -16,7 +16,10 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod authorization_requests;
 pub mod clients;
+pub mod consents;
+pub mod error_reports;
 pub mod oauth_links;
 pub mod pending_identities;
 pub mod sessions;

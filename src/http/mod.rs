@@ -5,6 +5,8 @@ pub mod client_ip;
 pub mod clients;
 pub mod cookies;
 pub mod csrf;
+pub mod error_report;
 pub mod now;
+pub mod page;
 pub mod return_to;
 pub mod state;
