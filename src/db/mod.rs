@@ -1,1 +1,114 @@
-//! db
+//! SQL and nothing else: one file per family of tables.
+//!
+//! A function is one statement (`impl PgExecutor<'_>`) or belongs inside a transaction (`&mut PgTransaction<'_>`), and its
+//! signature says which. Time and randomness are arguments. Nothing here knows HTTP or policy.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::database::DatabaseConfig;
+use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
+use crate::protocol::opaque::{Salt, TokenHash};
+use crate::protocol::scope::ScopeSet;
+
+pub mod authorization_requests;
+pub mod clients;
+pub mod consents;
+pub mod error_reports;
+pub mod sessions;
+
+/// The migrations, compiled in.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// A connection that was idle for longer than this is pinged before it is used, so that a restart of the database is
+/// noticed without a ping on every request.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+
+/// Opens the pool without waiting for a connection: the server starts while the database is away.
+pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .context("database.url is not a PostgreSQL connection URL")?
+        .application_name("riley-auth")
+        .options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("timezone", "UTC"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
+        .test_before_acquire(false)
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                if metadata.idle_for > PING_AFTER_IDLE {
+                    sqlx::Connection::ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Whether `error` is the violation of the constraint or unique index of this name.
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    error.as_database_error().and_then(|error| error.constraint()) == Some(constraint)
+}
+
+/// The column encoding of a newtype of [`crate::protocol`], so that the rules know nothing of sqlx.
+macro_rules! column_type {
+    ($type:ty, $column:ty, |$value:ident| $encode:expr, |$raw:ident| $decode:expr) => {
+        impl sqlx::Type<sqlx::Postgres> for $type {
+            fn type_info() -> sqlx::postgres::PgTypeInfo {
+                <$column as sqlx::Type<sqlx::Postgres>>::type_info()
+            }
+
+            fn compatible(ty: &sqlx::postgres::PgTypeInfo) -> bool {
+                <$column as sqlx::Type<sqlx::Postgres>>::compatible(ty)
+            }
+        }
+
+        impl sqlx::Encode<'_, sqlx::Postgres> for $type {
+            fn encode_by_ref(
+                &self,
+                buffer: &mut sqlx::postgres::PgArgumentBuffer,
+            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+                let $value = self;
+                <$column as sqlx::Encode<sqlx::Postgres>>::encode($encode, buffer)
+            }
+        }
+
+        impl sqlx::Decode<'_, sqlx::Postgres> for $type {
+            fn decode(value: sqlx::postgres::PgValueRef<'_>) -> Result<Self, sqlx::error::BoxDynError> {
+                let $raw = <$column as sqlx::Decode<sqlx::Postgres>>::decode(value)?;
+                $decode
+            }
+        }
+
+        impl sqlx::postgres::PgHasArrayType for $type {
+            fn array_type_info() -> sqlx::postgres::PgTypeInfo {
+                <$column as sqlx::postgres::PgHasArrayType>::array_type_info()
+            }
+        }
+    };
+}
+
+column_type!(ClientId, String, |value| value.0.clone(), |raw| Ok(Self(raw)));
+column_type!(UserId, uuid::Uuid, |value| value.0, |raw| Ok(Self(raw)));
+column_type!(SessionId, uuid::Uuid, |value| value.0, |raw| Ok(Self(raw)));
+column_type!(GrantId, uuid::Uuid, |value| value.0, |raw| Ok(Self(raw)));
+column_type!(LinkId, uuid::Uuid, |value| value.0, |raw| Ok(Self(raw)));
+column_type!(TokenHash, Vec<u8>, |value| value.0.to_vec(), |raw| Ok(Self(
+    raw.try_into().map_err(|_| "a hash has 32 bytes")?
+)));
+column_type!(Salt, Vec<u8>, |value| value.0.to_vec(), |raw| Ok(Self(
+    raw.try_into().map_err(|_| "a salt has 32 bytes")?
+)));
+column_type!(ScopeSet, String, |value| value.to_string(), |raw| Ok(
+    Self::parse(&raw)?
+));

@@ -1,9 +1,14 @@
 //! The claims of tokens and of UserInfo (OpenID Connect Core §2, §5.1, §5.4, §5.5; RFC 9068 §2.2; Back-Channel Logout §2.4).
 
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::algorithm::SigningAlgorithm;
+use super::authorization::OAuthRefusal;
+use super::client::Client;
 use super::grant::Grant;
 use super::ids::{ClientId, GrantId, SessionId, UserId};
 use super::scope::ScopeSet;
@@ -107,9 +112,46 @@ pub struct PersonEmail {
 
 impl ClaimsRequest {
     /// Reads the JSON of the parameter; members that are not known are ignored.
-    pub fn parse(json: &str) -> Result<Self, super::authorization::OAuthRefusal> {
-        let _ = json;
-        todo!()
+    pub fn parse(json: &str) -> Result<Self, OAuthRefusal> {
+        const MALFORMED: OAuthRefusal =
+            OAuthRefusal::invalid_request("claims has to be a JSON object as in OpenID Connect Core 5.5");
+        let Ok(Value::Object(mut members)) = serde_json::from_str(json) else {
+            return Err(MALFORMED);
+        };
+        let mut read = |place: &str| match members.remove(place) {
+            None | Some(Value::Null) => Ok(Map::new()),
+            Some(Value::Object(claims)) if claims.values().all(is_claim_wish) => Ok(claims
+                .into_iter()
+                .filter(|(name, _)| is_known_claim(name))
+                .collect()),
+            Some(_) => Err(MALFORMED),
+        };
+        Ok(Self {
+            userinfo: read("userinfo")?,
+            id_token: read("id_token")?,
+        })
+    }
+
+    /// Without the claims that belong to a scope that `client` may not ask for. What is left may be given although the scope
+    /// itself was not asked for: that is what the parameter is for (§5.5).
+    #[must_use]
+    pub fn limited_to(mut self, client: &Client) -> Self {
+        let allowed =
+            |name: &String, _: &mut Value| scope_of(name).is_none_or(|scope| client.may_request(scope));
+        self.userinfo.retain(allowed);
+        self.id_token.retain(allowed);
+        self
+    }
+
+    /// The scopes to which the claims belong that are asked for one by one.
+    pub fn scopes(&self) -> impl Iterator<Item = &'static str> {
+        let names = self.userinfo.keys().chain(self.id_token.keys());
+        names.filter_map(|name| scope_of(name))
+    }
+
+    /// The `sub` that the ID token has to have, when one is asked for by value (§5.5.1).
+    pub fn subject(&self) -> Option<&str> {
+        self.id_token.get("sub")?.get("value")?.as_str()
     }
 }
 
@@ -120,18 +162,28 @@ pub fn person_claims(
     scope: &ScopeSet,
     requested: Option<&Map<String, Value>>,
 ) -> Map<String, Value> {
-    let _ = (person, scope, requested);
-    todo!()
+    PERSON_CLAIMS
+        .iter()
+        .filter(|(name, claim_scope, _)| {
+            scope.contains(claim_scope) || requested.is_some_and(|requested| requested.contains_key(*name))
+        })
+        .filter_map(|(name, _, kind)| Some(((*name).to_owned(), person_claim(person, name, *kind)?)))
+        .collect()
 }
 
 /// UserInfo (§5.3.2): `sub` and what scope and the `claims` parameter give.
 pub fn userinfo(person: &Person, scope: &ScopeSet, requested: Option<&ClaimsRequest>) -> Map<String, Value> {
-    let _ = (person, scope, requested);
-    todo!()
+    let mut claims = person_claims(person, scope, requested.map(|requested| &requested.userinfo));
+    claims.insert("sub".to_owned(), person.user_id.to_string().into());
+    claims
 }
 
 /// The ID token of `grant` (§2, §3.1.3.6). `person` only where profile claims go in: the client is registered with
 /// `claims_in_id_token`, or the `claims` parameter asks.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a fact of its own, from a place of its own"
+)]
 pub fn id_token(
     issuer: &str,
     grant: &Grant,
@@ -142,21 +194,236 @@ pub fn id_token(
     now: i64,
     ttl_secs: i64,
 ) -> IdTokenClaims {
-    let _ = (
-        issuer,
-        grant,
-        person,
-        claims_in_id_token,
-        default_acr,
-        at_hash,
-        now,
-        ttl_secs,
-    );
-    todo!()
+    let requested = grant.claims.as_ref().map(|claims| &claims.id_token);
+    // §5.4: with an access token at hand, the claims of the scopes are UserInfo's.
+    let scope_in_id_token = match claims_in_id_token {
+        true => grant.scope.clone(),
+        false => ScopeSet::default(),
+    };
+    IdTokenClaims {
+        iss: issuer.to_owned(),
+        sub: grant.user_id,
+        aud: grant.client_id.clone(),
+        exp: now.saturating_add(ttl_secs),
+        iat: now,
+        auth_time: grant.auth_time,
+        nonce: grant.nonce.clone(),
+        at_hash: Some(at_hash),
+        sid: grant.session_id,
+        acr: Some(grant.acr.clone().unwrap_or_else(|| default_acr.to_owned())),
+        amr: grant.amr.clone().filter(|amr| !amr.is_empty()),
+        extra: person
+            .map(|person| person_claims(person, &scope_in_id_token, requested))
+            .unwrap_or_default(),
+    }
 }
 
 /// `at_hash` (§3.1.3.6): the left half of SHA-256 over the token, base64url. Both of our algorithms use SHA-256.
 pub fn at_hash(access_token: &str, algorithm: SigningAlgorithm) -> String {
-    let _ = (access_token, algorithm);
-    todo!()
+    let hash_algorithm = match algorithm {
+        SigningAlgorithm::Es256 | SigningAlgorithm::Rs256 => &digest::SHA256,
+    };
+    let hash = digest::digest(hash_algorithm, access_token.as_bytes());
+    let (left_half, _) = hash.as_ref().split_at(hash.as_ref().len() / 2);
+    URL_SAFE_NO_PAD.encode(left_half)
+}
+
+/// The form of a claim (§5.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// Text that is an http or https URL.
+    Url,
+    /// `YYYY-MM-DD`, `0000-MM-DD` or `YYYY`.
+    Birthdate,
+    Boolean,
+    Number,
+    /// §5.1.1.
+    Address,
+}
+
+/// Every claim about a person that is known here: its name, the scope that asks for it (§5.4), its form (§5.1).
+const PERSON_CLAIMS: [(&str, &str, Kind); 19] = [
+    ("name", "profile", Kind::Text),
+    ("family_name", "profile", Kind::Text),
+    ("given_name", "profile", Kind::Text),
+    ("middle_name", "profile", Kind::Text),
+    ("nickname", "profile", Kind::Text),
+    ("preferred_username", "profile", Kind::Text),
+    ("profile", "profile", Kind::Url),
+    ("picture", "profile", Kind::Url),
+    ("website", "profile", Kind::Url),
+    ("gender", "profile", Kind::Text),
+    ("birthdate", "profile", Kind::Birthdate),
+    ("zoneinfo", "profile", Kind::Text),
+    ("locale", "profile", Kind::Text),
+    ("updated_at", "profile", Kind::Number),
+    ("email", "email", Kind::Text),
+    ("email_verified", "email", Kind::Boolean),
+    ("address", "address", Kind::Address),
+    ("phone_number", "phone", Kind::Text),
+    ("phone_number_verified", "phone", Kind::Boolean),
+];
+
+/// The members of `address` (§5.1.1).
+const ADDRESS_MEMBERS: [&str; 6] = [
+    "formatted",
+    "street_address",
+    "locality",
+    "region",
+    "postal_code",
+    "country",
+];
+
+/// Claims of the ID token that may be asked for and are no claims about a person.
+const TOKEN_CLAIMS: [&str; 4] = ["sub", "acr", "auth_time", "amr"];
+
+/// Longer texts are nobody's name.
+const MAX_TEXT_BYTES: usize = 2048;
+
+/// The scope that asks for `claim` (§5.4); `None` for claims that no scope asks for.
+pub fn scope_of(claim: &str) -> Option<&'static str> {
+    PERSON_CLAIMS
+        .iter()
+        .find(|(name, ..)| *name == claim)
+        .map(|(_, scope, _)| *scope)
+}
+
+/// Whether `[claims] passthrough` may name `claim`: it is one of §5.1, and not one that the account itself answers for.
+pub fn may_pass_through(claim: &str) -> bool {
+    scope_of(claim).is_some()
+        && !matches!(
+            claim,
+            "preferred_username" | "updated_at" | "email" | "email_verified"
+        )
+}
+
+fn is_known_claim(name: &str) -> bool {
+    scope_of(name).is_some() || TOKEN_CLAIMS.contains(&name)
+}
+
+/// §5.5.1: null, or an object that says more.
+fn is_claim_wish(value: &Value) -> bool {
+    value.is_null() || value.is_object()
+}
+
+/// What the account says, else the upstream, where it may: an address that the upstream merely names is never ours.
+fn person_claim(person: &Person, name: &str, kind: Kind) -> Option<Value> {
+    let own = match name {
+        "name" => person.display_name.clone().map(Value::from),
+        "preferred_username" => Some(person.username.clone().into()),
+        "picture" => person.picture.clone().map(Value::from),
+        "updated_at" => Some(person.updated_at.into()),
+        "email" => person.email.as_ref().map(|own| own.email.clone().into()),
+        "email_verified" => person.email.as_ref().map(|own| own.verified.into()),
+        _ => None,
+    };
+    let upstream = || {
+        person
+            .upstream_claims
+            .get(name)
+            .filter(|_| may_pass_through(name))
+    };
+    own.and_then(|own| well_formed(&own, kind))
+        .or_else(|| upstream().and_then(|value| well_formed(value, kind)))
+}
+
+/// The value as it may go out; `None` where it is not of its kind, or empty.
+fn well_formed(value: &Value, kind: Kind) -> Option<Value> {
+    let fits = match kind {
+        Kind::Text => text(value).is_some(),
+        Kind::Url => text(value).is_some_and(is_web_url),
+        Kind::Birthdate => text(value).is_some_and(is_birthdate),
+        Kind::Boolean => value.is_boolean(),
+        Kind::Number => value.is_number(),
+        Kind::Address => return address(value),
+    };
+    fits.then(|| value.clone())
+}
+
+/// A text that says something: some upstreams send the word null where they know nothing.
+fn text(value: &Value) -> Option<&str> {
+    value
+        .as_str()
+        .filter(|text| !text.trim().is_empty() && *text != "null" && text.len() <= MAX_TEXT_BYTES)
+}
+
+/// The members of §5.1.1 that say something; nothing if none does.
+fn address(value: &Value) -> Option<Value> {
+    let members = value.as_object()?;
+    let said: Map<String, Value> = ADDRESS_MEMBERS
+        .iter()
+        .filter_map(|name| {
+            let said = members.get(*name).filter(|member| text(member).is_some())?;
+            Some(((*name).to_owned(), said.clone()))
+        })
+        .collect();
+    (!said.is_empty()).then_some(Value::Object(said))
+}
+
+fn is_web_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// §5.1: `YYYY-MM-DD`, with `0000` for a year that is kept private, or `YYYY` alone.
+fn is_birthdate(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    match parts[..] {
+        [year] => number(year, 4).is_some_and(is_year_of_birth),
+        [year, month, day] => {
+            let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2))
+            else {
+                return false;
+            };
+            // Without a year, 29 February has to be possible.
+            let calendar_year = if year == 0 { 2000 } else { i32::from(year) };
+            let month = u8::try_from(month)
+                .ok()
+                .and_then(|month| time::Month::try_from(month).ok());
+            let is_date = month.zip(u8::try_from(day).ok()).is_some_and(|(month, day)| {
+                time::Date::from_calendar_date(calendar_year, month, day).is_ok()
+            });
+            is_date && (year == 0 || is_year_of_birth(year))
+        }
+        _ => false,
+    }
+}
+
+/// Earlier years are mistakes of an upstream, as 0001 is.
+fn is_year_of_birth(year: u16) -> bool {
+    year >= 1850
+}
+
+/// A decimal number of exactly `digits` digits.
+fn number(text: &str, digits: usize) -> Option<u16> {
+    let well_formed = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    well_formed.then(|| text.parse().ok()).flatten()
+}
+
+/// The names of all claims that UserInfo or an ID token can hold, given what is passed through: `claims_supported`.
+pub fn supported_claims(passthrough: &[String]) -> Vec<&'static str> {
+    const PROTOCOL: [&str; 11] = [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "iat",
+        "auth_time",
+        "nonce",
+        "at_hash",
+        "sid",
+        "acr",
+        "amr",
+    ];
+    const OWN: [&str; 6] = [
+        "name",
+        "preferred_username",
+        "picture",
+        "updated_at",
+        "email",
+        "email_verified",
+    ];
+    let is_given = |name: &&str| OWN.contains(name) || passthrough.iter().any(|listed| listed == name);
+    let about_person = PERSON_CLAIMS.iter().map(|(name, ..)| *name).filter(is_given);
+    PROTOCOL.into_iter().chain(about_person).collect()
 }

@@ -1,14 +1,14 @@
 //! The grants of the token endpoint: what is asked, whether it is given, and what is given (RFC 6749 §4.1.3, §6; RFC 9700 §4.14).
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use super::authorization::OAuthRefusal;
+use super::authorization::{OAuthErrorCode, OAuthRefusal};
 use super::claims::ClaimsRequest;
-use super::client::Client;
+use super::client::{Client, GrantType};
 use super::ids::{ClientId, GrantId, SessionId, UserId};
 use super::opaque::{Opaque, Salt, TokenHash};
 use super::params::Params;
-use super::pkce::CodeChallenge;
+use super::pkce::{CodeChallenge, CodeVerifier};
 use super::scope::ScopeSet;
 
 /// A token request whose parameters are complete. The presented secrets are kept for hashing and deriving only.
@@ -97,12 +97,53 @@ pub enum Rotation {
     Reused(GrantId),
 }
 
+/// The answer to a code that we do not know, or that another client holds: the same words, so that a stranger learns
+/// nothing.
+pub const UNKNOWN_CODE: OAuthRefusal =
+    OAuthRefusal::invalid_grant("the code is unknown, expired or already used");
+
+/// The answer to a refresh token that we do not know, or that another client holds.
+pub const UNKNOWN_REFRESH_TOKEN: OAuthRefusal =
+    OAuthRefusal::invalid_grant("the refresh token is unknown, expired, used or revoked");
+
+/// The parameters of a token request that mean something here.
+const PARAMETERS: [&str; 8] = [
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "refresh_token",
+    "scope",
+    "client_id",
+    "client_secret",
+];
+
 impl TokenRequest {
     /// Chooses the error that a missing or unknown parameter deserves (`invalid_request`, `unsupported_grant_type`,
     /// `unauthorized_client` when `client` is not registered for the grant).
     pub fn parse(params: &Params, client: &Client) -> Result<Self, OAuthRefusal> {
-        let _ = (params, client);
-        todo!()
+        params.refuse_repeated(&PARAMETERS)?; // RFC 6749 §3.2
+        let grant_type = GrantType::parse(require(params, "grant_type")?).ok_or(OAuthRefusal::new(
+            OAuthErrorCode::UnsupportedGrantType,
+            "grant_type has to be authorization_code or refresh_token",
+        ))?;
+        if !client.may_use(grant_type) {
+            return Err(OAuthRefusal::new(
+                OAuthErrorCode::UnauthorizedClient,
+                "this client is not registered for this grant type",
+            ));
+        }
+        match grant_type {
+            GrantType::AuthorizationCode => Ok(Self::AuthorizationCode(CodeRequest {
+                code: Opaque::parse(require(params, "code")?),
+                redirect_uri: require(params, "redirect_uri")?.to_owned(),
+                code_verifier: params.get("code_verifier")?.map(str::to_owned),
+            })),
+            GrantType::RefreshToken => Ok(Self::RefreshToken(RefreshRequest {
+                refresh_token: Opaque::parse(require(params, "refresh_token")?),
+                scope: parse_scope(params)?,
+            })),
+        }
     }
 }
 
@@ -114,8 +155,48 @@ pub fn redeem_code(
     client: &Client,
     now: OffsetDateTime,
 ) -> Result<Redemption, OAuthRefusal> {
-    let _ = (code, request, client, now);
-    todo!()
+    if code.grant.client_id != client.client_id {
+        return Err(UNKNOWN_CODE);
+    }
+    if code.redirect_uri != request.redirect_uri {
+        return Err(OAuthRefusal::invalid_grant(
+            "redirect_uri differs from that of the authorization request",
+        ));
+    }
+    let proof = Proof::of(code.code_challenge.as_ref(), request.code_verifier.as_deref());
+    if code.used_at.is_some() {
+        // RFC 6749 §4.1.2: what was issued from it is revoked, however late the second use comes. Only for one that
+        // would have been valid: else whoever overhears a code could sign its owner out.
+        return match proof {
+            Proof::Given => Ok(Redemption::Replayed(code.grant.grant_id)),
+            _ => Err(UNKNOWN_CODE),
+        };
+    }
+    if now >= code.expires_at || !code.alive {
+        return Err(UNKNOWN_CODE);
+    }
+    match proof {
+        Proof::Given => {}
+        // A wrong verifier is a guess, and there is only one; a missing or superfluous one is a misconfigured client.
+        Proof::Wrong => return Ok(Redemption::Spent),
+        Proof::Missing => {
+            return Err(OAuthRefusal::invalid_grant(
+                "code_verifier is missing: the authorization request had a code_challenge",
+            ));
+        }
+        Proof::Superfluous => {
+            return Err(OAuthRefusal::invalid_grant(
+                "code_verifier is sent, but the authorization request had no code_challenge",
+            ));
+        }
+    }
+    let scope = allowed_today(&code.grant.scope, client);
+    if scope.is_empty() {
+        return Err(UNKNOWN_CODE);
+    }
+    Ok(Redemption::Granted(Box::new(
+        code.grant.with_scope(scope, client),
+    )))
 }
 
 /// Whether `token` may be rotated by this request. `leeway_secs`: the client's, else the configured one; 0 is strict.
@@ -128,6 +209,107 @@ pub fn rotate(
     leeway_secs: u32,
     now: OffsetDateTime,
 ) -> Result<Rotation, OAuthRefusal> {
-    let _ = (token, request, client, leeway_secs, now);
-    todo!()
+    if token.grant.client_id != client.client_id {
+        return Err(UNKNOWN_REFRESH_TOKEN);
+    }
+    let repeat = match (token.consumed_at, token.successor_salt) {
+        (None, _) => None,
+        // RFC 9700 §4.14.2 allows a tolerance for lost responses. `now` may lie before `consumed_at` where the clocks of
+        // two instances differ; that is within the leeway.
+        (Some(consumed_at), Some(salt)) if now < consumed_at + Duration::seconds(leeway_secs.into()) => {
+            (leeway_secs > 0).then_some(salt)
+        }
+        (Some(_), _) => None,
+    };
+    if token.consumed_at.is_some() && repeat.is_none() {
+        // Whether the token has expired since or its family is dead makes no difference: a copy is about.
+        return Ok(Rotation::Reused(token.grant.grant_id));
+    }
+    // A token that was consumed in time is repeated even if it has run out since: its successor has not.
+    let expired = repeat.is_none() && now >= token.expires_at;
+    let past_cap = token.absolute_expires_at.is_some_and(|cap| now >= cap);
+    if !token.alive || expired || past_cap {
+        return Err(UNKNOWN_REFRESH_TOKEN);
+    }
+    let scope = refreshed_scope(&token.grant.scope, request.scope.as_ref(), client)?;
+    let grant = Box::new(token.grant.with_scope(scope, client));
+    Ok(match repeat {
+        None => Rotation::Rotate(grant),
+        Some(salt) => Rotation::Repeat(grant, salt),
+    })
+}
+
+impl Grant {
+    /// The same grant for the access token that is issued now: with `scope`, and the single claims that `client` may still
+    /// have.
+    fn with_scope(&self, scope: ScopeSet, client: &Client) -> Self {
+        let claims = self.claims.clone().map(|claims| claims.limited_to(client));
+        Self {
+            scope,
+            claims,
+            ..self.clone()
+        }
+    }
+}
+
+/// How the verifier of a token request stands to the challenge of the authorization request.
+enum Proof {
+    /// It fits, or neither was sent.
+    Given,
+    Wrong,
+    Missing,
+    Superfluous,
+}
+
+impl Proof {
+    fn of(challenge: Option<&CodeChallenge>, verifier: Option<&str>) -> Self {
+        match (challenge, verifier) {
+            (None, None) => Self::Given,
+            (Some(_), None) => Self::Missing,
+            (None, Some(_)) => Self::Superfluous,
+            (Some(challenge), Some(text)) => match CodeVerifier::parse(text) {
+                Some(verifier) if challenge.is_met_by(&verifier) => Self::Given,
+                _ => Self::Wrong,
+            },
+        }
+    }
+}
+
+/// RFC 6749 §6: what is asked must have been granted; what the client has lost since is left out.
+fn refreshed_scope(
+    granted: &ScopeSet,
+    requested: Option<&ScopeSet>,
+    client: &Client,
+) -> Result<ScopeSet, OAuthRefusal> {
+    let wanted = requested.unwrap_or(granted);
+    if !wanted.is_subset_of(granted) {
+        return Err(OAuthRefusal::invalid_scope(
+            "scope names one that was not granted",
+        ));
+    }
+    let scope = allowed_today(wanted, client);
+    if scope.is_empty() {
+        return Err(OAuthRefusal::invalid_scope(
+            "nothing of the scope is allowed to this client any more",
+        ));
+    }
+    Ok(scope)
+}
+
+/// What of `scope` the client's registration allows now.
+fn allowed_today(scope: &ScopeSet, client: &Client) -> ScopeSet {
+    scope.filtered(|token| client.may_request(token))
+}
+
+fn parse_scope(params: &Params) -> Result<Option<ScopeSet>, OAuthRefusal> {
+    let scope = params.get("scope")?.map(ScopeSet::parse).transpose();
+    scope.map_err(|_| {
+        OAuthRefusal::invalid_scope("scope has to be at most 50 scope tokens separated by single spaces")
+    })
+}
+
+fn require<'a>(params: &'a Params, name: &'static str) -> Result<&'a str, OAuthRefusal> {
+    params
+        .get(name)?
+        .ok_or_else(|| OAuthRefusal::invalid_request_about(name, "is missing"))
 }

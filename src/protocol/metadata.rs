@@ -1,8 +1,11 @@
 //! The discovery document (OpenID Connect Discovery §3, RFC 8414 §2): nothing in it that is not implemented.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::algorithm::SigningAlgorithm;
+use super::client::{GrantType, TokenEndpointAuthMethod};
+use super::prompt::Prompt;
+use super::{claims, request_object, scope};
 
 /// What the document depends on.
 pub struct MetadataInput<'a> {
@@ -15,8 +18,103 @@ pub struct MetadataInput<'a> {
     pub ui_locales: &'a [String],
 }
 
-/// The document, in the order of the specification.
+/// The document.
 pub fn metadata(input: &MetadataInput<'_>) -> Map<String, Value> {
-    let _ = input;
-    todo!()
+    let at = |path: &str| Value::from(format!("{}{path}", input.issuer.trim_end_matches('/')));
+    let secret_methods = [
+        TokenEndpointAuthMethod::ClientSecretBasic,
+        TokenEndpointAuthMethod::ClientSecretPost,
+    ]
+    .map(TokenEndpointAuthMethod::as_str);
+    let all_methods = [
+        secret_methods[0],
+        secret_methods[1],
+        TokenEndpointAuthMethod::None.as_str(),
+    ];
+    let grant_types: Vec<_> = GrantType::ALL
+        .iter()
+        .map(|grant_type| grant_type.as_str())
+        .collect();
+
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| {
+        members.insert(name.to_owned(), value);
+    };
+    // OpenID Connect Discovery §3
+    put("issuer", input.issuer.into());
+    put("authorization_endpoint", at("/oauth/authorize"));
+    put("token_endpoint", at("/oauth/token"));
+    put("userinfo_endpoint", at("/oauth/userinfo"));
+    put("jwks_uri", at("/.well-known/jwks.json"));
+    put("scopes_supported", scopes_supported(input).into());
+    put("response_types_supported", json!(["code"]));
+    put("response_modes_supported", json!(["query", "form_post"]));
+    put("grant_types_supported", grant_types.into());
+    if !input.acr_values.is_empty() {
+        put("acr_values_supported", input.acr_values.into());
+    }
+    put("subject_types_supported", json!(["public"]));
+    put(
+        "id_token_signing_alg_values_supported",
+        id_token_algorithms(input).into(),
+    );
+    put(
+        "request_object_signing_alg_values_supported",
+        request_object::ALGORITHMS.as_slice().into(),
+    );
+    put(
+        "token_endpoint_auth_methods_supported",
+        all_methods.as_slice().into(),
+    );
+    put("display_values_supported", json!(["page"]));
+    put("claim_types_supported", json!(["normal"]));
+    put(
+        "claims_supported",
+        claims::supported_claims(input.passthrough_claims).into(),
+    );
+    if !input.ui_locales.is_empty() {
+        put("ui_locales_supported", input.ui_locales.into());
+    }
+    put("claims_parameter_supported", true.into());
+    put("request_parameter_supported", true.into());
+    // Said, because its default is true.
+    put("request_uri_parameter_supported", false.into());
+    put("prompt_values_supported", Prompt::VALUES.as_slice().into());
+    // RFC 8414 §2
+    put("revocation_endpoint", at("/oauth/revoke"));
+    put(
+        "revocation_endpoint_auth_methods_supported",
+        all_methods.as_slice().into(),
+    );
+    put("introspection_endpoint", at("/oauth/introspect"));
+    // Public clients may not ask about tokens.
+    put(
+        "introspection_endpoint_auth_methods_supported",
+        secret_methods.as_slice().into(),
+    );
+    put("code_challenge_methods_supported", json!(["S256"]));
+    // RFC 9207 §3
+    put("authorization_response_iss_parameter_supported", true.into());
+    members
+}
+
+fn scopes_supported(input: &MetadataInput<'_>) -> Vec<String> {
+    let mut scopes: Vec<String> = scope::STANDARD.map(str::to_owned).to_vec();
+    for configured in input.configured_scopes {
+        if !scopes.contains(configured) {
+            scopes.push(configured.clone());
+        }
+    }
+    scopes
+}
+
+/// Each algorithm of the keys once, in their order.
+fn id_token_algorithms(input: &MetadataInput<'_>) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for algorithm in input.algorithms {
+        if !names.contains(&algorithm.as_str()) {
+            names.push(algorithm.as_str());
+        }
+    }
+    names
 }

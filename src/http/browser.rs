@@ -1,0 +1,110 @@
+//! Who is at the browser: the session that its cookie opens, and the browser's own name.
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
+
+use super::cookies::{CookieKind, Cookies};
+use super::now::Now;
+use super::state::AppState;
+use crate::db;
+use crate::db::sessions::LiveSession;
+use crate::error::AppError;
+use crate::protocol::opaque::{Opaque, TokenHash};
+
+/// A live session, read from its row for this very request.
+#[derive(Clone, Debug)]
+pub struct BrowserSession {
+    pub session: LiveSession,
+    /// The hash of the cookie value that was presented.
+    pub token_hash: TokenHash,
+}
+
+/// The session, if there is one. An absent or dead cookie is `None`, a database that is away an error.
+#[derive(Clone, Debug)]
+pub struct MaybeBrowserSession(pub Option<BrowserSession>);
+
+/// What this browser is called: pending requests and flows are bound to it. A browser that has no name yet is given one,
+/// and the response has to carry [`set_cookie`](Browser::set_cookie).
+#[derive(Clone, Debug)]
+pub struct Browser {
+    name: Opaque,
+    fresh: bool,
+}
+
+impl Browser {
+    /// What the database knows the browser by.
+    pub fn hash(&self) -> TokenHash {
+        self.name.hash()
+    }
+
+    /// The `Set-Cookie` value that a response has to carry when the name is new.
+    pub fn set_cookie(&self, state: &AppState) -> Option<HeaderValue> {
+        self.fresh
+            .then(|| Cookies::new(&state.config).set(CookieKind::Browser, self.name.expose(), None))
+    }
+
+    /// Whether the request came with the name, so that something can be bound to it already.
+    pub fn is_known(&self) -> bool {
+        !self.fresh
+    }
+}
+
+impl<S> FromRequestParts<S> for Browser
+where
+    S: Send + Sync,
+    AppState: FromRef<S>,
+{
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let state = AppState::from_ref(state);
+        let presented = Cookies::new(&state.config)
+            .read(&parts.headers, CookieKind::Browser)
+            .opaque();
+        Ok(match presented {
+            Some(name) => Self { name, fresh: false },
+            None => Self {
+                name: Opaque::generate(&state.rng),
+                fresh: true,
+            },
+        })
+    }
+}
+
+impl<S> FromRequestParts<S> for MaybeBrowserSession
+where
+    S: Send + Sync,
+    AppState: FromRef<S>,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, outer: &S) -> Result<Self, Self::Rejection> {
+        let state = AppState::from_ref(outer);
+        let Ok(Now(now)) = Now::from_request_parts(parts, outer).await;
+        let presented = Cookies::new(&state.config)
+            .read(&parts.headers, CookieKind::Refresh)
+            .opaque();
+        let Some(token_hash) = presented.map(|token| token.hash()) else {
+            return Ok(Self(None));
+        };
+        let leeway_secs = state.config.oauth.refresh_reuse_leeway_secs;
+        let session = db::sessions::find_live_by_token(&state.db, &token_hash, leeway_secs, now).await?;
+        Ok(Self(
+            session.map(|session| BrowserSession { session, token_hash }),
+        ))
+    }
+}
+
+impl<S> FromRequestParts<S> for BrowserSession
+where
+    S: Send + Sync,
+    AppState: FromRef<S>,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let MaybeBrowserSession(session) = MaybeBrowserSession::from_request_parts(parts, state).await?;
+        session.ok_or_else(AppError::unauthenticated)
+    }
+}

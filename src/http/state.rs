@@ -1,0 +1,45 @@
+//! What every endpoint shares.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use sqlx::PgPool;
+
+use super::clients::Clients;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::jwt::SharedKeySet;
+use crate::upstream::Upstreams;
+
+/// The state of the server; a clone is one more reference.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// What [`AppState`] points at.
+pub struct Inner {
+    pub config: Arc<Config>,
+    pub db: PgPool,
+    pub keys: SharedKeySet,
+    pub clock: Clock,
+    pub rng: SystemRandom,
+    pub clients: Clients,
+    pub upstreams: Upstreams,
+    /// Scopes that anybody defined: the standard ones and those of the configuration.
+    pub defined_scopes: crate::protocol::scope::ScopeSet,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    pub fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
