@@ -17,23 +17,24 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod authorization_codes;
-<<<<<<< HEAD
 pub mod grants;
 pub mod refresh_tokens;
-=======
->>>>>>> token
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
 pub mod error_reports;
 <<<<<<< HEAD
+pub mod grants;
 pub mod maintenance;
+pub mod refresh_tokens;
 pub mod schema;
 =======
-pub mod grants;
-pub mod refresh_tokens;
->>>>>>> token
+pub mod oauth_links;
+pub mod pending_identities;
+>>>>>>> auth
 pub mod sessions;
+pub mod upstream_flows;
+pub mod users;
 
 /// The migrations, compiled in.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
