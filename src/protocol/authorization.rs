@@ -238,6 +238,13 @@ impl Callback {
         })
     }
 
+    /// Whether a callback that was trusted when the request arrived may still be answered: the registration can have changed
+    /// while a person was signing in. Where it may not, there is no redirect at all.
+    pub fn is_still_trusted(&self, client: &Client) -> bool {
+        !client.disabled
+            && redirect_uri::is_registered(&self.redirect_uri, &client.redirect_uris, client.client_type)
+    }
+
     /// The registered redirect URI that this response goes to.
     pub fn redirect_uri(&self) -> &str {
         &self.redirect_uri
@@ -335,6 +342,19 @@ impl AuthorizationRequest {
         })
     }
 
+    /// Judges a stored request again by the registration as it is now, before it is gone on with: a client that has lost a
+    /// scope, the grant, or its freedom from PKCE meanwhile gets no code.
+    pub fn require_still_allowed(&self, client: &Client) -> Result<(), OAuthRefusal> {
+        require_code_grant(client)?;
+        require_allowed(&self.scope, client)?;
+        if client.must_use_pkce() && self.code_challenge.is_none() {
+            return Err(OAuthRefusal::invalid_request(
+                "this client has to use PKCE by now; start again",
+            ));
+        }
+        Ok(())
+    }
+
     /// What a person has to agree to before this request is answered: the scope, and the scopes whose claims the `claims`
     /// parameter asks for one by one. Without the latter, an app could ask for `openid` alone and read the address.
     pub fn consent_scope(&self) -> ScopeSet {
@@ -414,12 +434,17 @@ fn grantable_scope(params: &Params, client: &Client, policy: &Policy<'_>) -> Res
             "scope names nothing that is offered here",
         ));
     }
-    if defined.iter().any(|token| !client.may_request(token)) {
-        return Err(OAuthRefusal::invalid_scope(
-            "scope names one that this client is not registered for",
-        ));
-    }
+    require_allowed(&defined, client)?;
     Ok(defined)
+}
+
+fn require_allowed(scope: &ScopeSet, client: &Client) -> Result<(), OAuthRefusal> {
+    if scope.iter().all(|token| client.may_request(token)) {
+        return Ok(());
+    }
+    Err(OAuthRefusal::invalid_scope(
+        "scope names one that this client is not registered for",
+    ))
 }
 
 /// OpenID Connect Core §5.5, without the claims that the client may not have.
@@ -826,6 +851,38 @@ mod tests {
         );
         let claims = r#"{"id_token":{"sub":{"value":"nobody"}}}"#;
         assert_eq!(refused(&[("claims", claims)]), OAuthErrorCode::LoginRequired);
+    }
+
+    #[test]
+    fn a_stored_request_is_judged_again_by_the_registration_of_today() {
+        let request = authorize(&client(), &[("scope", "openid api")]).unwrap();
+        assert!(
+            request.callback.is_still_trusted(&client()) && request.require_still_allowed(&client()).is_ok()
+        );
+        let moved = Client {
+            redirect_uris: vec!["https://app.example/new".to_owned()],
+            ..client()
+        };
+        let disabled = Client {
+            disabled: true,
+            ..client()
+        };
+        assert!(!request.callback.is_still_trusted(&moved) && !request.callback.is_still_trusted(&disabled));
+        let without_scope = Client {
+            scope: ScopeSet::default(),
+            ..client()
+        };
+        let without_grant = Client {
+            grant_types: Vec::new(),
+            ..client()
+        };
+        for (client, code) in [
+            (without_scope, OAuthErrorCode::InvalidScope),
+            (without_grant, OAuthErrorCode::UnauthorizedClient),
+            (public_client(), OAuthErrorCode::InvalidRequest),
+        ] {
+            assert_eq!(request.require_still_allowed(&client).unwrap_err().code, code);
+        }
     }
 
     /// RFC 6749 §4.1.2.1: the characters of `error_description`.

@@ -286,7 +286,10 @@ impl<'de> Deserialize<'de> for UniqueMembers {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    };
     use serde_json::json;
 
     use super::super::fixtures::{CALLBACK, ISSUER, NOW, at, authorization_params, client};
@@ -496,6 +499,37 @@ mod tests {
                 read_for(&signer.client(), &[("request", &request)]).map_err(|refusal| refusal.description);
             assert_eq!(read.unwrap().get("state"), Ok(Some("inner")));
         }
+    }
+
+    #[test]
+    fn rsa_keys_sign_too() {
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let (n, e) = (key.public_key().modulus(), key.public_key().exponent());
+        let encode = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
+        let jwk = json!({"kty": "RSA", "alg": "RS256", "use": "sig",
+            "n": encode(n.big_endian_without_leading_zero()), "e": encode(e.big_endian_without_leading_zero())});
+        let client = Client {
+            request_object_jwks: Some(json!({"keys": [jwk]})),
+            ..client()
+        };
+        let signed = format!(
+            "{}.{}",
+            part(&json!({"alg": "RS256"})),
+            part(&json!({"state": "inner"}))
+        );
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            signed.as_bytes(),
+            &mut signature,
+        )
+        .unwrap();
+        let request = format!("{signed}.{}", encode(&signature));
+        assert!(read_for(&client, &[("request", &request)]).is_ok());
+        signature[7] ^= 1;
+        let request = format!("{signed}.{}", encode(&signature));
+        assert!(read_for(&client, &[("request", &request)]).is_err());
     }
 
     #[test]
