@@ -9,6 +9,7 @@ use url::Url;
 
 use super::check::Check;
 use super::is_loopback;
+use crate::jwt::KeyFiles;
 use crate::protocol::algorithm::SigningAlgorithm;
 
 /// `[jwt]`.
@@ -140,6 +141,18 @@ impl JwtConfig {
                 );
             }
         }
+    }
+
+    /// The files of [`key_list`](Self::key_list), for [`KeySet::load`](crate::jwt::KeySet::load).
+    pub fn key_files(&self) -> Vec<KeyFiles> {
+        let files = |entry: KeyConfig| KeyFiles {
+            algorithm: entry.algorithm,
+            private_key_path: entry.private_key_path,
+            public_key_path: entry.public_key_path,
+            kid: entry.kid,
+            signs_from: entry.signs_from,
+        };
+        self.key_list().into_iter().map(files).collect()
     }
 
     /// The keys in order; the old flat form is one RS256 key.

@@ -108,6 +108,17 @@ impl Source {
         }
     }
 
+    /// Gives findings that were made later, about keys of this configuration, their places.
+    pub fn locate(&self, findings: &mut [Finding]) {
+        let Ok(document) = DeTable::parse(&self.text) else { return };
+        let schema = Schema::of_config();
+        let mut root = tree::from_document(document.get_ref());
+        tree::apply_overrides(&mut root, &self.environment, &|path| schema.takes_text(path));
+        let places = Places::of(&root);
+        let walked = schema.walk(&mut root);
+        self.place(findings, &places, &walked);
+    }
+
     /// Where relative paths start.
     fn directory(&self) -> PathBuf {
         self.path.as_deref().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default()
