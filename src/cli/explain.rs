@@ -12,7 +12,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let (_, db) = global.database()?;
-    let report = crate::db::error_reports::find(&db, args.id.trim()).await.context("the database cannot be asked")?;
+    let report = crate::db::error_reports::find(&db, args.id.trim())
+        .await
+        .context("the database cannot be asked")?;
     let Some(report) = report else {
         bail!("there is no report of this id; reports are kept for seven days");
     };
@@ -55,7 +57,16 @@ fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
 /// A scalar as text. Requests are other people's input: control characters must not reach the terminal.
 fn plain(value: &serde_json::Value) -> String {
     match value.as_str() {
-        Some(text) => text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect(),
+        Some(text) => text
+            .chars()
+            .flat_map(|c| {
+                if c.is_control() {
+                    c.escape_default().collect()
+                } else {
+                    vec![c]
+                }
+            })
+            .collect(),
         None => value.to_string(),
     }
 }

@@ -144,7 +144,11 @@ impl Global {
 
     /// Writes `data` as JSON or, by `text`, for people.
     fn print<T: Serialize>(&self, data: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-        if self.json { print(&(serde_json::to_string_pretty(data)? + "\n")) } else { print(&text(data)) }
+        if self.json {
+            print(&(serde_json::to_string_pretty(data)? + "\n"))
+        } else {
+            print(&text(data))
+        }
     }
 }
 
@@ -179,5 +183,9 @@ fn report(error: &anyhow::Error) {
 fn tally(findings: &[Finding]) -> String {
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"))
+    format!(
+        "{}, {}",
+        plural(errors, "error"),
+        plural(findings.len() - errors, "warning")
+    )
 }

@@ -17,21 +17,16 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod authorization_codes;
-pub mod grants;
-pub mod refresh_tokens;
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
 pub mod error_reports;
-<<<<<<< HEAD
 pub mod grants;
 pub mod maintenance;
-pub mod refresh_tokens;
-pub mod schema;
-=======
 pub mod oauth_links;
 pub mod pending_identities;
->>>>>>> auth
+pub mod refresh_tokens;
+pub mod schema;
 pub mod sessions;
 pub mod upstream_flows;
 pub mod users;
