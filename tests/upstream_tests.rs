@@ -5,7 +5,6 @@
 
 use std::time::Duration as StdDuration;
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
@@ -18,7 +17,8 @@ use riley_auth::dev::simulated_upstream::{
 };
 use riley_auth::protocol::pkce::CodeVerifier;
 use riley_auth::upstream::{
-    CallbackParams, Expected, Identity, Limits, Provider, Reauthentication, StartRequest, UpstreamError, Upstreams,
+    CallbackParams, Expected, Identity, Limits, Provider, Reauthentication, StartRequest, UpstreamError,
+    Upstreams,
 };
 use serde_json::{Value, json};
 use time::Duration;
@@ -65,10 +65,19 @@ impl Setup {
         let upstream = SimulatedUpstream::start(options).await.unwrap();
         let key = (flavour == Flavour::Apple).then(apple_key);
         let mut table = provider_table(&upstream, flavour, key.as_ref());
-        table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        table
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let upstreams = Upstreams::with_limits(&config(&table), clock.clone(), limits).unwrap();
         let verifier = CodeVerifier::generate(&SystemRandom::new());
-        Self { upstream, upstreams, clock, verifier, _key: key }
+        Self {
+            upstream,
+            upstreams,
+            clock,
+            verifier,
+            _key: key,
+        }
     }
 
     fn provider(&self) -> &Provider {
@@ -100,24 +109,46 @@ impl Setup {
     }
 
     /// The person goes where riley-auth sends them, signs in, and comes back with these parameters.
-    async fn visit(&self, person: &str, misbehaviours: &[Misbehaviour]) -> Result<CallbackParams, UpstreamError> {
+    async fn visit(
+        &self,
+        person: &str,
+        misbehaviours: &[Misbehaviour],
+    ) -> Result<CallbackParams, UpstreamError> {
         let url = self.provider().authorization_url(&self.start_request()).await?;
         let mut form = vec![("username", person)];
         for misbehaviour in misbehaviours {
-            let (name, _) = Misbehaviour::ALL.iter().find(|(_, known)| known == misbehaviour).unwrap();
+            let (name, _) = Misbehaviour::ALL
+                .iter()
+                .find(|(_, known)| known == misbehaviour)
+                .unwrap();
             form.push(("misbehaviour", name));
         }
         let mut sign_in: Url = format!("{}/sign-in", self.upstream.base_url()).parse().unwrap();
         sign_in.set_query(url.query());
-        let browser =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        let browser = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
         let response = browser.post(sign_in).form(&form).send().await.unwrap();
-        let location = response.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
+        let location = response
+            .headers()
+            .get("location")
+            .map(|value| value.to_str().unwrap().to_owned());
         let params: Vec<(String, String)> = match location {
-            Some(location) => Url::parse(&location).unwrap().query_pairs().into_owned().collect(),
+            Some(location) => Url::parse(&location)
+                .unwrap()
+                .query_pairs()
+                .into_owned()
+                .collect(),
             None => hidden_inputs(&response.text().await.unwrap()),
         };
-        let get = |name: &str| params.iter().find(|(given, _)| given == name).map(|(_, value)| value.clone());
+        let get = |name: &str| {
+            params
+                .iter()
+                .find(|(given, _)| given == name)
+                .map(|(_, value)| value.clone())
+        };
         Ok(CallbackParams {
             code: get("code"),
             state: get("state"),
@@ -128,14 +159,20 @@ impl Setup {
     }
 
     async fn finish(&self, callback: &CallbackParams) -> Result<Identity, UpstreamError> {
-        self.provider().finish(callback, &self.expected(), self.clock.now()).await
+        self.provider()
+            .finish(callback, &self.expected(), self.clock.now())
+            .await
     }
 
     async fn log_in(&self, person: &str) -> Identity {
         self.log_in_amid(person, &[]).await.unwrap()
     }
 
-    async fn log_in_amid(&self, person: &str, misbehaviours: &[Misbehaviour]) -> Result<Identity, UpstreamError> {
+    async fn log_in_amid(
+        &self,
+        person: &str,
+        misbehaviours: &[Misbehaviour],
+    ) -> Result<Identity, UpstreamError> {
         let callback = self.visit(person, misbehaviours).await?;
         self.finish(&callback).await
     }
@@ -150,11 +187,19 @@ fn apple_key() -> tempfile::NamedTempFile {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let der = STANDARD.encode(pair.to_pkcs8v1().unwrap().as_ref());
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n")).unwrap();
+    std::fs::write(
+        file.path(),
+        format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"),
+    )
+    .unwrap();
     file
 }
 
-fn provider_table(upstream: &SimulatedUpstream, flavour: Flavour, key: Option<&tempfile::NamedTempFile>) -> Value {
+fn provider_table(
+    upstream: &SimulatedUpstream,
+    flavour: Flavour,
+    key: Option<&tempfile::NamedTempFile>,
+) -> Value {
     let mut table = json!({ "client_id": "app", "client_secret": SECRET, "allow_insecure_http": true });
     let by_issuer = |preset: &str| json!({ "preset": preset, "issuer": upstream.issuer() });
     let urls = json!({
@@ -177,14 +222,22 @@ fn provider_table(upstream: &SimulatedUpstream, flavour: Flavour, key: Option<&t
         }),
     };
     if matches!(flavour, Flavour::OAuth2 | Flavour::Discord | Flavour::GitHub) {
-        more.as_object_mut().unwrap().extend(urls.as_object().unwrap().clone());
+        more.as_object_mut()
+            .unwrap()
+            .extend(urls.as_object().unwrap().clone());
     }
     if let Some(key) = key {
-        let apple = json!({ "apple_team_id": "TEAM", "apple_key_id": "KEY", "apple_private_key_path": key.path() });
-        more.as_object_mut().unwrap().extend(apple.as_object().unwrap().clone());
+        let apple =
+            json!({ "apple_team_id": "TEAM", "apple_key_id": "KEY", "apple_private_key_path": key.path() });
+        more.as_object_mut()
+            .unwrap()
+            .extend(apple.as_object().unwrap().clone());
         table.as_object_mut().unwrap().remove("client_secret");
     }
-    table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    table
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     table
 }
 
@@ -206,8 +259,17 @@ fn hidden_inputs(page: &str) -> Vec<(String, String)> {
         Some(rest.split_once('"')?.0.to_owned())
     };
     let unescape = |text: String| {
-        let entities = [("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
-        entities.iter().fold(text, |text, (entity, plain)| text.replace(entity, plain))
+        let entities = [
+            ("&quot;", "\""),
+            ("&#34;", "\""),
+            ("&#39;", "'"),
+            ("&lt;", "<"),
+            ("&gt;", ">"),
+            ("&amp;", "&"),
+        ];
+        entities
+            .iter()
+            .fold(text, |text, (entity, plain)| text.replace(entity, plain))
     };
     page.split("<input type=\"hidden\" ")
         .skip(1)
@@ -216,7 +278,9 @@ fn hidden_inputs(page: &str) -> Vec<(String, String)> {
 }
 
 fn query_of(url: &Url, name: &str) -> Option<String> {
-    url.query_pairs().find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+    url.query_pairs()
+        .find(|(given, _)| given == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 #[tokio::test]
@@ -244,10 +308,18 @@ async fn every_flavour_logs_in_under_the_subject_of_the_provider() {
         let ada = setup.log_in("ada").await;
         assert_eq!(ada.subject, setup.upstream.subject_of("ada"), "{flavour:?}");
         assert!(ada.email.is_some(), "{flavour:?}");
-        assert_eq!(ada.email_verified, !matches!(flavour, Flavour::Microsoft), "{flavour:?}");
+        assert_eq!(
+            ada.email_verified,
+            !matches!(flavour, Flavour::Microsoft),
+            "{flavour:?}"
+        );
         assert!(!ada.display.is_empty(), "{flavour:?}");
         let again = setup.log_in("ada").await;
-        assert_eq!((ada.issuer, ada.subject), (again.issuer, again.subject), "{flavour:?}");
+        assert_eq!(
+            (ada.issuer, ada.subject),
+            (again.issuer, again.subject),
+            "{flavour:?}"
+        );
     }
 }
 
@@ -264,16 +336,30 @@ async fn the_secret_travels_as_the_provider_wants_it() {
         let setup = Setup::of(flavour).await;
         setup.log_in("ada").await;
         let request = setup.upstream.requests_to(Endpoint::Token).remove(0);
-        assert_eq!(request.header("authorization").is_some(), in_header, "{flavour:?}");
+        assert_eq!(
+            request.header("authorization").is_some(),
+            in_header,
+            "{flavour:?}"
+        );
         assert_eq!(request.form("client_secret").is_some(), !in_header, "{flavour:?}");
-        assert_eq!(request.form("code_verifier"), Some(setup.verifier.expose()), "{flavour:?}");
+        assert_eq!(
+            request.form("code_verifier"),
+            Some(setup.verifier.expose()),
+            "{flavour:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_authorization_request_asks_for_what_the_provider_honours() {
     let mut start_by_flavour = Vec::new();
-    for flavour in [Flavour::Oidc, Flavour::Google, Flavour::Microsoft, Flavour::GitHub, Flavour::Apple] {
+    for flavour in [
+        Flavour::Oidc,
+        Flavour::Google,
+        Flavour::Microsoft,
+        Flavour::GitHub,
+        Flavour::Apple,
+    ] {
         let setup = Setup::of(flavour).await;
         let mut start = setup.start_request();
         start.reauthenticate = true;
@@ -285,7 +371,10 @@ async fn the_authorization_request_asks_for_what_the_provider_honours() {
         assert_eq!(query_of(&url, "nonce").is_some(), is_oidc);
         assert_eq!(query_of(&url, "login_hint").is_some(), is_oidc);
         let mode = query_of(&url, "response_mode");
-        assert_eq!(mode.as_deref(), (flavour == Flavour::Apple).then_some("form_post"));
+        assert_eq!(
+            mode.as_deref(),
+            (flavour == Flavour::Apple).then_some("form_post")
+        );
         start_by_flavour.push((query_of(&url, "prompt"), query_of(&url, "max_age")));
     }
     let text = |text: &str| Some(text.to_owned());
@@ -311,11 +400,14 @@ async fn a_misbehaving_openid_provider_gives_no_identity_but_a_code_of_ours() {
         (Misbehaviour::ExpiredIdToken, "id_token_expired"),
         (Misbehaviour::FutureIat, "id_token_issued_at"),
         (Misbehaviour::AlgNone, "token_algorithm_not_allowed"),
-        (Misbehaviour::SignedWithClientSecret, "token_algorithm_not_allowed"),
+        (
+            Misbehaviour::SignedWithClientSecret,
+            "token_algorithm_not_allowed",
+        ),
         (Misbehaviour::UnpublishedKey, "token_key_unknown"),
         (Misbehaviour::MissingIdToken, "id_token_missing"),
         (Misbehaviour::Cancelled, "access_denied"),
-        (Misbehaviour::HostileErrorDescription, "authorization_refused"),
+        (Misbehaviour::HostileErrorDescription, "upstream_unavailable"),
         (Misbehaviour::WrongIssParameter, "iss_mismatch"),
         (Misbehaviour::MissingIssParameter, "iss_missing"),
         (Misbehaviour::UserinfoOtherSubject, "userinfo_subject"),
@@ -330,9 +422,17 @@ async fn a_misbehaving_openid_provider_gives_no_identity_but_a_code_of_ours() {
         (Misbehaviour::HugeBody, "upstream_unavailable"),
     ] {
         let refused = setup.log_in_amid("ada", &[misbehaviour]).await;
-        assert_eq!(refused.err().map(|error| error.code()), Some(code), "{misbehaviour:?}");
+        assert_eq!(
+            refused.err().map(|error| error.code()),
+            Some(code),
+            "{misbehaviour:?}"
+        );
     }
-    assert_eq!(setup.log_in("ada").await.subject, setup.upstream.subject_of("ada"), "it recovers");
+    assert_eq!(
+        setup.log_in("ada").await.subject,
+        setup.upstream.subject_of("ada"),
+        "it recovers"
+    );
 }
 
 #[tokio::test]
@@ -345,13 +445,61 @@ async fn a_provider_without_id_tokens_is_held_to_the_same_subjects() {
             Misbehaviour::SubjectAsObject,
             Misbehaviour::SubjectMissing,
         ] {
-            assert_eq!(setup.refusal_amid(misbehaviour).await, "subject_invalid", "{flavour:?} {misbehaviour:?}");
+            assert_eq!(
+                setup.refusal_amid(misbehaviour).await,
+                "subject_invalid",
+                "{flavour:?} {misbehaviour:?}"
+            );
         }
-        for misbehaviour in [Misbehaviour::UserinfoFails, Misbehaviour::TokenFails, Misbehaviour::HugeBody] {
-            assert_eq!(setup.refusal_amid(misbehaviour).await, "upstream_unavailable", "{flavour:?} {misbehaviour:?}");
+        for misbehaviour in [
+            Misbehaviour::UserinfoFails,
+            Misbehaviour::TokenFails,
+            Misbehaviour::HugeBody,
+        ] {
+            assert_eq!(
+                setup.refusal_amid(misbehaviour).await,
+                "upstream_unavailable",
+                "{flavour:?} {misbehaviour:?}"
+            );
         }
-        assert_eq!(setup.refusal_amid(Misbehaviour::CodeRefused).await, "code_refused", "{flavour:?}");
+        assert_eq!(
+            setup.refusal_amid(Misbehaviour::CodeRefused).await,
+            "code_refused",
+            "{flavour:?}"
+        );
     }
+}
+
+#[tokio::test]
+async fn what_an_upstream_writes_beside_an_error_is_repeated_nowhere() {
+    let setup = Setup::of(Flavour::Oidc).await;
+    let error = setup
+        .log_in_amid("ada", &[Misbehaviour::HostileErrorDescription])
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "upstream_unavailable");
+    assert!(
+        error.detail().chars().all(|c| c.is_ascii_lowercase() || c == ' '),
+        "{}",
+        error.detail()
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_told_from_a_wrong_code() {
+    let setup = Setup::with(Flavour::Oidc, json!({ "client_secret": "another" })).await;
+    assert_eq!(
+        setup.log_in_amid("ada", &[]).await.unwrap_err().code(),
+        "client_refused"
+    );
+}
+
+/// Handlers run on any thread: what they wait for must be able to move.
+#[tokio::test]
+async fn a_login_can_be_finished_on_another_thread() {
+    let setup = Setup::of(Flavour::Oidc).await;
+    let finished = tokio::spawn(async move { setup.log_in("ada").await.subject }).await;
+    assert!(finished.is_ok());
 }
 
 /// The 307 would take the client secret along.
@@ -373,36 +521,54 @@ async fn a_response_of_another_issuer_never_carries_our_code_away() {
 #[tokio::test]
 async fn an_address_is_verified_only_if_the_provider_says_so_in_json() {
     let setup = Setup::of(Flavour::Oidc).await;
-    let unverified = setup.log_in_amid("ada", &[Misbehaviour::UnverifiedEmail]).await.unwrap();
+    let unverified = setup
+        .log_in_amid("ada", &[Misbehaviour::UnverifiedEmail])
+        .await
+        .unwrap();
     assert!(!unverified.email_verified && unverified.email.is_some());
-    let as_string = setup.log_in_amid("ada", &[Misbehaviour::EmailVerifiedAsString]).await.unwrap();
+    let as_string = setup
+        .log_in_amid("ada", &[Misbehaviour::EmailVerifiedAsString])
+        .await
+        .unwrap();
     assert!(!as_string.email_verified);
     let none = setup.log_in_amid("ada", &[Misbehaviour::NoEmail]).await.unwrap();
     assert!(none.email.is_none() && !none.email_verified);
 
     let admitting = Setup::with(Flavour::Oidc, json!({ "email_verified_as_string": true })).await;
-    let admitted = admitting.log_in_amid("ada", &[Misbehaviour::EmailVerifiedAsString]).await.unwrap();
+    let admitted = admitting
+        .log_in_amid("ada", &[Misbehaviour::EmailVerifiedAsString])
+        .await
+        .unwrap();
     assert!(admitted.email_verified);
 }
 
 #[tokio::test]
 async fn without_githubs_list_of_addresses_none_is_verified() {
     let setup = Setup::of(Flavour::GitHub).await;
-    let ada = setup.log_in_amid("ada", &[Misbehaviour::EmailsFail]).await.unwrap();
+    let ada = setup
+        .log_in_amid("ada", &[Misbehaviour::EmailsFail])
+        .await
+        .unwrap();
     assert!(!ada.email_verified);
 }
 
 #[tokio::test]
 async fn userinfo_that_fails_costs_the_description_and_not_the_login() {
     let setup = Setup::of(Flavour::Oidc).await;
-    let ada = setup.log_in_amid("ada", &[Misbehaviour::UserinfoFails]).await.unwrap();
+    let ada = setup
+        .log_in_amid("ada", &[Misbehaviour::UserinfoFails])
+        .await
+        .unwrap();
     assert_eq!(ada.subject, setup.upstream.subject_of("ada"));
 }
 
 #[tokio::test]
 async fn a_numeric_subject_is_the_same_as_its_digits() {
     let setup = Setup::of(Flavour::Oidc).await;
-    let somebody = setup.log_in_amid("ada", &[Misbehaviour::SubjectAsNumber]).await.unwrap();
+    let somebody = setup
+        .log_in_amid("ada", &[Misbehaviour::SubjectAsNumber])
+        .await
+        .unwrap();
     assert_eq!(somebody.subject, "12345678");
 }
 
@@ -417,7 +583,10 @@ async fn a_rotated_key_is_fetched_at_once_and_forged_ones_cost_one_request_a_min
     assert_eq!(fetches(), 2);
 
     for _ in 0..3 {
-        assert_eq!(setup.refusal_amid(Misbehaviour::UnpublishedKey).await, "token_key_unknown");
+        assert_eq!(
+            setup.refusal_amid(Misbehaviour::UnpublishedKey).await,
+            "token_key_unknown"
+        );
     }
     assert_eq!(fetches(), 2, "within a minute of the last");
     setup.clock.advance(Duration::seconds(61));
@@ -435,7 +604,11 @@ async fn discovery_is_lazy_cached_and_tried_again_after_a_failure() {
 
     setup.upstream.misbehave(Misbehaviour::DiscoveryFails);
     for _ in 0..3 {
-        let down = setup.provider().authorization_url(&setup.start_request()).await.unwrap_err();
+        let down = setup
+            .provider()
+            .authorization_url(&setup.start_request())
+            .await
+            .unwrap_err();
         assert!(matches!(down, UpstreamError::Unavailable(_)));
     }
     assert_eq!(fetches(), 1, "a failure is believed for a few seconds");
@@ -449,7 +622,11 @@ async fn discovery_is_lazy_cached_and_tried_again_after_a_failure() {
     setup.upstream.misbehave(Misbehaviour::DiscoveryFails);
     setup.clock.advance(Duration::hours(2));
     setup.log_in("ada").await;
-    assert_eq!(fetches(), 3, "renewed after an hour, and the old one outlives the failure");
+    assert_eq!(
+        fetches(),
+        3,
+        "renewed after an hour, and the old one outlives the failure"
+    );
 }
 
 /// OpenID Connect Discovery 1.0 §4.3.
@@ -466,7 +643,10 @@ async fn a_discovery_document_of_another_issuer_is_not_used() {
 async fn keys_that_cannot_be_fetched_make_the_provider_unavailable() {
     let setup = Setup::of(Flavour::Oidc).await;
     setup.upstream.misbehave(Misbehaviour::JwksFails);
-    assert_eq!(setup.log_in_amid("ada", &[]).await.unwrap_err().code(), "upstream_unavailable");
+    assert_eq!(
+        setup.log_in_amid("ada", &[]).await.unwrap_err().code(),
+        "upstream_unavailable"
+    );
     setup.upstream.behave();
     setup.clock.advance(Duration::seconds(6));
     setup.log_in("ada").await;
@@ -474,9 +654,15 @@ async fn keys_that_cannot_be_fetched_make_the_provider_unavailable() {
 
 #[tokio::test]
 async fn a_slow_provider_is_given_up_at_the_limit() {
-    let limits = Limits { total: StdDuration::from_millis(300), ..Limits::default() };
+    let limits = Limits {
+        total: StdDuration::from_millis(300),
+        ..Limits::default()
+    };
     let setup = Setup::with_limits(Flavour::OAuth2, json!({}), limits).await;
-    assert_eq!(setup.refusal_amid(Misbehaviour::Slow).await, "upstream_unavailable");
+    assert_eq!(
+        setup.refusal_amid(Misbehaviour::Slow).await,
+        "upstream_unavailable"
+    );
 }
 
 #[tokio::test]
@@ -493,14 +679,30 @@ async fn a_demanded_login_that_the_provider_did_not_make_is_not_fresh() {
     let setup = Setup::of(Flavour::Oidc).await;
     let callback = setup.visit("ada", &[]).await.unwrap();
     let demanded_later = setup.clock.now().unix_timestamp() + 120;
-    let expected = Expected { reauthenticated_since: Some(demanded_later), ..setup.expected() };
-    let stale = setup.provider().finish(&callback, &expected, setup.clock.now()).await;
+    let expected = Expected {
+        reauthenticated_since: Some(demanded_later),
+        ..setup.expected()
+    };
+    let stale = setup
+        .provider()
+        .finish(&callback, &expected, setup.clock.now())
+        .await;
     assert!(matches!(stale, Err(UpstreamError::NotFresh)));
 
     let callback = setup.visit("ada", &[]).await.unwrap();
     let now = setup.clock.now().unix_timestamp();
-    let expected = Expected { reauthenticated_since: Some(now), require_proof: true, ..setup.expected() };
-    assert!(setup.provider().finish(&callback, &expected, setup.clock.now()).await.is_ok());
+    let expected = Expected {
+        reauthenticated_since: Some(now),
+        require_proof: true,
+        ..setup.expected()
+    };
+    assert!(
+        setup
+            .provider()
+            .finish(&callback, &expected, setup.clock.now())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -510,8 +712,15 @@ async fn a_provider_that_states_no_auth_time_proves_nothing() {
     for (require_proof, passes) in [(false, true), (true, false)] {
         let callback = setup.visit("ada", &[]).await.unwrap();
         let since = Some(now.unix_timestamp());
-        let expected = Expected { reauthenticated_since: since, require_proof, ..setup.expected() };
-        assert_eq!(setup.provider().finish(&callback, &expected, now).await.is_ok(), passes);
+        let expected = Expected {
+            reauthenticated_since: since,
+            require_proof,
+            ..setup.expected()
+        };
+        assert_eq!(
+            setup.provider().finish(&callback, &expected, now).await.is_ok(),
+            passes
+        );
     }
     assert_eq!(setup.provider().reauthentication(), Reauthentication::NONE);
 }
@@ -521,7 +730,10 @@ async fn google_is_authoritative_for_its_own_domains_and_its_customers() {
     let setup = Setup::of(Flavour::Google).await;
     let workspace = setup.log_in("ada").await;
     assert_eq!(workspace.hosted_domain.as_deref(), Some("engine.example"));
-    assert_eq!(setup.provider().email_trust_of(&workspace), EmailTrust::Authoritative);
+    assert_eq!(
+        setup.provider().email_trust_of(&workspace),
+        EmailTrust::Authoritative
+    );
     let gmail = setup.log_in("alan").await;
     assert!(gmail.email.as_deref().unwrap().ends_with("@gmail.com"));
     assert_eq!(setup.provider().email_trust_of(&gmail), EmailTrust::Authoritative);
@@ -542,7 +754,10 @@ async fn microsoft_identities_belong_to_their_tenant() {
     assert_ne!(ada.tenant, alan.tenant);
     assert!(!ada.email_verified);
     assert_eq!(setup.provider().email_trust_of(&ada), EmailTrust::None);
-    assert_eq!(setup.refusal_amid(Misbehaviour::WrongIssuer).await, "id_token_issuer");
+    assert_eq!(
+        setup.refusal_amid(Misbehaviour::WrongIssuer).await,
+        "id_token_issuer"
+    );
 }
 
 #[tokio::test]
@@ -558,7 +773,8 @@ async fn githubs_organisations_are_asked_for_only_if_the_allow_list_names_some()
     open.log_in("ada").await;
     assert!(open.upstream.requests_to(Endpoint::Organisations).is_empty());
 
-    let listed = json!({ "signup": "allow_list", "allow_list": { "github_organizations": ["engine.example"] } });
+    let listed =
+        json!({ "signup": "allow_list", "allow_list": { "github_organizations": ["engine.example"] } });
     let closed = Setup::with(Flavour::GitHub, listed).await;
     let (ada, alan) = (closed.log_in("ada").await, closed.log_in("alan").await);
     assert!(!ada.organizations.is_empty(), "ada belongs to an organisation");
@@ -570,8 +786,14 @@ async fn a_code_redeemed_with_another_verifier_or_redirect_is_refused() {
     let setup = Setup::of(Flavour::Oidc).await;
     let other = CodeVerifier::generate(&SystemRandom::new());
     let callback = setup.visit("ada", &[]).await.unwrap();
-    let expected = Expected { code_verifier: &other, ..setup.expected() };
-    let refused = setup.provider().finish(&callback, &expected, setup.clock.now()).await;
+    let expected = Expected {
+        code_verifier: &other,
+        ..setup.expected()
+    };
+    let refused = setup
+        .provider()
+        .finish(&callback, &expected, setup.clock.now())
+        .await;
     assert_eq!(refused.unwrap_err().code(), "code_refused");
 }
 
@@ -580,9 +802,19 @@ fn mistakes_in_the_configuration_name_provider_and_key() {
     for (table, key) in [
         (json!({ "client_id": "app" }), "auth_url"),
         (json!({ "client_id": "", "preset": "google" }), "client_id"),
-        (json!({ "client_id": "app", "issuer": "http://op.test" }), "issuer"),
+        (
+            json!({ "client_id": "app", "issuer": "http://op.test" }),
+            "issuer",
+        ),
         (json!({ "client_id": "app", "issuer": "op.test" }), "issuer"),
-        (json!({ "client_id": "app", "preset": "github", "token_url": "http://x.test/t" }), "token_url"),
+        (
+            json!({ "client_id": "app", "preset": "github", "token_url": "http://x.test/t" }),
+            "token_url",
+        ),
+        (
+            json!({ "client_id": "app", "preset": "github", "issuer": "https://github.com" }),
+            "issuer",
+        ),
         (json!({ "client_id": "app", "preset": "apple" }), "apple_team_id"),
         (
             json!({ "client_id": "app", "auth_url": "https://x.test/a", "token_url": "https://x.test/t",
@@ -592,6 +824,9 @@ fn mistakes_in_the_configuration_name_provider_and_key() {
     ] {
         let error = Upstreams::new(&config(&table), Clock::default()).err().unwrap();
         let text = format!("{error:#}");
-        assert!(text.contains("oauth.providers.it") && text.contains(key), "{text}");
+        assert!(
+            text.contains("oauth.providers.it") && text.contains(key),
+            "{text}"
+        );
     }
 }
