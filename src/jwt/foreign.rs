@@ -24,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::compact::Compact;
-use crate::protocol::algorithm::UnknownAlgorithm;
 
 /// Foreign tokens may be longer than ours (some upstreams list a person's groups in them), but not without bound.
 pub const MAX_FOREIGN_TOKEN_BYTES: usize = 32 * 1024;
@@ -85,15 +84,20 @@ impl fmt::Display for ForeignAlgorithm {
     }
 }
 
+/// A name that is none of [`ForeignAlgorithm::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no asymmetric signature algorithm that can be verified here")]
+pub struct UnknownForeignAlgorithm;
+
 impl FromStr for ForeignAlgorithm {
-    type Err = UnknownAlgorithm;
+    type Err = UnknownForeignAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .iter()
             .copied()
             .find(|algorithm| algorithm.as_str() == name)
-            .ok_or(UnknownAlgorithm)
+            .ok_or(UnknownForeignAlgorithm)
     }
 }
 

@@ -95,7 +95,19 @@ impl PrivateKey {
 
     /// aws-lc-rs prefers PKCS#8, so the SEC1 form is rewritten by `p256`, which also refuses other curves.
     fn from_sec1(der: &[u8]) -> Result<Self, Unusable> {
-        let key = p256::SecretKey::from_sec1_der(der).map_err(|_| WRONG_CURVE)?;
+        /// How the names of the other curves in use begin, in DER: 1.3.132.0 (SEC 2 appendix A.2).
+        const OTHER_CURVES: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0];
+        let names_other_curve = || {
+            der.windows(OTHER_CURVES.len())
+                .any(|window| window == OTHER_CURVES)
+        };
+        let key = p256::SecretKey::from_sec1_der(der).map_err(|_| {
+            if names_other_curve() {
+                WRONG_CURVE
+            } else {
+                PRIVATE_BROKEN
+            }
+        })?;
         let pkcs8 = key.to_pkcs8_der().map_err(|_| PRIVATE_BROKEN)?;
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_bytes())
             .map(Self::Ec)

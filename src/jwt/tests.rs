@@ -280,6 +280,8 @@ mod key_files {
             (old_encryption, "passphrase"),
             (encrypted, "passphrase"),
             (damaged, "damaged"),
+            (&damaged.replace("PRIVATE", "EC PRIVATE"), "damaged"),
+            (&damaged.replace("PRIVATE", "RSA PRIVATE"), "damaged"),
             (EC.public_key_pem.as_str(), "holds a public key"),
             ("", "not PEM"),
         ] {
