@@ -302,8 +302,9 @@ pub struct Expected<'a> {
     pub require_proof: bool,
 }
 
-/// The callback's parameters, from the query or a form_post.
-#[derive(Clone, Default, Deserialize)]
+/// The callback's parameters, from the query or a form_post. No `Debug`: a code reaches no log. What is serialised of it
+/// must be sealed.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct CallbackParams {
     pub code: Option<String>,
     pub state: Option<String>,
