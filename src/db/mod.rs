@@ -22,7 +22,9 @@ pub mod clients;
 pub mod consents;
 pub mod error_reports;
 pub mod grants;
+pub mod maintenance;
 pub mod refresh_tokens;
+pub mod schema;
 pub mod sessions;
 
 /// The migrations, compiled in.

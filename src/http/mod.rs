@@ -5,6 +5,7 @@ pub mod browser;
 pub mod client;
 pub mod clients;
 pub mod cookies;
+pub mod csrf;
 pub mod error_report;
 pub mod no_store;
 pub mod now;

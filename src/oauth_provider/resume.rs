@@ -143,7 +143,7 @@ impl Going<'_> {
                 let consented = before.union(&scope);
                 db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now).await?;
             }
-            let code = code::issue(&mut tx, self.state, self.request, &session.session, scope, self.now).await?;
+            let code = code::issue(&mut tx, self.state, self.request, &session.session, &scope, self.now).await?;
             tx.commit().await?;
             Ok(Some(code))
         };
