@@ -17,6 +17,7 @@ use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 pub mod clients;
+pub mod error_reports;
 pub mod sessions;
 
 /// The migrations, compiled in.
