@@ -440,7 +440,11 @@ fn compare(root: &serde_json::Value, schema: &serde_json::Value, value: &toml::V
         return compare(root, present, value, path, missing);
     }
     match value {
-        toml::Value::Array(items) if schema["items"].is_object() => compare(root, &schema["items"], &items[0], path, missing),
+        toml::Value::Array(items) => {
+            if let Some(first) = items.first() {
+                compare(root, &schema["items"], first, path, missing);
+            }
+        }
         toml::Value::Table(table) => {
             for (key, member) in schema["properties"].as_object().into_iter().flatten() {
                 let path = format!("{path}.{key}");
