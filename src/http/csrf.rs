@@ -19,9 +19,9 @@ const X_REQUESTED_WITH: &str = "x-requested-with";
 /// Proof that the request was not forged by another site. Every handler that changes something on the word of a cookie
 /// takes it as an argument.
 #[derive(Clone, Copy, Debug)]
-pub struct NotForged(());
+pub struct SameSiteRequest(());
 
-impl<S> FromRequestParts<S> for NotForged
+impl<S> FromRequestParts<S> for SameSiteRequest
 where
     S: Send + Sync,
     AppState: FromRef<S>,
