@@ -149,7 +149,11 @@ pub fn passed_on(identity: &Identity, passthrough: &[String]) -> serde_json::Map
 /// A UUIDv7 of this moment: rows that are made one after the other lie side by side in their index.
 fn time_ordered_id(now: OffsetDateTime) -> Uuid {
     let secs = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, secs, now.nanosecond()))
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        secs,
+        now.nanosecond(),
+    ))
 }
 
 /// Ends a session, and with it every online grant that hangs on it. Whether it was still going on.

@@ -105,7 +105,10 @@ impl UsernameRules {
         if self.reserved.contains(&folded) {
             return Err(UsernameRefused::Reserved);
         }
-        Ok(Username { name: name.to_owned(), folded })
+        Ok(Username {
+            name: name.to_owned(),
+            folded,
+        })
     }
 
     /// Names for a newcomer, best first, all within the rules; which of them are free is for the caller to find out. Empty
@@ -125,7 +128,10 @@ impl UsernameRules {
             let random = RANDOM_DIGITS.into_iter().map(|digits| random_digits(rng, digits));
             for suffix in small.chain(random) {
                 let room = self.max_length.saturating_sub(suffix.len());
-                add(&format!("{}{suffix}", stem.chars().take(room).collect::<String>()));
+                add(&format!(
+                    "{}{suffix}",
+                    stem.chars().take(room).collect::<String>()
+                ));
             }
         }
         found
@@ -182,9 +188,14 @@ fn is_invisible(character: char) -> bool {
 
 fn random_digits(rng: &dyn SecureRandom, digits: usize) -> String {
     let mut bytes = [0; 8];
-    rng.fill(&mut bytes).expect("the operating system provides randomness");
+    rng.fill(&mut bytes)
+        .expect("the operating system provides randomness");
     // The slight bias of the remainder is of no consequence: a name is no secret.
-    bytes.iter().take(digits).map(|byte| char::from(b'0' + byte % 10)).collect()
+    bytes
+        .iter()
+        .take(digits)
+        .map(|byte| char::from(b'0' + byte % 10))
+        .collect()
 }
 
 #[cfg(test)]
@@ -209,7 +220,10 @@ mod tests {
     #[test]
     fn a_name_keeps_its_case_and_is_compared_without() {
         let name = rules().check("Alice_B-2").unwrap();
-        assert_eq!((name.name.as_str(), name.folded.as_str()), ("Alice_B-2", "alice_b-2"));
+        assert_eq!(
+            (name.name.as_str(), name.folded.as_str()),
+            ("Alice_B-2", "alice_b-2")
+        );
     }
 
     #[test]
@@ -238,7 +252,11 @@ mod tests {
             let rules = rules_with(|config| config.pattern = pattern.to_owned());
             assert!(rules.check("alice").is_ok(), "{pattern}");
             for name in ["alice!", "!alice", "alice\nbob", "alice1", "Alice"] {
-                assert_eq!(rules.check(name), Err(UsernameRefused::Pattern), "{pattern} {name:?}");
+                assert_eq!(
+                    rules.check(name),
+                    Err(UsernameRefused::Pattern),
+                    "{pattern} {name:?}"
+                );
             }
         }
     }
@@ -246,7 +264,14 @@ mod tests {
     #[test]
     fn no_pattern_admits_what_cannot_be_seen() {
         let rules = rules_with(|config| config.pattern = "(?s).*".to_owned());
-        for name in ["ali\u{200b}ce", "ali\u{202e}ce", "alice ", "ali\u{a0}ce", "\u{feff}alice", "ali\tce"] {
+        for name in [
+            "ali\u{200b}ce",
+            "ali\u{202e}ce",
+            "alice ",
+            "ali\u{a0}ce",
+            "\u{feff}alice",
+            "ali\tce",
+        ] {
             assert_eq!(rules.check(name), Err(UsernameRefused::Pattern), "{name:?}");
         }
         assert!(rules.check("Алиса").is_ok());
@@ -269,9 +294,11 @@ mod tests {
         let rules = rules_with(|config| config.pattern = "[a-z]{3}[a-z0-9]*".to_owned());
         let names = rules.candidates(&["Ada_Lovelace"], &SystemRandom::new());
         assert_eq!(names[0].name, "adalovelace");
-        assert!(rules_with(|config| config.pattern = "[!]{5}".to_owned())
-            .candidates(&["ada"], &SystemRandom::new())
-            .is_empty());
+        assert!(
+            rules_with(|config| config.pattern = "[!]{5}".to_owned())
+                .candidates(&["ada"], &SystemRandom::new())
+                .is_empty()
+        );
     }
 
     proptest! {

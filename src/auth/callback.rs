@@ -61,7 +61,11 @@ pub async fn posted(
         if !db::upstream_flows::store_posted(&state.db, &handle.hash(), &provider, &sealed, now).await? {
             return Err(stale());
         }
-        Ok(format!("{}?state={}", destination::callback(&state.config, &provider), handle.expose()))
+        Ok(format!(
+            "{}?state={}",
+            destination::callback(&state.config, &provider),
+            handle.expose()
+        ))
     };
     match stored.await {
         Ok(url) => page::redirect(&url),
@@ -97,7 +101,9 @@ async fn finish(
         .ok_or_else(stale)?;
     let flow: LoginFlow = flow::open(&handle, &row.sealed).ok_or_else(stale)?;
     let callback = match &row.posted {
-        Some(posted) => flow::open::<PostedCallback>(&handle, posted).ok_or_else(stale)?.into(),
+        Some(posted) => flow::open::<PostedCallback>(&handle, posted)
+            .ok_or_else(stale)?
+            .into(),
         None => callback,
     };
     // A provider that was taken out of the configuration meanwhile.
@@ -135,13 +141,18 @@ async fn admit(
             Admission::Again => {}
         }
     }
-    Err(AppError::new(StatusCode::CONFLICT, "conflict", "this sign-in met another one, try again"))
+    Err(AppError::new(
+        StatusCode::CONFLICT,
+        "conflict",
+        "this sign-in met another one, try again",
+    ))
 }
 
 /// The sign-in of somebody whose identity is linked; `None` for a newcomer. One transaction.
 async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Option<SignedIn>, AppError> {
     let mut tx = visit.state.db.begin().await?;
-    let Some(linked) = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await? else {
+    let Some(linked) = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await?
+    else {
         return Ok(None);
     };
     if linked.disabled {
@@ -149,7 +160,14 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     }
     let email_folded = identity.email.as_deref().and_then(normalised_email);
     let description = accounts::describe(identity, email_folded.as_deref());
-    db::oauth_links::mark_login(&mut *tx, linked.link_id, &identity.provider, description, visit.now).await?;
+    db::oauth_links::mark_login(
+        &mut *tx,
+        linked.link_id,
+        &identity.provider,
+        description,
+        visit.now,
+    )
+    .await?;
     let passthrough = &visit.state.config.claims.passthrough;
     let profile = UpstreamProfile {
         name: identity.name.as_deref(),
@@ -160,7 +178,9 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     let user = db::users::refresh_profile(&mut tx, linked.user_id, &profile, visit.now)
         .await?
         .ok_or_else(AppError::unauthenticated)?;
-    let signed_in = visit.open_session(&mut tx, user, linked.link_id, identity, target).await?;
+    let signed_in = visit
+        .open_session(&mut tx, user, linked.link_id, identity, target)
+        .await?;
     tx.commit().await?;
     Ok(Some(signed_in))
 }
@@ -186,7 +206,9 @@ async fn failed(
     error: &UpstreamError,
 ) -> Result<Response, AppError> {
     match error {
-        UpstreamError::Denied => tracing::info!(provider.name = provider, "a person declined at the upstream"),
+        UpstreamError::Denied => {
+            tracing::info!(provider.name = provider, "a person declined at the upstream")
+        }
         _ => tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed"),
     }
     let config = &visit.state.config;
@@ -224,14 +246,19 @@ pub async fn fail_request(
         visit.now,
     )
     .await?;
-    Ok(page::redirect(&destination::resume(&visit.state.config, &request.expose())))
+    Ok(page::redirect(&destination::resume(
+        &visit.state.config,
+        &request.expose(),
+    )))
 }
 
 fn error_without_request(error: &UpstreamError) -> AppError {
     match error {
-        UpstreamError::Denied => {
-            AppError::new(StatusCode::FORBIDDEN, "access_denied", "the sign-in was cancelled at the provider")
-        }
+        UpstreamError::Denied => AppError::new(
+            StatusCode::FORBIDDEN,
+            "access_denied",
+            "the sign-in was cancelled at the provider",
+        ),
         UpstreamError::Unavailable(_) => AppError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "upstream_unavailable",
@@ -247,8 +274,16 @@ fn error_without_request(error: &UpstreamError) -> AppError {
 
 /// The state and what else a callback says. A parameter that is sent twice is no callback of anybody's.
 fn read(params: &Params) -> Result<(Opaque, CallbackParams), AppError> {
-    let get = |name| params.get(name).map(|value| value.map(str::to_owned)).map_err(|_| stale());
-    let handle = get("state")?.as_deref().and_then(Opaque::parse).ok_or_else(stale)?;
+    let get = |name| {
+        params
+            .get(name)
+            .map(|value| value.map(str::to_owned))
+            .map_err(|_| stale())
+    };
+    let handle = get("state")?
+        .as_deref()
+        .and_then(Opaque::parse)
+        .ok_or_else(stale)?;
     let callback = CallbackParams {
         code: get("code")?,
         state: None,
@@ -261,7 +296,11 @@ fn read(params: &Params) -> Result<(Opaque, CallbackParams), AppError> {
 
 /// The account exists and may not be used.
 pub fn account_disabled() -> AppError {
-    AppError::new(StatusCode::FORBIDDEN, "account_disabled", "this account is disabled")
+    AppError::new(
+        StatusCode::FORBIDDEN,
+        "account_disabled",
+        "this account is disabled",
+    )
 }
 
 /// Expired, used, another browser's, another provider's, never there: all the same.

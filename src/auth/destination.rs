@@ -25,12 +25,20 @@ pub fn resume(config: &Config, handle: &str) -> String {
 
 /// The login page, for another attempt at the same request. `None`: the deployer has none.
 pub fn login_page(config: &Config, request: &Opaque) -> Option<String> {
-    config.oauth.login_url.as_ref().map(|page| with(page, "request_id", &request.expose()))
+    config
+        .oauth
+        .login_url
+        .as_ref()
+        .map(|page| with(page, "request_id", &request.expose()))
 }
 
 /// The page that a login nobody's app waits for goes back to when it failed, with a fixed code.
 pub fn failed_login_page(config: &Config, code: &'static str) -> Option<String> {
-    let page = config.oauth.login_url.as_ref().or(config.oauth.default_return_to.as_ref());
+    let page = config
+        .oauth
+        .login_url
+        .as_ref()
+        .or(config.oauth.default_return_to.as_ref());
     page.map(|page| with(page, "error", code))
 }
 

@@ -73,7 +73,13 @@ pub struct Setup {
 
 impl From<PostedCallback> for CallbackParams {
     fn from(posted: PostedCallback) -> Self {
-        Self { code: posted.code, state: None, error: posted.error, iss: posted.iss, user: posted.user }
+        Self {
+            code: posted.code,
+            state: None,
+            error: posted.error,
+            iss: posted.iss,
+            user: posted.user,
+        }
     }
 }
 

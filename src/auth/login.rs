@@ -127,8 +127,9 @@ async fn purpose(
     }
     let target = match read("return_to")? {
         Some(url) => {
-            let url = ReturnTo::parse(url, &state.config)
-                .ok_or_else(|| AppError::bad_request("invalid_return_to", "return_to leads to a place that is not ours"))?;
+            let url = ReturnTo::parse(url, &state.config).ok_or_else(|| {
+                AppError::bad_request("invalid_return_to", "return_to leads to a place that is not ours")
+            })?;
             Target::ReturnTo(url.as_str().to_owned())
         }
         None => Target::Default,

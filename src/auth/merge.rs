@@ -44,12 +44,16 @@ pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Cand
         // Nothing is said about the address to somebody who may not own it.
         return MergeDecision::Newcomer;
     }
-    let believed: Vec<&Candidate> =
-        candidates.iter().filter(|candidate| candidate.trust >= EmailTrust::Verified).collect();
+    let believed: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|candidate| candidate.trust >= EmailTrust::Verified)
+        .collect();
     let Some(first) = believed.iter().find(|candidate| candidate.live) else {
         return MergeDecision::Newcomer;
     };
-    let is_the_only_one = believed.iter().all(|candidate| candidate.user_id == first.user_id);
+    let is_the_only_one = believed
+        .iter()
+        .all(|candidate| candidate.user_id == first.user_id);
     match policy {
         AccountMergePolicy::VerifiedEmail if is_the_only_one && !first.has_provider => {
             MergeDecision::Merge(first.user_id)
@@ -65,10 +69,18 @@ mod tests {
 
     const ALICE: UserId = UserId(Uuid::from_u128(1));
     const MALLORY: UserId = UserId(Uuid::from_u128(2));
-    const SURE: Newcomer = Newcomer { email_verified: true, trust: EmailTrust::Verified };
+    const SURE: Newcomer = Newcomer {
+        email_verified: true,
+        trust: EmailTrust::Verified,
+    };
 
     fn link(user_id: UserId) -> Candidate {
-        Candidate { user_id, trust: EmailTrust::Verified, live: true, has_provider: false }
+        Candidate {
+            user_id,
+            trust: EmailTrust::Verified,
+            live: true,
+            has_provider: false,
+        }
     }
 
     fn merging(newcomer: Newcomer, candidates: &[Candidate]) -> MergeDecision {
@@ -78,22 +90,43 @@ mod tests {
     #[test]
     fn an_address_verified_on_both_sides_joins_the_one_account() {
         assert_eq!(merging(SURE, &[link(ALICE)]), MergeDecision::Merge(ALICE));
-        assert_eq!(merging(SURE, &[link(ALICE), link(ALICE)]), MergeDecision::Merge(ALICE));
-        let authoritative = Newcomer { trust: EmailTrust::Authoritative, ..SURE };
-        assert_eq!(merging(authoritative, &[link(ALICE)]), MergeDecision::Merge(ALICE));
+        assert_eq!(
+            merging(SURE, &[link(ALICE), link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
+        let authoritative = Newcomer {
+            trust: EmailTrust::Authoritative,
+            ..SURE
+        };
+        assert_eq!(
+            merging(authoritative, &[link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
     }
 
     #[test]
     fn without_the_policy_nobody_is_merged_only_asked() {
-        assert_eq!(decide(AccountMergePolicy::None, SURE, &[link(ALICE)]), MergeDecision::Suggest);
-        assert_eq!(decide(AccountMergePolicy::None, SURE, &[]), MergeDecision::Newcomer);
+        assert_eq!(
+            decide(AccountMergePolicy::None, SURE, &[link(ALICE)]),
+            MergeDecision::Suggest
+        );
+        assert_eq!(
+            decide(AccountMergePolicy::None, SURE, &[]),
+            MergeDecision::Newcomer
+        );
     }
 
     #[test]
     fn a_newcomer_whose_address_is_not_proven_learns_nothing() {
         for newcomer in [
-            Newcomer { email_verified: false, ..SURE },
-            Newcomer { trust: EmailTrust::None, ..SURE },
+            Newcomer {
+                email_verified: false,
+                ..SURE
+            },
+            Newcomer {
+                trust: EmailTrust::None,
+                ..SURE
+            },
         ] {
             for policy in [AccountMergePolicy::VerifiedEmail, AccountMergePolicy::None] {
                 assert_eq!(decide(policy, newcomer, &[link(ALICE)]), MergeDecision::Newcomer);
@@ -103,21 +136,36 @@ mod tests {
 
     #[test]
     fn a_link_whose_provider_is_not_believed_does_not_count() {
-        let doubtful = Candidate { trust: EmailTrust::None, ..link(MALLORY) };
+        let doubtful = Candidate {
+            trust: EmailTrust::None,
+            ..link(MALLORY)
+        };
         assert_eq!(merging(SURE, &[doubtful]), MergeDecision::Newcomer);
-        assert_eq!(merging(SURE, &[doubtful, link(ALICE)]), MergeDecision::Merge(ALICE));
+        assert_eq!(
+            merging(SURE, &[doubtful, link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
     }
 
     #[test]
     fn two_accounts_or_a_second_identity_of_one_provider_are_only_asked() {
-        assert_eq!(merging(SURE, &[link(ALICE), link(MALLORY)]), MergeDecision::Suggest);
-        let taken = Candidate { has_provider: true, ..link(ALICE) };
+        assert_eq!(
+            merging(SURE, &[link(ALICE), link(MALLORY)]),
+            MergeDecision::Suggest
+        );
+        let taken = Candidate {
+            has_provider: true,
+            ..link(ALICE)
+        };
         assert_eq!(merging(SURE, &[taken]), MergeDecision::Suggest);
     }
 
     #[test]
     fn an_account_that_is_not_live_is_never_joined_and_stands_in_the_way_of_another() {
-        let disabled = Candidate { live: false, ..link(MALLORY) };
+        let disabled = Candidate {
+            live: false,
+            ..link(MALLORY)
+        };
         assert_eq!(merging(SURE, &[disabled]), MergeDecision::Newcomer);
         assert_eq!(merging(SURE, &[disabled, link(ALICE)]), MergeDecision::Suggest);
     }

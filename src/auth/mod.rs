@@ -13,7 +13,6 @@
 //! Callback and setup open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::http::state::AppState;
@@ -31,11 +30,8 @@ pub mod session;
 pub mod setup;
 pub mod sign_in;
 
-/// No body of these routes is larger.
-const MAX_BODY_BYTES: usize = 64 * 1024;
-
-/// The routes, relative to the issuer. Fixed paths win over `{provider}`, and no provider may be called like one.
-pub fn routes() -> Router<AppState> {
+/// What front ends call: the deployer's own pages may do so from their origins.
+pub fn api_routes() -> Router<AppState> {
     Router::new()
         .route("/auth/providers", get(login::providers))
         .route("/auth/setup", get(setup::show).post(setup::choose))
@@ -43,10 +39,19 @@ pub fn routes() -> Router<AppState> {
         .route("/auth/logout", post(session::logout))
         .route("/auth/logout-all", post(session::logout_all))
         .route("/auth/me", get(profile::me))
-        .route("/auth/{provider}", get(login::start).head(respond::head_not_allowed))
+}
+
+/// Where a browser navigates to. Fixed paths win over `{provider}`, and no provider may be called like one.
+pub fn navigation_routes() -> Router<AppState> {
+    Router::new()
+        .route(
+            "/auth/{provider}",
+            get(login::start).head(respond::head_not_allowed),
+        )
         .route(
             "/auth/{provider}/callback",
-            get(callback::callback).head(respond::head_not_allowed).post(callback::posted),
+            get(callback::callback)
+                .head(respond::head_not_allowed)
+                .post(callback::posted),
         )
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }

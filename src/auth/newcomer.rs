@@ -56,11 +56,24 @@ pub fn require_signup(state: &AppState, provider: &Provider, identity: &Identity
     if provider.signup_allowed(identity) {
         return Ok(());
     }
-    let configured = state.config.oauth.providers.get(provider.name()).map(|provider| provider.signup);
+    let configured = state
+        .config
+        .oauth
+        .providers
+        .get(provider.name())
+        .map(|provider| provider.signup);
     Err(if configured == Some(Signup::Closed) {
-        AppError::new(StatusCode::FORBIDDEN, "signup_closed", "new accounts cannot be made with this provider")
+        AppError::new(
+            StatusCode::FORBIDDEN,
+            "signup_closed",
+            "new accounts cannot be made with this provider",
+        )
     } else {
-        AppError::new(StatusCode::FORBIDDEN, "signup_refused", "this account may not join here")
+        AppError::new(
+            StatusCode::FORBIDDEN,
+            "signup_refused",
+            "this account may not join here",
+        )
     })
 }
 
@@ -72,11 +85,18 @@ pub async fn free_names(
 ) -> Result<Vec<Username>, AppError> {
     let rules = username_rules(state)?;
     // Never from the address: a username is public.
-    let hints: Vec<&str> = [&identity.username_hint, &identity.name].into_iter().flatten().map(String::as_str).collect();
+    let hints: Vec<&str> = [&identity.username_hint, &identity.name]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
     let candidates = rules.candidates(&hints, &state.rng);
     let folded: Vec<String> = candidates.iter().map(|name| name.folded.clone()).collect();
     let free = db::users::free_usernames(&state.db, &folded, now).await?;
-    Ok(candidates.into_iter().filter(|name| free.contains(&name.folded)).collect())
+    Ok(candidates
+        .into_iter()
+        .filter(|name| free.contains(&name.folded))
+        .collect())
 }
 
 /// The rules of the configuration, compiled. Only newcomers and renames need them.
@@ -102,12 +122,19 @@ async fn decide_merge(
         .iter()
         .map(|link| Candidate {
             user_id: link.user_id,
-            trust: state.upstreams.get(&link.provider).map_or(EmailTrust::None, Provider::email_trust),
+            trust: state
+                .upstreams
+                .get(&link.provider)
+                .map_or(EmailTrust::None, Provider::email_trust),
             live: link.live,
             has_provider: link.has_provider,
         })
         .collect();
-    Ok(merge::decide(state.config.oauth.account_merge_policy, newcomer, &candidates))
+    Ok(merge::decide(
+        state.config.oauth.account_merge_policy,
+        newcomer,
+        &candidates,
+    ))
 }
 
 /// Joins the identity to the account its verified address belongs to. The account's other sessions end: whoever had them
@@ -128,14 +155,17 @@ async fn merge(
         Err(error) => return Err(error.into()),
     };
     accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::Merged, visit.now).await?;
-    let signed_in = visit.open_session(&mut tx, user, link_id, identity, target).await?;
+    let signed_in = visit
+        .open_session(&mut tx, user, link_id, identity, target)
+        .await?;
     tx.commit().await?;
     tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
     Ok(Admission::SignedIn(Box::new(signed_in)))
 }
 
 fn is_linked(error: &sqlx::Error) -> bool {
-    db::violates(error, db::oauth_links::IDENTITY_LINKED) || db::violates(error, db::oauth_links::PROVIDER_LINKED)
+    db::violates(error, db::oauth_links::IDENTITY_LINKED)
+        || db::violates(error, db::oauth_links::PROVIDER_LINKED)
 }
 
 /// Makes an account under a derived name.
@@ -161,9 +191,16 @@ async fn open_account(
 ) -> Result<SignedIn, NotCreated> {
     let mut tx = visit.state.db.begin().await?;
     let passthrough = &visit.state.config.claims.passthrough;
-    let account = NewAccount { username, display_name, identity, passthrough };
+    let account = NewAccount {
+        username,
+        display_name,
+        identity,
+        passthrough,
+    };
     let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await?;
-    let signed_in = visit.open_session(&mut tx, user, link_id, identity, target).await?;
+    let signed_in = visit
+        .open_session(&mut tx, user, link_id, identity, target)
+        .await?;
     tx.commit().await?;
     Ok(signed_in)
 }
@@ -179,7 +216,9 @@ async fn ask(
     let link_page = oauth.link_url.as_ref().filter(|_| link_suggested);
     let Some(url) = link_page.or(oauth.onboarding_url.as_ref()) else {
         return match target.request() {
-            Some(request) => fail_request(visit, &request, "interaction_required").await.map(Admission::Elsewhere),
+            Some(request) => fail_request(visit, &request, "interaction_required")
+                .await
+                .map(Admission::Elsewhere),
             None => Err(AppError::new(
                 StatusCode::FORBIDDEN,
                 "interaction_required",
@@ -188,7 +227,11 @@ async fn ask(
         };
     };
     let handle = Opaque::generate(&visit.state.rng);
-    let setup = Setup { identity: identity.clone(), target: target.clone(), link_suggested };
+    let setup = Setup {
+        identity: identity.clone(),
+        target: target.clone(),
+        link_suggested,
+    };
     let sealed = flow::seal(&handle, &visit.state.rng, &setup);
     let row = NewSetup {
         handle_hash: &handle.hash(),
@@ -200,5 +243,8 @@ async fn ask(
     // The handle travels in a cookie, never in a URL.
     let cookie =
         Cookies::new(&visit.state.config).set(CookieKind::Setup, handle.expose(), Some(SETUP_LIFETIME));
-    Ok(Admission::Elsewhere(with_cookies(page::redirect(url.as_str()), [cookie])))
+    Ok(Admission::Elsewhere(with_cookies(
+        page::redirect(url.as_str()),
+        [cookie],
+    )))
 }

@@ -40,6 +40,8 @@ impl From<&User> for UserView {
 
 /// `GET /auth/me`.
 pub async fn me(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
-    let user = db::users::find(&state.db, session.session.user_id).await?.ok_or_else(AppError::unauthenticated)?;
+    let user = db::users::find(&state.db, session.session.user_id)
+        .await?
+        .ok_or_else(AppError::unauthenticated)?;
     Ok(json_answer(&UserView::from(&user)))
 }

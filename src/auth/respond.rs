@@ -55,7 +55,12 @@ impl Audience {
     /// The end of a login after which nobody has said where to go.
     pub fn signed_in(self) -> Response {
         match self {
-            Self::Person => page::error_page(StatusCode::OK, "You are signed in", "You can close this page.", None),
+            Self::Person => page::error_page(
+                StatusCode::OK,
+                "You are signed in",
+                "You can close this page.",
+                None,
+            ),
             Self::Program => json_answer(&json!({ "signed_in": true })),
         }
     }

@@ -37,7 +37,9 @@ pub fn decide(token: &TokenFacts, leeway_secs: u32, now: OffsetDateTime) -> Sess
         return SessionRotation::Rotate;
     };
     match token.successor_salt {
-        Some(salt) if now < consumed_at + Duration::seconds(i64::from(leeway_secs)) => SessionRotation::Repeat(salt),
+        Some(salt) if now < consumed_at + Duration::seconds(i64::from(leeway_secs)) => {
+            SessionRotation::Repeat(salt)
+        }
         _ => SessionRotation::Reused,
     }
 }

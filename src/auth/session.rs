@@ -44,8 +44,10 @@ pub async fn refresh(
     headers: HeaderMap,
     _same_site: SameSiteRequest,
 ) -> Result<Response, AppError> {
-    let presented =
-        Cookies::new(&state.config).read(&headers, CookieKind::Refresh).opaque().ok_or_else(AppError::unauthenticated)?;
+    let presented = Cookies::new(&state.config)
+        .read(&headers, CookieKind::Refresh)
+        .opaque()
+        .ok_or_else(AppError::unauthenticated)?;
     for _ in 0..ATTEMPTS {
         let token = db::sessions::load_token(&state.db, &presented.hash(), now)
             .await?
@@ -73,7 +75,11 @@ pub async fn refresh(
             SessionRotation::Dead => return Err(AppError::unauthenticated()),
         }
     }
-    Err(AppError::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again in a moment"))
+    Err(AppError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "temporarily_unavailable",
+        "try again in a moment",
+    ))
 }
 
 /// Spends the value and stores its successor. `None`: somebody was faster.
@@ -111,9 +117,18 @@ fn refreshed(
         role: token.role,
         created_at: token.user_created_at,
     };
-    let session = OpenSession { user: &user, session_id, auth_time, token: successor, expires_at };
+    let session = OpenSession {
+        user: &user,
+        session_id,
+        auth_time,
+        token: successor,
+        expires_at,
+    };
     let cookies = session_cookies(state, &session, now)?;
-    let body = Refreshed { expires_in: state.config.jwt.access_token_ttl_secs, user: UserView::from(&user) };
+    let body = Refreshed {
+        expires_in: state.config.jwt.access_token_ttl_secs,
+        user: UserView::from(&user),
+    };
     Ok(with_cookies(json_answer(&body), cookies))
 }
 
@@ -177,5 +192,11 @@ fn signed_out(state: &AppState) -> Response {
 /// The removal of every cookie of ours, each with its exact attributes.
 pub fn cleared_cookies(state: &AppState) -> [HeaderValue; 4] {
     let cookies = Cookies::new(&state.config);
-    [CookieKind::Refresh, CookieKind::Access, CookieKind::Setup, CookieKind::Browser].map(|kind| cookies.clear(kind))
+    [
+        CookieKind::Refresh,
+        CookieKind::Access,
+        CookieKind::Setup,
+        CookieKind::Browser,
+    ]
+    .map(|kind| cookies.clear(kind))
 }

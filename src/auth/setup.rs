@@ -75,10 +75,17 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
     let handle = handle(&visit, &headers)?;
     let state = &visit.state;
     let sealed =
-        db::pending_identities::find_setup(&state.db, &handle.hash(), &visit.browser.hash(), visit.now).await?;
+        db::pending_identities::find_setup(&state.db, &handle.hash(), &visit.browser.hash(), visit.now)
+            .await?;
     let setup = open(&handle, sealed)?;
-    let suggested = newcomer::free_names(state, &setup.identity, visit.now).await?.into_iter().next();
-    let provider = state.upstreams.get(&setup.identity.provider).ok_or_else(no_setup)?;
+    let suggested = newcomer::free_names(state, &setup.identity, visit.now)
+        .await?
+        .into_iter()
+        .next();
+    let provider = state
+        .upstreams
+        .get(&setup.identity.provider)
+        .ok_or_else(no_setup)?;
     let rules = &state.config.usernames;
     Ok(json_answer(&SetupView {
         provider: SetupProvider {
@@ -119,7 +126,10 @@ pub async fn choose(
         redirect_to: destination::after_login(&visit.state.config, &setup.target),
     });
     let setup_cookie = Cookies::new(&visit.state.config).clear(CookieKind::Setup);
-    Ok(with_cookies(response, visit.cookies(&signed_in)?.into_iter().chain([setup_cookie])))
+    Ok(with_cookies(
+        response,
+        visit.cookies(&signed_in)?.into_iter().chain([setup_cookie]),
+    ))
 }
 
 /// Account, link, session and the end of the handle, or none of them.
@@ -132,10 +142,14 @@ async fn create(
     let state = &visit.state;
     let mut tx = state.db.begin().await?;
     let sealed =
-        db::pending_identities::consume_setup(&mut tx, &handle.hash(), &visit.browser.hash(), visit.now).await?;
+        db::pending_identities::consume_setup(&mut tx, &handle.hash(), &visit.browser.hash(), visit.now)
+            .await?;
     let setup = open(handle, sealed)?;
     // Who may join can have changed while the person was thinking.
-    let provider = state.upstreams.get(&setup.identity.provider).ok_or_else(no_setup)?;
+    let provider = state
+        .upstreams
+        .get(&setup.identity.provider)
+        .ok_or_else(no_setup)?;
     newcomer::require_signup(state, provider, &setup.identity)?;
     let account = NewAccount {
         username,
@@ -143,19 +157,27 @@ async fn create(
         identity: &setup.identity,
         passthrough: &state.config.claims.passthrough,
     };
-    let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await.map_err(not_created)?;
-    let signed_in = visit.open_session(&mut tx, user, link_id, &setup.identity, &setup.target).await?;
+    let (user, link_id) = accounts::create(&mut tx, &account, visit.now)
+        .await
+        .map_err(not_created)?;
+    let signed_in = visit
+        .open_session(&mut tx, user, link_id, &setup.identity, &setup.target)
+        .await?;
     tx.commit().await?;
     Ok((signed_in, setup))
 }
 
 fn handle(visit: &Visit, headers: &HeaderMap) -> Result<Opaque, AppError> {
-    let handle = Cookies::new(&visit.state.config).read(headers, CookieKind::Setup).opaque();
+    let handle = Cookies::new(&visit.state.config)
+        .read(headers, CookieKind::Setup)
+        .opaque();
     handle.filter(|_| visit.browser.is_known()).ok_or_else(no_setup)
 }
 
 fn open(handle: &Opaque, sealed: Option<Vec<u8>>) -> Result<Setup, AppError> {
-    sealed.and_then(|sealed| flow::open(handle, &sealed)).ok_or_else(no_setup)
+    sealed
+        .and_then(|sealed| flow::open(handle, &sealed))
+        .ok_or_else(no_setup)
 }
 
 /// Trimmed; empty means none. Control characters and endless names are refused.
@@ -164,10 +186,16 @@ fn display_name(chosen: Option<&str>, max_length: usize) -> Result<Option<&str>,
         return Ok(None);
     };
     if name.chars().any(char::is_control) {
-        return Err(AppError::bad_request("display_name_invalid", "the display name has control characters"));
+        return Err(AppError::bad_request(
+            "display_name_invalid",
+            "the display name has control characters",
+        ));
     }
     if name.chars().take(max_length + 1).count() > max_length {
-        return Err(AppError::bad_request("display_name_too_long", "the display name is too long"));
+        return Err(AppError::bad_request(
+            "display_name_too_long",
+            "the display name is too long",
+        ));
     }
     Ok(Some(name))
 }
@@ -177,7 +205,9 @@ fn not_created(refused: NotCreated) -> AppError {
     match refused {
         NotCreated::UsernameTaken => conflict("username_taken", "this username is taken"),
         NotCreated::UsernameReserved => conflict("username_reserved", "this username is reserved"),
-        NotCreated::AlreadyLinked => conflict("already_linked", "this identity has an account already, sign in"),
+        NotCreated::AlreadyLinked => {
+            conflict("already_linked", "this identity has an account already, sign in")
+        }
         NotCreated::Database(error) => error.into(),
     }
 }
@@ -189,13 +219,20 @@ fn unreadable(rejection: &JsonRejection) -> AppError {
             "unsupported_media_type",
             "send JSON with its content type",
         ),
-        _ => AppError::bad_request("invalid_request", "send a JSON object with username and, if wanted, display_name"),
+        _ => AppError::bad_request(
+            "invalid_request",
+            "send a JSON object with username and, if wanted, display_name",
+        ),
     }
 }
 
 /// Expired, used, another browser's, never there: all the same.
 fn no_setup() -> AppError {
-    AppError::new(StatusCode::NOT_FOUND, "no_setup", "no sign-up is under way in this browser, sign in again")
+    AppError::new(
+        StatusCode::NOT_FOUND,
+        "no_setup",
+        "no sign-up is under way in this browser, sign in again",
+    )
 }
 
 #[cfg(test)]

@@ -70,7 +70,10 @@ where
         let Ok(browser) = Browser::from_request_parts(parts, outer).await;
         let Ok(ClientIp(ip_address)) = ClientIp::from_request_parts(parts, outer).await;
         let MaybeBrowserSession(previous) = MaybeBrowserSession::from_request_parts(parts, outer).await?;
-        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = parts
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok());
         Ok(Self {
             state: AppState::from_ref(outer),
             now,
@@ -126,7 +129,12 @@ impl Visit {
             )
             .await?;
         }
-        Ok(SignedIn { user, session_id, token, expires_at })
+        Ok(SignedIn {
+            user,
+            session_id,
+            token,
+            expires_at,
+        })
     }
 
     async fn renew_or_insert(
@@ -137,7 +145,9 @@ impl Visit {
     ) -> sqlx::Result<SessionId> {
         if let Some(previous) = &self.previous {
             let same_person = previous.user_id == login.user_id;
-            if same_person && db::sessions::renew(tx, previous.session_id, &token.hash(), login, self.now).await? {
+            if same_person
+                && db::sessions::renew(tx, previous.session_id, &token.hash(), login, self.now).await?
+            {
                 return Ok(previous.session_id);
             }
             if !same_person {
@@ -177,7 +187,11 @@ pub fn session_cookies(
         .map_err(|error| AppError::failure(anyhow::Error::new(error).context("sign the access cookie")))?;
     let cookies = Cookies::new(&state.config);
     Ok([
-        cookies.set(CookieKind::Refresh, session.token.expose(), Some(session.expires_at - now)),
+        cookies.set(
+            CookieKind::Refresh,
+            session.token.expose(),
+            Some(session.expires_at - now),
+        ),
         cookies.set(CookieKind::Access, access, Some(access_ttl)),
     ])
 }
@@ -199,7 +213,11 @@ fn access_claims(
         auth_time: session.auth_time,
         username: session.user.username.clone(),
         role: session.user.role.clone(),
-        picture: session.user.picture.clone().filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
+        picture: session
+            .user
+            .picture
+            .clone()
+            .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
     }
 }
 

@@ -9,7 +9,20 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// An algorithm with which own tokens are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum SigningAlgorithm {
     /// ECDSA with P-256 and SHA-256 (RFC 7518 §3.4). What new keys are made for unless told otherwise.
     #[default]

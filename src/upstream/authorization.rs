@@ -36,7 +36,11 @@ pub(super) fn request_url(mut endpoint: Url, settings: &Settings, start: &StartR
         query.append_pair("prompt", &prompt);
     }
     if settings.reauthentication.max_age {
-        let max_age_secs = if start.reauthenticate { Some(0) } else { start.max_age_secs };
+        let max_age_secs = if start.reauthenticate {
+            Some(0)
+        } else {
+            start.max_age_secs
+        };
         if let Some(secs) = max_age_secs {
             query.append_pair("max_age", &secs.to_string());
         }
@@ -67,11 +71,17 @@ pub(super) fn code_of(callback: &CallbackParams) -> Result<&str, UpstreamError> 
         // The second is Apple's word for it.
         Some("access_denied" | "user_cancelled_authorize") => return Err(UpstreamError::Denied),
         Some("server_error" | "temporarily_unavailable") => {
-            return Err(UpstreamError::unavailable("the authorization endpoint answered that it is unavailable"));
+            return Err(UpstreamError::unavailable(
+                "the authorization endpoint answered that it is unavailable",
+            ));
         }
         Some(_) => return Err(UpstreamError::Refused("authorization_refused")),
     }
-    callback.code.as_deref().filter(|code| !code.is_empty()).ok_or(UpstreamError::Refused("code_missing"))
+    callback
+        .code
+        .as_deref()
+        .filter(|code| !code.is_empty())
+        .ok_or(UpstreamError::Refused("code_missing"))
 }
 
 /// RFC 9207 §2.4: a provider that announces `iss` must send it, and whoever sends it must send its own.
@@ -87,7 +97,9 @@ pub(super) fn check_iss(iss: Option<&str>, expected: &str, announced: bool) -> R
 /// Whether a demanded login is proven as far as it must be: a stated `auth_time` has to be fresh, a missing one is
 /// accepted unless proof is required.
 pub(super) fn require_fresh(auth_time: Option<i64>, expected: &Expected<'_>) -> Result<(), UpstreamError> {
-    let Some(since) = expected.reauthenticated_since else { return Ok(()) };
+    let Some(since) = expected.reauthenticated_since else {
+        return Ok(());
+    };
     match auth_time {
         Some(auth_time) if auth_time >= since.saturating_sub(CLOCK_SKEW_SECS) => Ok(()),
         Some(_) => Err(UpstreamError::NotFresh),
@@ -138,7 +150,12 @@ mod tests {
         assert!(check_iss(Some(own), own, false).is_ok());
         assert!(check_iss(None, own, false).is_ok());
         assert_eq!(check_iss(None, own, true).unwrap_err().code(), "iss_missing");
-        assert_eq!(check_iss(Some("https://op.test/"), own, false).unwrap_err().code(), "iss_mismatch");
+        assert_eq!(
+            check_iss(Some("https://op.test/"), own, false)
+                .unwrap_err()
+                .code(),
+            "iss_mismatch"
+        );
         assert_eq!(check_iss(Some(""), own, true).unwrap_err().code(), "iss_mismatch");
     }
 
@@ -154,8 +171,14 @@ mod tests {
         };
         assert!(require_fresh(Some(1_000), &expected(true)).is_ok());
         assert!(require_fresh(Some(940), &expected(true)).is_ok());
-        assert!(matches!(require_fresh(Some(939), &expected(false)), Err(UpstreamError::NotFresh)));
+        assert!(matches!(
+            require_fresh(Some(939), &expected(false)),
+            Err(UpstreamError::NotFresh)
+        ));
         assert!(require_fresh(None, &expected(false)).is_ok());
-        assert!(matches!(require_fresh(None, &expected(true)), Err(UpstreamError::NotFresh)));
+        assert!(matches!(
+            require_fresh(None, &expected(true)),
+            Err(UpstreamError::NotFresh)
+        ));
     }
 }

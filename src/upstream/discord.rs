@@ -13,7 +13,11 @@ pub(super) fn profile(user: &Value) -> Option<Profile> {
     let name = profile::text(user.get("global_name")).or_else(|| username.clone());
     let picture = picture(&subject, user.get("avatar"));
     let mut claims = Map::new();
-    for (claim, value) in [("name", &name), ("preferred_username", &username), ("picture", &picture)] {
+    for (claim, value) in [
+        ("name", &name),
+        ("preferred_username", &username),
+        ("picture", &picture),
+    ] {
         claims.extend(value.as_ref().map(|value| (claim.to_owned(), json!(value))));
     }
     if let Some(locale) = profile::text(user.get("locale")) {
@@ -34,7 +38,10 @@ pub(super) fn profile(user: &Value) -> Option<Profile> {
 /// <https://discord.com/developers/docs/reference#image-formatting>; neither part may lead anywhere else.
 fn picture(subject: &str, avatar: Option<&Value>) -> Option<String> {
     let avatar = avatar?.as_str()?;
-    let is_hash = (1..=64).contains(&avatar.len()) && avatar.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_hash = (1..=64).contains(&avatar.len())
+        && avatar
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let is_id = subject.bytes().all(|byte| byte.is_ascii_digit());
     (is_hash && is_id).then(|| format!("https://cdn.discordapp.com/avatars/{subject}/{avatar}.png"))
 }
@@ -53,7 +60,8 @@ mod tests {
         assert_eq!(profile.subject, "80351110224678912");
         assert_eq!(profile.name.as_deref(), Some("Ada"));
         assert!(profile.email_verified);
-        let picture = "https://cdn.discordapp.com/avatars/80351110224678912/a_8342729096ea3675442027381ff50dfe.png";
+        let picture =
+            "https://cdn.discordapp.com/avatars/80351110224678912/a_8342729096ea3675442027381ff50dfe.png";
         assert_eq!(profile.picture.as_deref(), Some(picture));
     }
 

@@ -37,11 +37,24 @@ pub(super) struct Metadata {
 impl Metadata {
     /// Whether the document is the configured issuer's (§4.3: equal, byte for byte) and its endpoints may be used.
     fn check(&self, issuer: &IssuerRule, allow_insecure_http: bool) -> anyhow::Result<()> {
-        ensure!(issuer.accepts_metadata_issuer(&self.issuer), "the discovery document names another issuer");
-        let endpoints =
-            [Some(&self.authorization_endpoint), Some(&self.token_endpoint), self.userinfo_endpoint.as_ref(), Some(&self.jwks_uri)];
-        let secure = endpoints.into_iter().flatten().all(|url| is_secure(url, allow_insecure_http));
-        ensure!(secure, "the discovery document names an endpoint that is not https");
+        ensure!(
+            issuer.accepts_metadata_issuer(&self.issuer),
+            "the discovery document names another issuer"
+        );
+        let endpoints = [
+            Some(&self.authorization_endpoint),
+            Some(&self.token_endpoint),
+            self.userinfo_endpoint.as_ref(),
+            Some(&self.jwks_uri),
+        ];
+        let secure = endpoints
+            .into_iter()
+            .flatten()
+            .all(|url| is_secure(url, allow_insecure_http));
+        ensure!(
+            secure,
+            "the discovery document names an endpoint that is not https"
+        );
         Ok(())
     }
 }
@@ -68,7 +81,12 @@ impl IssuerRule {
             Self::Exact(issuer) => issuer.clone(),
             Self::Microsoft(tenancy) => tenancy.authority(),
         };
-        format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(&issuer)).parse().ok()
+        format!(
+            "{}/.well-known/openid-configuration",
+            issuer.strip_suffix('/').unwrap_or(&issuer)
+        )
+        .parse()
+        .ok()
     }
 
     fn accepts_metadata_issuer(&self, issuer: &str) -> bool {
@@ -126,12 +144,19 @@ impl Discovery {
         match fetched {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
-                *state = State { metadata: Some((metadata.clone(), now)), failed_at: None };
+                *state = State {
+                    metadata: Some((metadata.clone(), now)),
+                    failed_at: None,
+                };
                 Ok(metadata)
             }
             Err(error) => {
                 state.failed_at = Some(now);
-                state.metadata.as_ref().map(|(metadata, _)| metadata.clone()).ok_or(UpstreamError::Unavailable(error))
+                state
+                    .metadata
+                    .as_ref()
+                    .map(|(metadata, _)| metadata.clone())
+                    .ok_or(UpstreamError::Unavailable(error))
             }
         }
     }
@@ -140,9 +165,13 @@ impl Discovery {
     fn known(&self) -> Option<Result<Arc<Metadata>, UpstreamError>> {
         let now = self.clock.now();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let failed_lately = state.failed_at.is_some_and(|failed_at| now < failed_at + RETRY_AFTER);
+        let failed_lately = state
+            .failed_at
+            .is_some_and(|failed_at| now < failed_at + RETRY_AFTER);
         match &state.metadata {
-            Some((metadata, fetched_at)) if failed_lately || now < *fetched_at + FRESH_FOR => Some(Ok(metadata.clone())),
+            Some((metadata, fetched_at)) if failed_lately || now < *fetched_at + FRESH_FOR => {
+                Some(Ok(metadata.clone()))
+            }
             None if failed_lately => Some(Err(UpstreamError::unavailable("discovery failed a moment ago"))),
             _ => None,
         }
@@ -175,9 +204,24 @@ mod tests {
     #[test]
     fn the_issuer_must_be_equal_byte_for_byte() {
         let rule = IssuerRule::new("https://op.test", None);
-        assert!(metadata("https://op.test", "https://op.test/token").check(&rule, false).is_ok());
-        for other in ["https://op.test/", "https://OP.test", "http://op.test", "https://op.test.evil.test", ""] {
-            assert!(metadata(other, "https://op.test/token").check(&rule, false).is_err(), "{other}");
+        assert!(
+            metadata("https://op.test", "https://op.test/token")
+                .check(&rule, false)
+                .is_ok()
+        );
+        for other in [
+            "https://op.test/",
+            "https://OP.test",
+            "http://op.test",
+            "https://op.test.evil.test",
+            "",
+        ] {
+            assert!(
+                metadata(other, "https://op.test/token")
+                    .check(&rule, false)
+                    .is_err(),
+                "{other}"
+            );
         }
     }
 
@@ -187,18 +231,34 @@ mod tests {
         let plain = metadata("https://op.test", "http://op.test/token");
         assert!(plain.check(&rule, false).is_err());
         assert!(plain.check(&rule, true).is_ok());
-        assert!(metadata("https://op.test", "file:///etc/passwd").check(&rule, true).is_err());
+        assert!(
+            metadata("https://op.test", "file:///etc/passwd")
+                .check(&rule, true)
+                .is_err()
+        );
     }
 
     /// OpenID Connect Discovery 1.0 §4.1.
     #[test]
     fn the_well_known_path_follows_the_issuer_without_a_trailing_slash() {
         for (issuer, url) in [
-            ("https://op.test", "https://op.test/.well-known/openid-configuration"),
-            ("https://op.test/", "https://op.test/.well-known/openid-configuration"),
-            ("https://op.test/realm", "https://op.test/realm/.well-known/openid-configuration"),
+            (
+                "https://op.test",
+                "https://op.test/.well-known/openid-configuration",
+            ),
+            (
+                "https://op.test/",
+                "https://op.test/.well-known/openid-configuration",
+            ),
+            (
+                "https://op.test/realm",
+                "https://op.test/realm/.well-known/openid-configuration",
+            ),
         ] {
-            assert_eq!(IssuerRule::new(issuer, None).discovery_url().unwrap().as_str(), url);
+            assert_eq!(
+                IssuerRule::new(issuer, None).discovery_url().unwrap().as_str(),
+                url
+            );
         }
     }
 }

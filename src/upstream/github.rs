@@ -18,11 +18,22 @@ pub(super) struct More {
     pub(super) organizations: Vec<Value>,
 }
 
-pub(super) async fn fetch(http: &Http, api: &Url, access_token: &str, organizations: bool, provider: &str) -> More {
+pub(super) async fn fetch(
+    http: &Http,
+    api: &Url,
+    access_token: &str,
+    organizations: bool,
+    provider: &str,
+) -> More {
     let emails = list(http, api, "user/emails", access_token, provider).await;
-    let mut more = More { emails, organizations: Vec::new() };
+    let mut more = More {
+        emails,
+        organizations: Vec::new(),
+    };
     if organizations {
-        more.organizations = list(http, api, "user/orgs", access_token, provider).await.unwrap_or_default();
+        more.organizations = list(http, api, "user/orgs", access_token, provider)
+            .await
+            .unwrap_or_default();
     }
     more
 }
@@ -31,11 +42,19 @@ pub(super) async fn fetch(http: &Http, api: &Url, access_token: &str, organizati
 async fn list(http: &Http, api: &Url, path: &str, access_token: &str, provider: &str) -> Option<Vec<Value>> {
     let mut url = below(api, path)?;
     url.query_pairs_mut().append_pair("per_page", "100");
-    match http.get_json("fetch a list from GitHub", &url, Some(access_token)).await {
+    match http
+        .get_json("fetch a list from GitHub", &url, Some(access_token))
+        .await
+    {
         Ok(list) => Some(list),
         Err(error) => {
             let detail = format!("{error:#}");
-            tracing::warn!(provider.name = provider, path, error = detail, "a list of GitHub's could not be fetched");
+            tracing::warn!(
+                provider.name = provider,
+                path,
+                error = detail,
+                "a list of GitHub's could not be fetched"
+            );
             None
         }
     }
@@ -57,7 +76,11 @@ pub(super) fn profile(user: &Value, more: &More, allow_insecure_http: bool) -> O
         }
         None => (profile::email(user.get("email")), false),
     };
-    let organizations = more.organizations.iter().filter_map(|org| profile::text(org.get("login"))).collect();
+    let organizations = more
+        .organizations
+        .iter()
+        .filter_map(|org| profile::text(org.get("login")))
+        .collect();
     Some(Profile {
         subject,
         username: profile::text(user.get("login")),
@@ -92,12 +115,22 @@ mod tests {
 
     fn read(user: Value, emails: Option<Value>) -> Option<Profile> {
         let emails = emails.map(|emails| emails.as_array().unwrap().clone());
-        profile(&user, &More { emails, organizations: Vec::new() }, false)
+        profile(
+            &user,
+            &More {
+                emails,
+                organizations: Vec::new(),
+            },
+            false,
+        )
     }
 
     #[test]
     fn the_subject_is_the_number_and_nothing_else() {
-        assert_eq!(read(json!({ "id": 7, "login": "ada" }), None).unwrap().subject, "7");
+        assert_eq!(
+            read(json!({ "id": 7, "login": "ada" }), None).unwrap().subject,
+            "7"
+        );
         for id in [json!("ada"), json!("7"), json!(7.5), json!(null)] {
             assert!(read(json!({ "id": id, "login": "ada" }), None).is_none());
         }
@@ -111,7 +144,10 @@ mod tests {
             { "email": "main@x.test", "primary": true, "verified": true }
         ]);
         let profile = read(user.clone(), Some(list)).unwrap();
-        assert_eq!((profile.email.as_deref(), profile.email_verified), (Some("main@x.test"), true));
+        assert_eq!(
+            (profile.email.as_deref(), profile.email_verified),
+            (Some("main@x.test"), true)
+        );
 
         let unverified = json!([{ "email": "main@x.test", "primary": true, "verified": false }]);
         assert!(!read(user, Some(unverified)).unwrap().email_verified);
@@ -119,7 +155,14 @@ mod tests {
 
     #[test]
     fn without_the_list_the_public_address_is_unverified() {
-        let profile = read(json!({ "id": 7, "email": "public@x.test", "verified": true }), None).unwrap();
-        assert_eq!((profile.email.as_deref(), profile.email_verified), (Some("public@x.test"), false));
+        let profile = read(
+            json!({ "id": 7, "email": "public@x.test", "verified": true }),
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            (profile.email.as_deref(), profile.email_verified),
+            (Some("public@x.test"), false)
+        );
     }
 }

@@ -23,7 +23,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), total: Duration::from_secs(10), body_bytes: 1024 * 1024 }
+        Self {
+            connect: Duration::from_secs(3),
+            total: Duration::from_secs(10),
+            body_bytes: 1024 * 1024,
+        }
     }
 }
 
@@ -58,14 +62,25 @@ impl Http {
             .user_agent(concat!("riley-auth/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("set up the client for upstream providers")?;
-        Ok(Self { client, body_bytes: limits.body_bytes })
+        Ok(Self {
+            client,
+            body_bytes: limits.body_bytes,
+        })
     }
 
     /// GET. `step` says in the error what failed.
-    pub(super) async fn get(&self, step: &'static str, url: &Url, bearer: Option<&str>) -> anyhow::Result<Answer> {
+    pub(super) async fn get(
+        &self,
+        step: &'static str,
+        url: &Url,
+        bearer: Option<&str>,
+    ) -> anyhow::Result<Answer> {
         let mut request = self.client.get(url.clone()).header(ACCEPT, "application/json");
         if let Some(token) = bearer {
-            request = request.header(AUTHORIZATION, secret_header(&format!("Bearer {token}")).context(step)?);
+            request = request.header(
+                AUTHORIZATION,
+                secret_header(&format!("Bearer {token}")).context(step)?,
+            );
         }
         self.send(request).await.context(step)
     }
@@ -81,7 +96,9 @@ impl Http {
         if answer.status != StatusCode::OK {
             return Err(anyhow::anyhow!("answered {}", answer.status.as_u16()).context(step));
         }
-        answer.json().with_context(|| format!("{step}: not the JSON it should be"))
+        answer
+            .json()
+            .with_context(|| format!("{step}: not the JSON it should be"))
     }
 
     /// POST of a form, with an `Authorization` value if there is one.
@@ -92,7 +109,11 @@ impl Http {
         form: &[(&str, &str)],
         authorization: Option<&str>,
     ) -> anyhow::Result<Answer> {
-        let mut request = self.client.post(url.clone()).header(ACCEPT, "application/json").form(form);
+        let mut request = self
+            .client
+            .post(url.clone())
+            .header(ACCEPT, "application/json")
+            .form(form);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, secret_header(value).context(step)?);
         }

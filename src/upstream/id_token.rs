@@ -56,11 +56,18 @@ pub(super) fn check_id_token(
 }
 
 /// Judges a logout token (Back-Channel Logout 1.0 §2.6). An ID token passes for none: it has no event, and this no nonce.
-pub(super) fn check_logout_token(claims: &Map<String, Value>, rules: &Rules<'_>) -> Result<LogoutToken, &'static str> {
+pub(super) fn check_logout_token(
+    claims: &Map<String, Value>,
+    rules: &Rules<'_>,
+) -> Result<LogoutToken, &'static str> {
     let issuer = check_issuer(claims, rules)?;
     check_audience(claims, rules.client_id)?;
     check_times(claims, rules.now)?;
-    if !claims.get("events").and_then(|events| events.get(LOGOUT_EVENT)).is_some_and(Value::is_object) {
+    if !claims
+        .get("events")
+        .and_then(|events| events.get(LOGOUT_EVENT))
+        .is_some_and(Value::is_object)
+    {
         return Err("logout_token_event");
     }
     if claims.contains_key("nonce") {
@@ -76,7 +83,13 @@ pub(super) fn check_logout_token(claims: &Map<String, Value>, rules: &Rules<'_>)
     }
     let jti = profile::subject(claims.get("jti").filter(|jti| jti.is_string())).ok_or("logout_token_jti")?;
     let expires_at = seconds(claims, "exp").ok_or("id_token_expired")?;
-    Ok(LogoutToken { issuer, subject, sid, jti, expires_at })
+    Ok(LogoutToken {
+        issuer,
+        subject,
+        sid,
+        jti,
+        expires_at,
+    })
 }
 
 /// Item 2: the issuer, exactly.
@@ -86,16 +99,22 @@ fn check_issuer(claims: &Map<String, Value>, rules: &Rules<'_>) -> Result<String
         IssuerRule::Microsoft(tenancy) => tenancy.issuer_for(rules.metadata_issuer, claims)?,
     };
     let named = claims.get("iss").and_then(Value::as_str);
-    if named == Some(&*expected) { Ok(expected) } else { Err("id_token_issuer") }
+    if named == Some(&*expected) {
+        Ok(expected)
+    } else {
+        Err("id_token_issuer")
+    }
 }
 
 /// Items 3 to 5: we are among the audience, and the authorized party where one is named or several are addressed.
 fn check_audience(claims: &Map<String, Value>, client_id: &str) -> Result<(), &'static str> {
     let audience = match claims.get("aud") {
         Some(Value::String(one)) => vec![one.as_str()],
-        Some(Value::Array(several)) => {
-            several.iter().map(Value::as_str).collect::<Option<Vec<_>>>().ok_or("id_token_audience")?
-        }
+        Some(Value::Array(several)) => several
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<Vec<_>>>()
+            .ok_or("id_token_audience")?,
         _ => return Err("id_token_audience"),
     };
     if !audience.contains(&client_id) {
@@ -131,7 +150,9 @@ fn check_times(claims: &Map<String, Value>, now: OffsetDateTime) -> Result<(), &
 pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Option<i64> {
     let value = claims.get(name)?;
     #[expect(clippy::cast_possible_truncation, reason = "a cast to an integer saturates")]
-    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().map(|seconds| seconds as i64))
 }
 
 #[cfg(test)]
@@ -160,7 +181,9 @@ mod tests {
 
     /// `base` with the members of `change`; null removes one.
     fn changed(base: Value, change: Value) -> Map<String, Value> {
-        let (Value::Object(mut base), Value::Object(change)) = (base, change) else { panic!("two objects") };
+        let (Value::Object(mut base), Value::Object(change)) = (base, change) else {
+            panic!("two objects")
+        };
         for (name, value) in change {
             if value.is_null() {
                 base.remove(&name);
@@ -174,13 +197,21 @@ mod tests {
     #[test]
     fn a_token_that_says_what_it_must_names_issuer_and_subject() {
         let verified = check(json!({})).unwrap();
-        assert_eq!((verified.issuer.as_str(), verified.subject.as_str()), ("https://op.test", "ada"));
+        assert_eq!(
+            (verified.issuer.as_str(), verified.subject.as_str()),
+            ("https://op.test", "ada")
+        );
     }
 
     /// OpenID Connect Core §3.1.3.7 item 2.
     #[test]
     fn the_issuer_is_compared_byte_for_byte() {
-        for iss in [json!("https://op.test/"), json!("https://evil.test"), json!(["https://op.test"]), json!(null)] {
+        for iss in [
+            json!("https://op.test/"),
+            json!("https://evil.test"),
+            json!(["https://op.test"]),
+            json!(null),
+        ] {
             assert_eq!(check(json!({ "iss": iss })), Err("id_token_issuer"));
         }
     }
@@ -188,12 +219,22 @@ mod tests {
     /// Items 3 to 5.
     #[test]
     fn we_are_the_audience_and_of_several_the_authorized_party() {
-        for aud in [json!("other"), json!(["other"]), json!([]), json!(5), json!(null), json!(["client", 5])] {
+        for aud in [
+            json!("other"),
+            json!(["other"]),
+            json!([]),
+            json!(5),
+            json!(null),
+            json!(["client", 5]),
+        ] {
             assert_eq!(check(json!({ "aud": aud })), Err("id_token_audience"));
         }
         assert!(check(json!({ "aud": ["client"] })).is_ok());
         assert!(check(json!({ "aud": ["client", "other"], "azp": "client" })).is_ok());
-        assert_eq!(check(json!({ "aud": ["client", "other"] })), Err("id_token_authorized_party"));
+        assert_eq!(
+            check(json!({ "aud": ["client", "other"] })),
+            Err("id_token_authorized_party")
+        );
         assert_eq!(check(json!({ "azp": "other" })), Err("id_token_authorized_party"));
     }
 
@@ -246,9 +287,15 @@ mod tests {
         assert_eq!(check_logout(json!({})).unwrap().sid.as_deref(), Some("s-1"));
         assert!(check_logout(json!({ "sub": null })).is_ok());
         assert_eq!(check_logout(json!({ "events": null })), Err("logout_token_event"));
-        assert_eq!(check_logout(json!({ "events": { LOGOUT_EVENT: true } })), Err("logout_token_event"));
+        assert_eq!(
+            check_logout(json!({ "events": { LOGOUT_EVENT: true } })),
+            Err("logout_token_event")
+        );
         assert_eq!(check_logout(json!({ "nonce": "n-1" })), Err("logout_token_nonce"));
-        assert_eq!(check_logout(json!({ "sub": null, "sid": null })), Err("logout_token_without_sub_and_sid"));
+        assert_eq!(
+            check_logout(json!({ "sub": null, "sid": null })),
+            Err("logout_token_without_sub_and_sid")
+        );
         assert_eq!(check_logout(json!({ "jti": null })), Err("logout_token_jti"));
         assert_eq!(check_logout(json!({ "aud": "other" })), Err("id_token_audience"));
     }

@@ -46,7 +46,11 @@ struct Known {
 
 impl JwksCache {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, state: RwLock::default(), fetching: tokio::sync::Mutex::default() }
+        Self {
+            clock,
+            state: RwLock::default(),
+            fetching: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Verifies `token` by the keys at `uri` and returns its claims, of which none is judged.
@@ -104,10 +108,14 @@ impl JwksCache {
     fn known(&self, uri: &Url) -> Option<Result<Known, UpstreamError>> {
         let now = self.clock.now();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let failed_lately = state.failed_at.is_some_and(|failed_at| now < failed_at + RETRY_AFTER);
+        let failed_lately = state
+            .failed_at
+            .is_some_and(|failed_at| now < failed_at + RETRY_AFTER);
         match state.keys.as_ref().filter(|known| known.uri == *uri) {
             Some(known) if failed_lately || now < known.fetched_at + FRESH_FOR => Some(Ok(known.clone())),
-            None if failed_lately => Some(Err(UpstreamError::unavailable("the keys could not be fetched a moment ago"))),
+            None if failed_lately => Some(Err(UpstreamError::unavailable(
+                "the keys could not be fetched a moment ago",
+            ))),
             _ => None,
         }
     }
@@ -123,7 +131,11 @@ impl JwksCache {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match fetched {
             Ok(keys) => {
-                let known = Known { keys: Arc::new(keys), uri: uri.clone(), fetched_at: now };
+                let known = Known {
+                    keys: Arc::new(keys),
+                    uri: uri.clone(),
+                    fetched_at: now,
+                };
                 state.keys = Some(known.clone());
                 state.failed_at = None;
                 Ok(known)
@@ -157,7 +169,11 @@ pub(super) fn allowed_algorithms(listed: &[String]) -> Vec<ForeignAlgorithm> {
     if listed.is_empty() {
         return vec![ForeignAlgorithm::RS256];
     }
-    listed.iter().filter_map(|name| name.parse().ok()).filter(|algorithm| *algorithm != ForeignAlgorithm::ES512).collect()
+    listed
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .filter(|algorithm| *algorithm != ForeignAlgorithm::ES512)
+        .collect()
 }
 
 #[cfg(test)]
@@ -168,7 +184,10 @@ mod tests {
     #[test]
     fn only_asymmetric_algorithms_are_allowed() {
         let listed = ["none", "HS256", "RS256", "EdDSA", "invented"].map(str::to_owned);
-        assert_eq!(allowed_algorithms(&listed), [ForeignAlgorithm::RS256, ForeignAlgorithm::EdDSA]);
+        assert_eq!(
+            allowed_algorithms(&listed),
+            [ForeignAlgorithm::RS256, ForeignAlgorithm::EdDSA]
+        );
         assert_eq!(allowed_algorithms(&["HS256".to_owned()]), []);
         assert_eq!(allowed_algorithms(&[]), [ForeignAlgorithm::RS256]);
     }

@@ -26,10 +26,16 @@ impl Tenancy {
         let template = if issuer.contains(PLACEHOLDER) {
             issuer.to_owned()
         } else {
-            let base = issuer.strip_suffix("/v2.0")?.strip_suffix(tenant)?.strip_suffix('/')?;
+            let base = issuer
+                .strip_suffix("/v2.0")?
+                .strip_suffix(tenant)?
+                .strip_suffix('/')?;
             format!("{base}/{PLACEHOLDER}/v2.0")
         };
-        Some(Self { template, tenant: tenant.to_owned() })
+        Some(Self {
+            template,
+            tenant: tenant.to_owned(),
+        })
     }
 
     /// The URL below which the tenant's discovery document is.
@@ -42,10 +48,15 @@ impl Tenancy {
         if issuer == self.template || issuer == self.authority() {
             return true;
         }
-        let Some((before, after)) = self.template.split_once(PLACEHOLDER) else { return false };
-        let tenant = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        let Some((before, after)) = self.template.split_once(PLACEHOLDER) else {
+            return false;
+        };
+        let tenant = issuer
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
         // A tenant is configured by its id or a domain name; by a domain name the document tells the id.
-        tenant.is_some_and(is_tenant_id) && self.tenant.contains('.') || tenant == Some(CONSUMERS) && self.tenant == "consumers"
+        tenant.is_some_and(is_tenant_id) && self.tenant.contains('.')
+            || tenant == Some(CONSUMERS) && self.tenant == "consumers"
     }
 
     /// The issuer that an ID token with these claims must name, or the code of the refusal. `metadata_issuer` is what
@@ -55,7 +66,11 @@ impl Tenancy {
         metadata_issuer: &str,
         claims: &Map<String, Value>,
     ) -> Result<String, &'static str> {
-        let tid = claims.get("tid").and_then(Value::as_str).filter(|tid| is_tenant_id(tid)).ok_or("tenant_missing")?;
+        let tid = claims
+            .get("tid")
+            .and_then(Value::as_str)
+            .filter(|tid| is_tenant_id(tid))
+            .ok_or("tenant_missing")?;
         let admitted = match self.tenant.as_str() {
             "common" => true,
             "organizations" => tid != CONSUMERS,
@@ -89,15 +104,31 @@ mod tests {
 
     fn issuer_for(tenant: &str, metadata_issuer: &str, tid: &Value) -> Result<String, &'static str> {
         let claims = json!({ "tid": tid });
-        Tenancy::new(ISSUER_TEMPLATE, tenant).unwrap().issuer_for(metadata_issuer, claims.as_object().unwrap())
+        Tenancy::new(ISSUER_TEMPLATE, tenant)
+            .unwrap()
+            .issuer_for(metadata_issuer, claims.as_object().unwrap())
     }
 
     #[test]
     fn the_issuer_of_an_id_token_is_the_template_with_its_tid() {
         let issuer = issuer_for("common", ISSUER_TEMPLATE, &json!(CONTOSO)).unwrap();
-        assert_eq!(issuer, format!("https://login.microsoftonline.com/{CONTOSO}/v2.0"));
-        for tid in [json!(null), json!(""), json!("{tenantid}"), json!("common"), json!("../evil"), json!(7)] {
-            assert_eq!(issuer_for("common", ISSUER_TEMPLATE, &tid), Err("tenant_missing"), "{tid}");
+        assert_eq!(
+            issuer,
+            format!("https://login.microsoftonline.com/{CONTOSO}/v2.0")
+        );
+        for tid in [
+            json!(null),
+            json!(""),
+            json!("{tenantid}"),
+            json!("common"),
+            json!("../evil"),
+            json!(7),
+        ] {
+            assert_eq!(
+                issuer_for("common", ISSUER_TEMPLATE, &tid),
+                Err("tenant_missing"),
+                "{tid}"
+            );
         }
     }
 
@@ -108,19 +139,34 @@ mod tests {
         assert!(issuer_for(CONTOSO, &own, &contoso).is_ok());
         assert_eq!(issuer_for(CONTOSO, &own, &fabrikam), Err("tenant_not_admitted"));
         assert!(issuer_for("contoso.test", &own, &contoso).is_ok());
-        assert_eq!(issuer_for("contoso.test", &own, &fabrikam), Err("tenant_not_admitted"));
-        assert_eq!(issuer_for("organizations", ISSUER_TEMPLATE, &json!(CONSUMERS)), Err("tenant_not_admitted"));
-        assert_eq!(issuer_for("consumers", ISSUER_TEMPLATE, &contoso), Err("tenant_not_admitted"));
+        assert_eq!(
+            issuer_for("contoso.test", &own, &fabrikam),
+            Err("tenant_not_admitted")
+        );
+        assert_eq!(
+            issuer_for("organizations", ISSUER_TEMPLATE, &json!(CONSUMERS)),
+            Err("tenant_not_admitted")
+        );
+        assert_eq!(
+            issuer_for("consumers", ISSUER_TEMPLATE, &contoso),
+            Err("tenant_not_admitted")
+        );
     }
 
     #[test]
     fn the_discovery_document_names_the_template_or_the_tenant() {
         let common = Tenancy::new(ISSUER_TEMPLATE, "common").unwrap();
         assert!(common.accepts_metadata_issuer(ISSUER_TEMPLATE));
-        assert!(!common.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{CONTOSO}/v2.0")));
+        assert!(
+            !common.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{CONTOSO}/v2.0"))
+        );
         assert!(!common.accepts_metadata_issuer("https://evil.test/{tenantid}/v2.0"));
         let contoso = Tenancy::new(ISSUER_TEMPLATE, CONTOSO).unwrap();
-        assert!(contoso.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{CONTOSO}/v2.0")));
-        assert!(!contoso.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{FABRIKAM}/v2.0")));
+        assert!(
+            contoso.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{CONTOSO}/v2.0"))
+        );
+        assert!(
+            !contoso.accepts_metadata_issuer(&format!("https://login.microsoftonline.com/{FABRIKAM}/v2.0"))
+        );
     }
 }

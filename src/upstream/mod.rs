@@ -75,7 +75,10 @@ impl Upstreams {
     }
 
     /// [`new`](Self::new) with other limits on outbound requests.
-    #[expect(clippy::needless_pass_by_value, reason = "a clock is a handle, passed like the others")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a clock is a handle, passed like the others"
+    )]
     pub fn with_limits(config: &Config, clock: Clock, limits: Limits) -> anyhow::Result<Self> {
         let http = Http::new(limits)?;
         let mut providers = BTreeMap::new();
@@ -83,7 +86,9 @@ impl Upstreams {
             let settings = Settings::resolve(name, provider, &config.claims.passthrough)?;
             providers.insert(name.clone(), Provider::new(settings, http.clone(), clock.clone()));
         }
-        Ok(Self { providers: Arc::new(providers) })
+        Ok(Self {
+            providers: Arc::new(providers),
+        })
     }
 
     /// The provider of that name.
@@ -124,7 +129,11 @@ impl Provider {
             Protocol::Oidc(endpoints) => Client::Oidc(Box::new(OidcClient::new(endpoints, &settings, clock))),
             Protocol::OAuth2(endpoints) => Client::OAuth2(OAuth2Client::new(endpoints)),
         };
-        Self { settings, client, http }
+        Self {
+            settings,
+            client,
+            http,
+        }
     }
 
     /// The name in the configuration and in paths.
@@ -165,7 +174,12 @@ impl Provider {
 
     /// Whether somebody with this identity may join (`signup`, `allow_list`).
     pub fn signup_allowed(&self, identity: &Identity) -> bool {
-        signup_allowed(self.settings.signup, &self.settings.allow_list, self.email_trust_of(identity), identity)
+        signup_allowed(
+            self.settings.signup,
+            &self.settings.allow_list,
+            self.email_trust_of(identity),
+            identity,
+        )
     }
 
     /// Makes sure that the provider's discovery document is there and fits: for `validate` and for fetching ahead.
@@ -195,8 +209,16 @@ impl Provider {
     ) -> Result<Identity, UpstreamError> {
         let code = authorization::code_of(callback)?;
         let identity = match &self.client {
-            Client::Oidc(client) => client.finish(&self.settings, &self.http, code, callback, expected, now).await?,
-            Client::OAuth2(client) => client.finish(&self.settings, &self.http, code, expected, now).await?,
+            Client::Oidc(client) => {
+                client
+                    .finish(&self.settings, &self.http, code, callback, expected, now)
+                    .await?
+            }
+            Client::OAuth2(client) => {
+                client
+                    .finish(&self.settings, &self.http, code, expected, now)
+                    .await?
+            }
         };
         authorization::require_fresh(identity.auth_time, expected)?;
         Ok(identity)
@@ -204,9 +226,17 @@ impl Provider {
 
     /// Verifies a logout token of this provider (OpenID Connect Back-Channel Logout 1.0 §2.6). Whether its `jti` was seen
     /// before is for the caller to know. Providers without ID tokens send none: `Refused`.
-    pub async fn verify_logout_token(&self, token: &str, now: OffsetDateTime) -> Result<LogoutToken, UpstreamError> {
+    pub async fn verify_logout_token(
+        &self,
+        token: &str,
+        now: OffsetDateTime,
+    ) -> Result<LogoutToken, UpstreamError> {
         match &self.client {
-            Client::Oidc(client) => client.verify_logout_token(&self.settings, &self.http, token, now).await,
+            Client::Oidc(client) => {
+                client
+                    .verify_logout_token(&self.settings, &self.http, token, now)
+                    .await
+            }
             Client::OAuth2(_) => Err(UpstreamError::Refused("logout_token_unsupported")),
         }
     }
@@ -226,9 +256,17 @@ pub struct Reauthentication {
 
 impl Reauthentication {
     /// Everything that OpenID Connect Core §3.1.2.1 has.
-    pub const FULL: Self = Self { prompt_login: true, max_age: true, select_account: true };
+    pub const FULL: Self = Self {
+        prompt_login: true,
+        max_age: true,
+        select_account: true,
+    };
     /// Nothing at all.
-    pub const NONE: Self = Self { prompt_login: false, max_age: false, select_account: false };
+    pub const NONE: Self = Self {
+        prompt_login: false,
+        max_age: false,
+        select_account: false,
+    };
 }
 
 /// What a login is started with.
@@ -312,7 +350,9 @@ pub struct Identity {
 impl std::fmt::Debug for Identity {
     /// Personal data stays out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("provider", &self.provider).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
     }
 }
 

@@ -54,17 +54,26 @@ impl OAuth2Client {
         };
         let endpoint = &self.endpoints.token_url;
         let tokens = token::redeem(http, endpoint, settings, placement, code, expected, now).await?;
-        let access_token = tokens.access_token.ok_or(UpstreamError::Refused("token_response_invalid"))?;
+        let access_token = tokens
+            .access_token
+            .ok_or(UpstreamError::Refused("token_response_invalid"))?;
         let access_token = access_token.expose_secret();
 
         let document: Value = http
-            .get_json("fetch the profile", &self.endpoints.userinfo_url, Some(access_token))
+            .get_json(
+                "fetch the profile",
+                &self.endpoints.userinfo_url,
+                Some(access_token),
+            )
             .await
             .map_err(UpstreamError::Unavailable)?;
         let profile = match &self.endpoints.profile {
             ProfileSource::Mapping(mapping) => mapped(&document, mapping, settings),
             ProfileSource::Discord => discord::profile(&document),
-            ProfileSource::GitHub { api_url, organizations } => {
+            ProfileSource::GitHub {
+                api_url,
+                organizations,
+            } => {
                 let more = github::fetch(http, api_url, access_token, *organizations, &settings.name).await;
                 github::profile(&document, &more, settings.allow_insecure_http)
             }
@@ -74,7 +83,16 @@ impl OAuth2Client {
     }
 
     fn identity(&self, profile: Profile, settings: &Settings) -> Identity {
-        let Profile { subject, username, name, picture, email, email_verified, organizations, claims } = profile;
+        let Profile {
+            subject,
+            username,
+            name,
+            picture,
+            email,
+            email_verified,
+            organizations,
+            claims,
+        } = profile;
         Identity {
             provider: settings.name.clone(),
             issuer: self.endpoints.identity_issuer.clone(),
@@ -108,7 +126,10 @@ fn mapped(document: &Value, mapping: &ProfileMapping, settings: &Settings) -> Op
         name: profile::text(at(&mapping.name)),
         picture: profile::link(at(&mapping.picture), settings.allow_insecure_http),
         email: profile::email(at(&mapping.email)),
-        email_verified: profile::email_verified(at(&mapping.email_verified), settings.email_verified_as_string),
+        email_verified: profile::email_verified(
+            at(&mapping.email_verified),
+            settings.email_verified_as_string,
+        ),
         organizations: Vec::new(),
         claims: profile::standard_claims(members, settings.allow_insecure_http),
     })

@@ -29,20 +29,34 @@ pub(super) struct OidcClient {
 
 impl OidcClient {
     pub(super) fn new(endpoints: OidcEndpoints, settings: &Settings, clock: Clock) -> Self {
-        let discovery = Discovery::new(endpoints.issuer.clone(), settings.allow_insecure_http, clock.clone());
-        Self { endpoints, discovery, jwks: JwksCache::new(clock) }
+        let discovery = Discovery::new(
+            endpoints.issuer.clone(),
+            settings.allow_insecure_http,
+            clock.clone(),
+        );
+        Self {
+            endpoints,
+            discovery,
+            jwks: JwksCache::new(clock),
+        }
     }
 
     /// The discovery document, with the endpoints that the configuration puts in place of its own.
     pub(super) async fn metadata(&self, http: &Http) -> Result<Arc<Metadata>, UpstreamError> {
         let metadata = self.discovery.get(http).await?;
         let configured = &self.endpoints;
-        if configured.auth_url.is_none() && configured.token_url.is_none() && configured.userinfo_url.is_none() {
+        if configured.auth_url.is_none()
+            && configured.token_url.is_none()
+            && configured.userinfo_url.is_none()
+        {
             return Ok(metadata);
         }
         let published = (*metadata).clone();
         Ok(Arc::new(Metadata {
-            authorization_endpoint: configured.auth_url.clone().unwrap_or(published.authorization_endpoint),
+            authorization_endpoint: configured
+                .auth_url
+                .clone()
+                .unwrap_or(published.authorization_endpoint),
             token_endpoint: configured.token_url.clone().unwrap_or(published.token_endpoint),
             userinfo_endpoint: configured.userinfo_url.clone().or(published.userinfo_endpoint),
             ..published
@@ -67,11 +81,14 @@ impl OidcClient {
         let placement = SecretPlacement::of(metadata.token_endpoint_auth_methods_supported.as_deref());
         let endpoint = &metadata.token_endpoint;
         let tokens = token::redeem(http, endpoint, settings, placement, code, expected, now).await?;
-        let id_token = tokens.id_token.ok_or(UpstreamError::Refused("id_token_missing"))?;
+        let id_token = tokens
+            .id_token
+            .ok_or(UpstreamError::Refused("id_token_missing"))?;
 
         let mut claims = self.verify(&metadata, http, id_token.expose_secret()).await?;
-        let verified = id_token::check_id_token(&claims, &self.rules(&metadata, settings, now), expected.nonce)
-            .map_err(UpstreamError::Refused)?;
+        let verified =
+            id_token::check_id_token(&claims, &self.rules(&metadata, settings, now), expected.nonce)
+                .map_err(UpstreamError::Refused)?;
 
         if let (Some(endpoint), Some(access_token)) = (&metadata.userinfo_endpoint, &tokens.access_token)
             && userinfo_is_needed(&claims, settings)
@@ -81,7 +98,11 @@ impl OidcClient {
                 // The person is proven; what is missing is description, and without a claim no address is verified.
                 Err(UpstreamError::Unavailable(error)) => {
                     let detail = format!("{error:#}");
-                    tracing::warn!(provider.name = settings.name, error = detail, "UserInfo of an upstream failed");
+                    tracing::warn!(
+                        provider.name = settings.name,
+                        error = detail,
+                        "UserInfo of an upstream failed"
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -101,10 +122,16 @@ impl OidcClient {
     ) -> Result<LogoutToken, UpstreamError> {
         let metadata = self.metadata(http).await?;
         let claims = self.verify(&metadata, http, token).await?;
-        id_token::check_logout_token(&claims, &self.rules(&metadata, settings, now)).map_err(UpstreamError::Refused)
+        id_token::check_logout_token(&claims, &self.rules(&metadata, settings, now))
+            .map_err(UpstreamError::Refused)
     }
 
-    async fn verify(&self, metadata: &Metadata, http: &Http, token: &str) -> Result<Map<String, Value>, UpstreamError> {
+    async fn verify(
+        &self,
+        metadata: &Metadata,
+        http: &Http,
+        token: &str,
+    ) -> Result<Map<String, Value>, UpstreamError> {
         let allowed = allowed_algorithms(&metadata.id_token_signing_alg_values_supported);
         self.jwks.verify(http, &metadata.jwks_uri, token, &allowed).await
     }
@@ -147,7 +174,9 @@ async fn userinfo(
 /// Adds what UserInfo says beyond the signed ID token. `email_verified` belongs to the address beside it: it is taken
 /// over only with that address.
 fn complete(claims: &mut Map<String, Value>, more: Map<String, Value>) {
-    let same_address = claims.get("email").is_none_or(|email| more.get("email") == Some(email));
+    let same_address = claims
+        .get("email")
+        .is_none_or(|email| more.get("email") == Some(email));
     if !claims.contains_key("email") {
         claims.remove("email_verified");
     }
@@ -163,8 +192,12 @@ fn identity(claims: &Map<String, Value>, verified: Verified, settings: &Settings
     let text = |name: &str| profile::text(claims.get(name));
     let email = profile::email(claims.get("email"));
     let verifies = profile::email_verified(claims.get("email_verified"), settings.email_verified_as_string);
-    let (name, username) = (text("name").or_else(|| joined_name(claims)), text("preferred_username"));
-    let of_preset = |preset: Preset, claim: &str| (settings.preset == Some(preset)).then(|| text(claim)).flatten();
+    let (name, username) = (
+        text("name").or_else(|| joined_name(claims)),
+        text("preferred_username"),
+    );
+    let of_preset =
+        |preset: Preset, claim: &str| (settings.preset == Some(preset)).then(|| text(claim)).flatten();
     let acr = claims.get("acr").and_then(Value::as_str);
     let amr = claims.get("amr").and_then(Value::as_array);
     Identity {
@@ -178,7 +211,13 @@ fn identity(claims: &Map<String, Value>, verified: Verified, settings: &Settings
         organizations: Vec::new(),
         auth_time: id_token::seconds(claims, "auth_time"),
         acr: acr.and_then(|acr| settings.acr_map.get(acr)).cloned(),
-        amr: amr.map(|methods| methods.iter().filter_map(|method| profile::text(Some(method))).take(MAX_AMR).collect()),
+        amr: amr.map(|methods| {
+            methods
+                .iter()
+                .filter_map(|method| profile::text(Some(method)))
+                .take(MAX_AMR)
+                .collect()
+        }),
         sid: profile::subject(claims.get("sid").filter(|sid| sid.is_string())),
         picture: profile::link(claims.get("picture"), settings.allow_insecure_http),
         claims: profile::standard_claims(claims, settings.allow_insecure_http),
@@ -200,23 +239,34 @@ mod tests {
     use serde_json::json;
 
     fn completed(id_token: Value, userinfo: Value) -> Value {
-        let (Value::Object(mut claims), Value::Object(more)) = (id_token, userinfo) else { panic!("two objects") };
+        let (Value::Object(mut claims), Value::Object(more)) = (id_token, userinfo) else {
+            panic!("two objects")
+        };
         complete(&mut claims, more);
         Value::Object(claims)
     }
 
     #[test]
     fn userinfo_adds_and_never_replaces() {
-        let claims = completed(json!({ "sub": "1", "name": "Ada" }), json!({ "sub": "1", "name": "Eve", "locale": "en" }));
+        let claims = completed(
+            json!({ "sub": "1", "name": "Ada" }),
+            json!({ "sub": "1", "name": "Eve", "locale": "en" }),
+        );
         assert_eq!(claims, json!({ "sub": "1", "name": "Ada", "locale": "en" }));
     }
 
     /// OpenID Connect Core §5.7 and §5.1: `email_verified` speaks of the address beside it.
     #[test]
     fn email_verified_never_passes_to_another_address() {
-        let other = completed(json!({ "email": "a@x" }), json!({ "email": "b@x", "email_verified": true }));
+        let other = completed(
+            json!({ "email": "a@x" }),
+            json!({ "email": "b@x", "email_verified": true }),
+        );
         assert_eq!(other, json!({ "email": "a@x" }));
-        let same = completed(json!({ "email": "a@x" }), json!({ "email": "a@x", "email_verified": true }));
+        let same = completed(
+            json!({ "email": "a@x" }),
+            json!({ "email": "a@x", "email_verified": true }),
+        );
         assert_eq!(same, json!({ "email": "a@x", "email_verified": true }));
         let alone = completed(json!({ "email_verified": true }), json!({ "email": "b@x" }));
         assert_eq!(alone, json!({ "email": "b@x" }));

@@ -39,7 +39,10 @@ const GOOGLE: PresetData = PresetData {
     display_name: "Google",
     issuer: Some("https://accounts.google.com"),
     email_trust: EmailTrust::Verified,
-    reauthentication: Reauthentication { select_account: true, ..Reauthentication::NONE },
+    reauthentication: Reauthentication {
+        select_account: true,
+        ..Reauthentication::NONE
+    },
     ..OIDC
 };
 
@@ -68,7 +71,10 @@ const GITLAB: PresetData = PresetData {
 const MICROSOFT: PresetData = PresetData {
     display_name: "Microsoft",
     issuer: Some(super::microsoft::ISSUER_TEMPLATE),
-    reauthentication: Reauthentication { max_age: false, ..Reauthentication::FULL },
+    reauthentication: Reauthentication {
+        max_age: false,
+        ..Reauthentication::FULL
+    },
     ..OIDC
 };
 
@@ -100,8 +106,11 @@ const APPLE: PresetData = PresetData {
 pub(super) const BY_ISSUER: &PresetData = &OIDC;
 
 /// A provider described by hand: nothing is assumed of it.
-pub(super) const BY_HAND: &PresetData =
-    &PresetData { scopes: &[], reauthentication: Reauthentication::NONE, ..OIDC };
+pub(super) const BY_HAND: &PresetData = &PresetData {
+    scopes: &[],
+    reauthentication: Reauthentication::NONE,
+    ..OIDC
+};
 
 pub(super) fn of(preset: Preset) -> &'static PresetData {
     match preset {

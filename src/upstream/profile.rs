@@ -40,8 +40,14 @@ const STANDARD_CLAIMS: &[(&str, ClaimType)] = &[
 ];
 
 /// The members of `address` (OpenID Connect Core §5.1.1).
-const ADDRESS_MEMBERS: [&str; 6] =
-    ["formatted", "street_address", "locality", "region", "postal_code", "country"];
+const ADDRESS_MEMBERS: [&str; 6] = [
+    "formatted",
+    "street_address",
+    "locality",
+    "region",
+    "postal_code",
+    "country",
+];
 
 #[derive(Clone, Copy)]
 enum ClaimType {
@@ -79,8 +85,10 @@ pub(super) fn email_verified(value: Option<&Value>, as_string: bool) -> bool {
 pub(super) fn email(value: Option<&Value>) -> Option<String> {
     let email = value?.as_str()?.trim();
     let (local, domain) = email.rsplit_once('@')?;
-    let harmless = |c: char| !c.is_control() && !c.is_whitespace() && !is_invisible(c) && !"<>,;:\"\\()[]".contains(c);
-    let fits = !local.is_empty() && !domain.is_empty() && email.len() <= MAX_EMAIL && email.chars().all(harmless);
+    let harmless =
+        |c: char| !c.is_control() && !c.is_whitespace() && !is_invisible(c) && !"<>,;:\"\\()[]".contains(c);
+    let fits =
+        !local.is_empty() && !domain.is_empty() && email.len() <= MAX_EMAIL && email.chars().all(harmless);
     fits.then(|| email.to_owned())
 }
 
@@ -93,7 +101,9 @@ pub fn normalised_email(email: &str) -> Option<String> {
         && !domain.is_empty()
         && !local.contains('@')
         && email.len() <= MAX_EMAIL
-        && !email.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control());
+        && !email
+            .bytes()
+            .any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control());
     fits.then(|| email.to_ascii_lowercase())
 }
 
@@ -106,8 +116,11 @@ pub(super) fn email_domain(email: &str) -> Option<String> {
 /// Whether Google itself decides over this address: its own domains, and those of Workspace customers (`hd`).
 /// <https://developers.google.com/identity/gsi/web/guides/verify-google-id-token>
 pub(super) fn is_google_account(identity: &Identity) -> bool {
-    let Some(domain) = identity.email.as_deref().and_then(email_domain) else { return false };
-    identity.email_verified && (identity.hosted_domain.is_some() || domain == "gmail.com" || domain == "googlemail.com")
+    let Some(domain) = identity.email.as_deref().and_then(email_domain) else {
+        return false;
+    };
+    identity.email_verified
+        && (identity.hosted_domain.is_some() || domain == "gmail.com" || domain == "googlemail.com")
 }
 
 /// A name as it may be shown: no control characters and none that reverse or hide text, at most 200 characters.
@@ -116,7 +129,10 @@ pub(super) fn text(value: Option<&Value>) -> Option<String> {
 }
 
 fn clean(text: &str, max_chars: usize) -> Option<String> {
-    let kept: String = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
+    let kept: String = text
+        .chars()
+        .filter(|c| !c.is_control() && !is_invisible(*c))
+        .collect();
     let cut: String = kept.trim().chars().take(max_chars).collect();
     let cut = cut.trim_end();
     (!cut.is_empty()).then(|| cut.to_owned())
@@ -163,7 +179,11 @@ fn address(given: &Map<String, Value>) -> Option<Value> {
     let mut kept = Map::new();
     for member in ADDRESS_MEMBERS {
         // Line breaks belong into `formatted` and `street_address` (§5.1.1).
-        let lines = given.get(member).and_then(Value::as_str).unwrap_or_default().lines();
+        let lines = given
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .lines();
         let lines: Vec<_> = lines.filter_map(|line| clean(line, MAX_TEXT)).take(10).collect();
         if !lines.is_empty() {
             kept.insert(member.to_owned(), Value::String(lines.join("\n")));
@@ -182,11 +202,17 @@ pub(super) fn at_path<'a>(document: &'a Value, path: &str) -> Option<&'a Value> 
 
 /// How the person would recognise the account.
 pub(super) fn display(username: Option<&str>, name: Option<&str>, subject: &str) -> String {
-    username.or(name).map_or_else(|| clean(subject, MAX_TEXT).unwrap_or_default(), str::to_owned)
+    username
+        .or(name)
+        .map_or_else(|| clean(subject, MAX_TEXT).unwrap_or_default(), str::to_owned)
 }
 
 /// A username to suggest: what the provider calls the person, else what stands before the `@`.
-pub(super) fn username_hint(username: Option<String>, nickname: Option<String>, email: Option<&str>) -> Option<String> {
+pub(super) fn username_hint(
+    username: Option<String>,
+    nickname: Option<String>,
+    email: Option<&str>,
+) -> Option<String> {
     let hint = username.or(nickname).or_else(|| email.map(str::to_owned))?;
     let hint = hint.split('@').next().unwrap_or_default();
     (!hint.is_empty()).then(|| hint.to_owned())
@@ -211,7 +237,14 @@ mod tests {
 
     #[test]
     fn what_is_no_string_and_no_integer_is_no_subject() {
-        for value in [json!(null), json!(true), json!(1.5), json!(1e3), json!({ "id": 1 }), json!(["1"])] {
+        for value in [
+            json!(null),
+            json!(true),
+            json!(1.5),
+            json!(1e3),
+            json!({ "id": 1 }),
+            json!(["1"]),
+        ] {
             assert_eq!(subject_of(&value), None, "{value}");
         }
         assert_eq!(subject(None), None);
@@ -233,7 +266,15 @@ mod tests {
         assert!(email_verified(Some(&json!(true)), false));
         assert!(email_verified(Some(&json!("true")), true));
         assert!(!email_verified(Some(&json!("true")), false));
-        for value in [json!(false), json!(null), json!(1), json!("yes"), json!("TRUE"), json!("false"), json!([true])] {
+        for value in [
+            json!(false),
+            json!(null),
+            json!(1),
+            json!("yes"),
+            json!("TRUE"),
+            json!("false"),
+            json!([true]),
+        ] {
             assert!(!email_verified(Some(&value), true), "{value}");
         }
         assert!(!email_verified(None, true));
@@ -242,24 +283,50 @@ mod tests {
     #[test]
     fn addresses_compare_in_ascii_lower_case_and_others_never() {
         assert_eq!(normalised_email("Ada@Example.TEST").unwrap(), "ada@example.test");
-        for email in ["adä@example.test", "\u{212A}im@example.test", "a@ex\u{e4}mple.test", "a@b@c", "a", "@b", "a@", ""] {
+        for email in [
+            "adä@example.test",
+            "\u{212A}im@example.test",
+            "a@ex\u{e4}mple.test",
+            "a@b@c",
+            "a",
+            "@b",
+            "a@",
+            "",
+        ] {
             assert_eq!(normalised_email(email), None, "{email}");
         }
         assert_eq!(normalised_email("a b@example.test"), None);
-        assert_eq!(normalised_email(&format!("{}@example.test", "a".repeat(250))), None);
+        assert_eq!(
+            normalised_email(&format!("{}@example.test", "a".repeat(250))),
+            None
+        );
     }
 
     #[test]
     fn an_address_that_cannot_be_one_is_dropped() {
-        assert_eq!(email(Some(&json!(" ada@example.test "))).unwrap(), "ada@example.test");
-        for value in [json!("ada"), json!("@x"), json!("a@"), json!("a\r\nBcc:b@c"), json!("<a@b>"), json!(5), json!(null)] {
+        assert_eq!(
+            email(Some(&json!(" ada@example.test "))).unwrap(),
+            "ada@example.test"
+        );
+        for value in [
+            json!("ada"),
+            json!("@x"),
+            json!("a@"),
+            json!("a\r\nBcc:b@c"),
+            json!("<a@b>"),
+            json!(5),
+            json!(null),
+        ] {
             assert_eq!(email(Some(&value)), None, "{value}");
         }
     }
 
     #[test]
     fn names_lose_what_reverses_or_hides_text() {
-        assert_eq!(text(Some(&json!("Ada\u{202E}\u{0}\n Lovelace\u{2066}"))).unwrap(), "Ada Lovelace");
+        assert_eq!(
+            text(Some(&json!("Ada\u{202E}\u{0}\n Lovelace\u{2066}"))).unwrap(),
+            "Ada Lovelace"
+        );
         assert_eq!(text(Some(&json!("\u{200F} "))), None);
         assert_eq!(text(Some(&json!(17))), None);
         assert_eq!(text(Some(&json!("é".repeat(300)))).unwrap().chars().count(), 200);
@@ -268,8 +335,18 @@ mod tests {
     #[test]
     fn pictures_are_https_urls_without_credentials() {
         let https = |url: &str| link(Some(&json!(url)), false);
-        assert_eq!(https("https://pics.test/a.png").unwrap(), "https://pics.test/a.png");
-        for url in ["http://pics.test/a", "javascript:alert(1)", "data:image/png,x", "https://u:p@pics.test/", "//x", ""] {
+        assert_eq!(
+            https("https://pics.test/a.png").unwrap(),
+            "https://pics.test/a.png"
+        );
+        for url in [
+            "http://pics.test/a",
+            "javascript:alert(1)",
+            "data:image/png,x",
+            "https://u:p@pics.test/",
+            "//x",
+            "",
+        ] {
             assert_eq!(https(url), None, "{url}");
         }
         assert!(link(Some(&json!("http://127.0.0.1/a")), true).is_some());

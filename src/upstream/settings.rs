@@ -79,7 +79,11 @@ pub(super) enum ProfileSource {
 
 impl Settings {
     /// An error names the key that is wrong.
-    pub(super) fn resolve(name: &str, config: &ProviderConfig, passthrough: &[String]) -> anyhow::Result<Self> {
+    pub(super) fn resolve(
+        name: &str,
+        config: &ProviderConfig,
+        passthrough: &[String],
+    ) -> anyhow::Result<Self> {
         resolve(name, config, passthrough).with_context(|| format!("oauth.providers.{name}"))
     }
 }
@@ -98,17 +102,23 @@ fn resolve(name: &str, config: &ProviderConfig, passthrough: &[String]) -> anyho
         ("api_url", &config.api_url),
     ] {
         if let Some(url) = url {
-            ensure!(is_secure(url, config.allow_insecure_http), "{key} must be an https URL");
+            ensure!(
+                is_secure(url, config.allow_insecure_http),
+                "{key} must be an https URL"
+            );
         }
     }
     let protocol = match config.issuer.as_deref().or(data.issuer) {
         Some(issuer) => Protocol::Oidc(oidc_endpoints(issuer, config)?),
         None => Protocol::OAuth2(oauth2_endpoints(config, data)?),
     };
-    let display_name = config.display_name.clone().unwrap_or_else(|| match data.display_name {
-        "" => name.to_owned(),
-        known => known.to_owned(),
-    });
+    let display_name = config
+        .display_name
+        .clone()
+        .unwrap_or_else(|| match data.display_name {
+            "" => name.to_owned(),
+            known => known.to_owned(),
+        });
     Ok(Settings {
         name: name.to_owned(),
         display_name,
@@ -137,7 +147,10 @@ fn oidc_endpoints(issuer: &str, config: &ProviderConfig) -> anyhow::Result<OidcE
     };
     let issuer = IssuerRule::new(issuer, tenant);
     let url = issuer.discovery_url().context("issuer is not a URL")?;
-    ensure!(is_secure(&url, config.allow_insecure_http), "issuer must be an https URL");
+    ensure!(
+        is_secure(&url, config.allow_insecure_http),
+        "issuer must be an https URL"
+    );
     Ok(OidcEndpoints {
         issuer,
         auth_url: config.auth_url.clone(),
@@ -153,18 +166,34 @@ fn oauth2_endpoints(config: &ProviderConfig, data: &PresetData) -> anyhow::Resul
         (Some(Preset::Github), Some(api)) => below(api, "user"),
         _ => None,
     };
-    let userinfo_url =
-        endpoint("userinfo_url", config.userinfo_url.as_ref().or(userinfo.as_ref()), data.userinfo_url)?;
+    let userinfo_url = endpoint(
+        "userinfo_url",
+        config.userinfo_url.as_ref().or(userinfo.as_ref()),
+        data.userinfo_url,
+    )?;
 
     let (profile, identity_issuer) = match config.preset {
         Some(Preset::Github) => {
-            let api_url = config.api_url.clone().or_else(|| parent_of(&userinfo_url)).context("api_url is missing")?;
+            let api_url = config
+                .api_url
+                .clone()
+                .or_else(|| parent_of(&userinfo_url))
+                .context("api_url is missing")?;
             let organizations = !config.allow_list.github_organizations.is_empty();
-            (ProfileSource::GitHub { api_url, organizations }, auth_url.origin().ascii_serialization())
+            (
+                ProfileSource::GitHub {
+                    api_url,
+                    organizations,
+                },
+                auth_url.origin().ascii_serialization(),
+            )
         }
         Some(_) => (ProfileSource::Discord, auth_url.origin().ascii_serialization()),
         None => {
-            let mapping = config.profile_mapping.clone().context("profile_mapping is missing")?;
+            let mapping = config
+                .profile_mapping
+                .clone()
+                .context("profile_mapping is missing")?;
             ensure!(!mapping.subject.is_empty(), "profile_mapping.subject is missing");
             let mut id = userinfo_url.clone();
             id.set_query(None);
@@ -172,7 +201,13 @@ fn oauth2_endpoints(config: &ProviderConfig, data: &PresetData) -> anyhow::Resul
             (ProfileSource::Mapping(mapping), id.into())
         }
     };
-    Ok(OAuth2Endpoints { identity_issuer, auth_url, token_url, userinfo_url, profile })
+    Ok(OAuth2Endpoints {
+        identity_issuer,
+        auth_url,
+        token_url,
+        userinfo_url,
+        profile,
+    })
 }
 
 fn endpoint(key: &str, configured: Option<&Url>, known: &str) -> anyhow::Result<Url> {
@@ -187,7 +222,10 @@ fn credential(config: &ProviderConfig) -> anyhow::Result<Credential> {
     if config.preset == Some(Preset::Apple) {
         return Ok(Credential::Apple(AppleKey::load(config)?));
     }
-    Ok(config.client_secret.clone().map_or(Credential::None, Credential::Secret))
+    Ok(config
+        .client_secret
+        .clone()
+        .map_or(Credential::None, Credential::Secret))
 }
 
 fn scopes(config: &ProviderConfig, data: &PresetData, protocol: &Protocol) -> Vec<String> {
@@ -199,9 +237,12 @@ fn scopes(config: &ProviderConfig, data: &PresetData, protocol: &Protocol) -> Ve
         // Without it the answer is no OpenID Connect at all (Core §3.1.2.1).
         Protocol::Oidc(_) => "openid",
         // Private memberships are listed only with it.
-        Protocol::OAuth2(OAuth2Endpoints { profile: ProfileSource::GitHub { organizations: true, .. }, .. }) => {
-            "read:org"
-        }
+        Protocol::OAuth2(OAuth2Endpoints {
+            profile: ProfileSource::GitHub {
+                organizations: true, ..
+            },
+            ..
+        }) => "read:org",
         Protocol::OAuth2(_) => return scopes,
     };
     if !scopes.iter().any(|scope| scope == needed) {
@@ -222,7 +263,10 @@ pub(super) fn is_secure(url: &Url, allow_insecure_http: bool) -> bool {
 /// `base` with more path segments (separated by `/`), whether or not `base` ends in a slash.
 pub(super) fn below(base: &Url, path: &str) -> Option<Url> {
     let mut url = base.clone();
-    url.path_segments_mut().ok()?.pop_if_empty().extend(path.split('/'));
+    url.path_segments_mut()
+        .ok()?
+        .pop_if_empty()
+        .extend(path.split('/'));
     Some(url)
 }
 

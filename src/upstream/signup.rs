@@ -5,7 +5,12 @@ use crate::config::providers::{AllowList, EmailTrust, Signup};
 
 /// Whether somebody with this identity may become a new user. With an allow list one match of any kind admits; the
 /// domain of an address counts only if the provider verified it and is trusted for that (`trust`).
-pub fn signup_allowed(signup: Signup, allow_list: &AllowList, trust: EmailTrust, identity: &Identity) -> bool {
+pub fn signup_allowed(
+    signup: Signup,
+    allow_list: &AllowList,
+    trust: EmailTrust,
+    identity: &Identity,
+) -> bool {
     match signup {
         Signup::Open => true,
         Signup::Closed => false,
@@ -18,11 +23,18 @@ fn matches(list: &AllowList, trust: EmailTrust, identity: &Identity) -> bool {
         value.is_some_and(|value| list.iter().any(|listed| listed.eq_ignore_ascii_case(value)))
     };
     let is_proven = identity.email_verified && trust != EmailTrust::None;
-    let domain = identity.email.as_deref().filter(|_| is_proven).and_then(profile::email_domain);
+    let domain = identity
+        .email
+        .as_deref()
+        .filter(|_| is_proven)
+        .and_then(profile::email_domain);
     has(&list.email_domains, domain.as_deref())
         || has(&list.google_hosted_domains, identity.hosted_domain.as_deref())
         || has(&list.microsoft_tenants, identity.tenant.as_deref())
-        || identity.organizations.iter().any(|name| has(&list.github_organizations, Some(name)))
+        || identity
+            .organizations
+            .iter()
+            .any(|name| has(&list.github_organizations, Some(name)))
 }
 
 #[cfg(test)]
@@ -35,7 +47,9 @@ mod tests {
             "provider": "p", "issuer": "https://op.test", "subject": "1", "email_verified": false, "organizations": [],
             "claims": {}, "display": "1"
         });
-        base.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        base.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         serde_json::from_value(base).unwrap()
     }
 
@@ -51,11 +65,24 @@ mod tests {
 
     #[test]
     fn open_admits_everybody_and_closed_nobody() {
-        let list = AllowList { email_domains: vec!["example.test".into()], ..AllowList::default() };
+        let list = AllowList {
+            email_domains: vec!["example.test".into()],
+            ..AllowList::default()
+        };
         let ada = identity(json!({ "email": "ada@example.test", "email_verified": true }));
-        assert!(signup_allowed(Signup::Open, &AllowList::default(), EmailTrust::None, &ada));
+        assert!(signup_allowed(
+            Signup::Open,
+            &AllowList::default(),
+            EmailTrust::None,
+            &ada
+        ));
         assert!(!signup_allowed(Signup::Closed, &list, EmailTrust::Verified, &ada));
-        assert!(!signup_allowed(Signup::AllowList, &AllowList::default(), EmailTrust::Verified, &ada));
+        assert!(!signup_allowed(
+            Signup::AllowList,
+            &AllowList::default(),
+            EmailTrust::Verified,
+            &ada
+        ));
     }
 
     #[test]
@@ -63,17 +90,43 @@ mod tests {
         let verified = json!({ "email": "Ada@EXAMPLE.test", "email_verified": true });
         assert!(admitted(EmailTrust::Verified, verified.clone()));
         assert!(!admitted(EmailTrust::None, verified));
-        assert!(!admitted(EmailTrust::Verified, json!({ "email": "ada@example.test" })));
-        for email in ["ada@sub.example.test", "ada@notexample.test", "example.test", "ada@example.test.evil"] {
-            assert!(!admitted(EmailTrust::Verified, json!({ "email": email, "email_verified": true })), "{email}");
+        assert!(!admitted(
+            EmailTrust::Verified,
+            json!({ "email": "ada@example.test" })
+        ));
+        for email in [
+            "ada@sub.example.test",
+            "ada@notexample.test",
+            "example.test",
+            "ada@example.test.evil",
+        ] {
+            assert!(
+                !admitted(
+                    EmailTrust::Verified,
+                    json!({ "email": email, "email_verified": true })
+                ),
+                "{email}"
+            );
         }
     }
 
     #[test]
     fn hosted_domain_organisation_and_tenant_each_admit() {
-        assert!(admitted(EmailTrust::None, json!({ "hosted_domain": "workspace.test" })));
-        assert!(admitted(EmailTrust::None, json!({ "organizations": ["other", "Engine"] })));
-        assert!(admitted(EmailTrust::None, json!({ "tenant": "11111111-2222-4333-8444-555555555555" })));
-        assert!(!admitted(EmailTrust::Authoritative, json!({ "hosted_domain": "other.test" })));
+        assert!(admitted(
+            EmailTrust::None,
+            json!({ "hosted_domain": "workspace.test" })
+        ));
+        assert!(admitted(
+            EmailTrust::None,
+            json!({ "organizations": ["other", "Engine"] })
+        ));
+        assert!(admitted(
+            EmailTrust::None,
+            json!({ "tenant": "11111111-2222-4333-8444-555555555555" })
+        ));
+        assert!(!admitted(
+            EmailTrust::Authoritative,
+            json!({ "hosted_domain": "other.test" })
+        ));
     }
 }
