@@ -86,7 +86,10 @@ pub fn validate(new: &NewClient, config: &Config) -> Result<Client, Vec<Finding>
         return Err(findings);
     }
     let mut scope = ScopeSet::default();
-    new.scopes.iter().filter(|name| !FOR_EVERY_CLIENT.contains(&name.as_str())).for_each(|name| scope.insert(name));
+    new.scopes
+        .iter()
+        .filter(|name| !FOR_EVERY_CLIENT.contains(&name.as_str()))
+        .for_each(|name| scope.insert(name));
     let confidential = new.client_type == ClientType::Confidential;
     Ok(Client {
         client_id: ClientId(String::new()),
@@ -117,11 +120,21 @@ pub fn validate(new: &NewClient, config: &Config) -> Result<Client, Vec<Finding>
 }
 
 /// [`validate`], then an id of its own and, for a confidential client, a secret.
-pub fn register(new: &NewClient, config: &Config, rng: &dyn SecureRandom) -> Result<Registration, Vec<Finding>> {
+pub fn register(
+    new: &NewClient,
+    config: &Config,
+    rng: &dyn SecureRandom,
+) -> Result<Registration, Vec<Finding>> {
     let mut client = validate(new, config)?;
     client.client_id = new_client_id(rng);
     let secret = (client.client_type == ClientType::Confidential).then(|| Opaque::generate(rng));
-    client.secrets = secret.iter().map(|secret| ClientSecret { hash: secret.hash(), expires_at: None }).collect();
+    client.secrets = secret
+        .iter()
+        .map(|secret| ClientSecret {
+            hash: secret.hash(),
+            expires_at: None,
+        })
+        .collect();
     Ok(Registration { client, secret })
 }
 
@@ -133,10 +146,14 @@ fn new_client_id(rng: &dyn SecureRandom) -> ClientId {
     let mut id = String::with_capacity(LENGTH);
     while id.len() < LENGTH {
         let mut bytes = [0; 32];
-        rng.fill(&mut bytes).expect("the system's random source does not fail once it works");
+        rng.fill(&mut bytes)
+            .expect("the system's random source does not fail once it works");
         // 248 is the last multiple of 62: without the bytes above it, every character is equally likely.
         let fair = bytes.iter().filter(|byte| **byte < 248);
-        id.extend(fair.map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).take(LENGTH - id.len()));
+        id.extend(
+            fair.map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+                .take(LENGTH - id.len()),
+        );
     }
     ClientId(id)
 }
@@ -146,7 +163,9 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
         findings.push(Finding::error(
             "name",
-            format!("the name is not 1 to {MAX_NAME_CHARS} characters without line breaks and other controls"),
+            format!(
+                "the name is not 1 to {MAX_NAME_CHARS} characters without line breaks and other controls"
+            ),
             "write what people know the app by",
         ));
     }
@@ -155,7 +174,9 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
         if audience.is_empty() || audience.len() > MAX_AUDIENCE_BYTES || !audience.bytes().all(printable) {
             findings.push(Finding::error(
                 "audience",
-                format!("the audience is not 1 to {MAX_AUDIENCE_BYTES} printable ASCII characters without spaces"),
+                format!(
+                    "the audience is not 1 to {MAX_AUDIENCE_BYTES} printable ASCII characters without spaces"
+                ),
                 "write the resource server's name, usually its URL",
             ));
         }
@@ -167,7 +188,10 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
             ));
         }
     }
-    if new.refresh_reuse_leeway_secs.is_some_and(|secs| secs > MAX_REFRESH_REUSE_LEEWAY_SECS) {
+    if new
+        .refresh_reuse_leeway_secs
+        .is_some_and(|secs| secs > MAX_REFRESH_REUSE_LEEWAY_SECS)
+    {
         findings.push(Finding::error(
             "refresh_reuse_leeway_secs",
             format!("the leeway is above {MAX_REFRESH_REUSE_LEEWAY_SECS} seconds"),
@@ -178,12 +202,23 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
 
 fn check_uris(new: &NewClient, issuer_is_loopback: bool, findings: &mut Vec<Finding>) {
     if new.redirect_uris.is_empty() {
-        findings.push(Finding::error("redirect_uris", "there is no redirect URI", "name at least one"));
+        findings.push(Finding::error(
+            "redirect_uris",
+            "there is no redirect URI",
+            "name at least one",
+        ));
     }
-    let lists = [("redirect_uris", &new.redirect_uris), ("post_logout_redirect_uris", &new.post_logout_redirect_uris)];
+    let lists = [
+        ("redirect_uris", &new.redirect_uris),
+        ("post_logout_redirect_uris", &new.post_logout_redirect_uris),
+    ];
     for (field, uris) in lists {
         if uris.len() > MAX_REDIRECT_URIS {
-            findings.push(Finding::error(field, format!("there are more than {MAX_REDIRECT_URIS}"), "register fewer"));
+            findings.push(Finding::error(
+                field,
+                format!("there are more than {MAX_REDIRECT_URIS}"),
+                "register fewer",
+            ));
         }
         for (index, uri) in uris.iter().enumerate() {
             let judged = if field == "redirect_uris" {
@@ -202,7 +237,11 @@ fn check_uris(new: &NewClient, issuer_is_loopback: bool, findings: &mut Vec<Find
     match &new.backchannel_logout_uri {
         Some(uri) => {
             if let Err(refused) = redirect_uri::validate_backchannel_logout_uri(uri, issuer_is_loopback) {
-                findings.push(Finding::error("backchannel_logout_uri", refused.0, "register another URI"));
+                findings.push(Finding::error(
+                    "backchannel_logout_uri",
+                    refused.0,
+                    "register another URI",
+                ));
             }
         }
         None if new.backchannel_logout_session_required => findings.push(Finding::error(
@@ -227,7 +266,11 @@ fn check_scopes(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
     for (index, scope) in new.scopes.iter().enumerate() {
         let key = format!("scopes[{index}]");
         if !is_scope_token(scope) {
-            findings.push(Finding::error(key, "this is no scope name", "name one scope at a time, without spaces"));
+            findings.push(Finding::error(
+                key,
+                "this is no scope name",
+                "name one scope at a time, without spaces",
+            ));
         } else if !defined.contains(scope) {
             findings.push(Finding::error(
                 key,
@@ -237,9 +280,15 @@ fn check_scopes(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
         }
     }
     if !new.grant_types.contains(&GrantType::AuthorizationCode) {
-        findings.push(Finding::error("grant_types", "authorization_code is missing", "add it: every sign-in begins with a code"));
+        findings.push(Finding::error(
+            "grant_types",
+            "authorization_code is missing",
+            "add it: every sign-in begins with a code",
+        ));
     }
-    if new.scopes.iter().any(|scope| scope == "offline_access") && !new.grant_types.contains(&GrantType::RefreshToken) {
+    if new.scopes.iter().any(|scope| scope == "offline_access")
+        && !new.grant_types.contains(&GrantType::RefreshToken)
+    {
         findings.push(Finding::error(
             "grant_types",
             "offline_access needs the grant refresh_token",
@@ -256,7 +305,9 @@ fn check_authentication(new: &NewClient, config: &Config, findings: &mut Vec<Fin
             "a confidential client proves itself by its secret",
             "leave it out, or register a public client",
         )),
-        Some(TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost) if !confidential => {
+        Some(TokenEndpointAuthMethod::ClientSecretBasic | TokenEndpointAuthMethod::ClientSecretPost)
+            if !confidential =>
+        {
             findings.push(Finding::error(
                 "token_endpoint_auth_method",
                 "only a confidential client has a secret",
@@ -273,26 +324,42 @@ fn check_authentication(new: &NewClient, config: &Config, findings: &mut Vec<Fin
         ));
     }
     if let Some(algorithm) = new.id_token_signed_response_alg
-        && !config.jwt.key_list().iter().any(|key| key.algorithm == algorithm && key.private_key_path.is_some())
+        && !config
+            .jwt
+            .key_list()
+            .iter()
+            .any(|key| key.algorithm == algorithm && key.private_key_path.is_some())
     {
         findings.push(Finding::error(
             "id_token_signed_response_alg",
             format!("no {algorithm} key is configured that could sign"),
-            format!("add one with `riley-auth generate-keys --algorithm {}`", algorithm.as_str().to_lowercase()),
+            format!(
+                "add one with `riley-auth generate-keys --algorithm {}`",
+                algorithm.as_str().to_lowercase()
+            ),
         ));
     }
 }
 
 fn check_request_object_jwks(new: &NewClient, findings: &mut Vec<Finding>) {
-    let Some(jwks) = &new.request_object_jwks else { return };
-    let keys = jwks.get("keys").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let Some(jwks) = &new.request_object_jwks else {
+        return;
+    };
+    let keys = jwks
+        .get("keys")
+        .and_then(serde_json::Value::as_array)
+        .into_iter()
+        .flatten();
     if ForeignKeys::from_jwks(jwks).map_or(true, |keys| keys.is_empty()) {
         findings.push(Finding::error(
             "request_object_jwks",
             "this is no JWK set with a public signing key",
             "write {\"keys\": […]} with an RSA, EC or Ed25519 key",
         ));
-    } else if keys.into_iter().any(|key| key.get("d").is_some() || key.get("k").is_some()) {
+    } else if keys
+        .into_iter()
+        .any(|key| key.get("d").is_some() || key.get("k").is_some())
+    {
         findings.push(Finding::error(
             "request_object_jwks",
             "the set holds a private or symmetric key",

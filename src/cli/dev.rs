@@ -19,6 +19,15 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     logging::init(&LogConfig::default());
-    let Args { fresh, port, database_url } = args;
-    crate::dev::run(DevOptions { fresh, port, database_url }).await
+    let Args {
+        fresh,
+        port,
+        database_url,
+    } = args;
+    crate::dev::run(DevOptions {
+        fresh,
+        port,
+        database_url,
+    })
+    .await
 }

@@ -12,7 +12,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let (_, db) = global.database()?;
-    let report = crate::db::error_reports::find(&db, args.id.trim()).await.context("the database cannot be asked")?;
+    let report = crate::db::error_reports::find(&db, args.id.trim())
+        .await
+        .context("the database cannot be asked")?;
     let Some(report) = report else {
         bail!("there is no report of this id; reports are kept for seven days");
     };
@@ -25,6 +27,8 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 /// One `name: value` a line, what is nested indented below its name.
 fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
+    use std::fmt::Write as _;
+
     use serde_json::Value;
     let indent = "  ".repeat(depth);
     match value {
@@ -32,10 +36,10 @@ fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
             for (name, member) in members {
                 let name = name.replace('_', " ");
                 if member.is_object() || member.is_array() {
-                    text.push_str(&format!("{indent}{name}:\n"));
+                    let _ = writeln!(text, "{indent}{name}:");
                     describe(member, depth + 1, text);
                 } else {
-                    text.push_str(&format!("{indent}{name}: {}\n", plain(member)));
+                    let _ = writeln!(text, "{indent}{name}: {}", plain(member));
                 }
             }
         }
@@ -44,18 +48,29 @@ fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
                 if item.is_object() || item.is_array() {
                     describe(item, depth + 1, text);
                 } else {
-                    text.push_str(&format!("{indent}- {}\n", plain(item)));
+                    let _ = writeln!(text, "{indent}- {}", plain(item));
                 }
             }
         }
-        other => text.push_str(&format!("{indent}{}\n", plain(other))),
+        other => {
+            let _ = writeln!(text, "{indent}{}", plain(other));
+        }
     }
 }
 
 /// A scalar as text. Requests are other people's input: control characters must not reach the terminal.
 fn plain(value: &serde_json::Value) -> String {
     match value.as_str() {
-        Some(text) => text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect(),
+        Some(text) => text
+            .chars()
+            .flat_map(|c| {
+                if c.is_control() {
+                    c.escape_default().collect()
+                } else {
+                    vec![c]
+                }
+            })
+            .collect(),
         None => value.to_string(),
     }
 }

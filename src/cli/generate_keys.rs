@@ -8,8 +8,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::prepend::{self, Entry};
 use super::Global;
+use super::prepend::{self, Entry};
 use crate::clock::Clock;
 use crate::jwt::generate::{self, GeneratedKey};
 use crate::protocol::algorithm::SigningAlgorithm;
@@ -71,11 +71,20 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         Some(config) => Some(plan(config, &mut entry, args.emergency, now)?),
         None => None,
     };
-    let (private_path, public_path) = generate::write_pair(&args.output_dir, &key)
-        .with_context(|| format!("the pair {} cannot be written to {}", key.kid, args.output_dir.display()))?;
+    let (private_path, public_path) = generate::write_pair(&args.output_dir, &key).with_context(|| {
+        format!(
+            "the pair {} cannot be written to {}",
+            key.kid,
+            args.output_dir.display()
+        )
+    })?;
     if let Some((path, new_text)) = &plan {
         prepend::replace(path, new_text).with_context(|| {
-            format!("{} cannot be changed; the pair is written, add the lines yourself:\n{}", path.display(), entry.table())
+            format!(
+                "{} cannot be changed; the pair is written, add the lines yourself:\n{}",
+                path.display(),
+                entry.table()
+            )
         })?;
     }
     let data = json!({
@@ -87,7 +96,11 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         "config": entry.table(),
     });
     global.print(&data, |_| entry.table())?;
-    eprintln!("wrote {} (private, mode 0600) and {}", private_path.display(), public_path.display());
+    eprintln!(
+        "wrote {} (private, mode 0600) and {}",
+        private_path.display(),
+        public_path.display()
+    );
     eprintln!("{}", advice(args, &entry));
     Ok(())
 }
@@ -112,9 +125,15 @@ fn make(args: &Args) -> anyhow::Result<GeneratedKey> {
 }
 
 /// Completes `entry` and returns the configuration file and its new text.
-fn plan(config: &Path, entry: &mut Entry, emergency: bool, now: OffsetDateTime) -> anyhow::Result<(PathBuf, String)> {
+fn plan(
+    config: &Path,
+    entry: &mut Entry,
+    emergency: bool,
+    now: OffsetDateTime,
+) -> anyhow::Result<(PathBuf, String)> {
     // A link is followed: what it points at is replaced, not the link.
-    let path = std::fs::canonicalize(config).with_context(|| format!("{} cannot be found", config.display()))?;
+    let path =
+        std::fs::canonicalize(config).with_context(|| format!("{} cannot be found", config.display()))?;
     let old = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     for key_path in [&mut entry.private_key_path, &mut entry.public_key_path] {
@@ -138,12 +157,21 @@ fn seen_from(directory: &Path, path: &Path) -> anyhow::Result<PathBuf> {
         existing = existing.parent().context("the output directory has no parent")?;
     }
     let rest = absolute.strip_prefix(existing)?;
-    let real = if rest.as_os_str().is_empty() { existing.canonicalize()? } else { existing.canonicalize()?.join(rest) };
-    Ok(real.strip_prefix(directory).map(Path::to_path_buf).unwrap_or(real))
+    let real = if rest.as_os_str().is_empty() {
+        existing.canonicalize()?
+    } else {
+        existing.canonicalize()?.join(rest)
+    };
+    Ok(real
+        .strip_prefix(directory)
+        .map(Path::to_path_buf)
+        .unwrap_or(real))
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {
-    let text = path.to_str().context("the output directory's name is not UTF-8")?;
+    let text = path
+        .to_str()
+        .context("the output directory's name is not UTF-8")?;
     Ok(text.strip_prefix("./").unwrap_or(text).to_owned())
 }
 
@@ -153,9 +181,14 @@ fn advice(args: &Args, entry: &Entry) -> String {
             "added to {}; reload the server (SIGHUP). The key is published then and signs from {from}",
             config.display()
         ),
-        (Some(config), None) => format!("added to {}; reload the server (SIGHUP) and the key signs", config.display()),
-        (None, _) => "add these lines to the configuration, before the other keys; if one of those is in use, add \
+        (Some(config), None) => format!(
+            "added to {}; reload the server (SIGHUP) and the key signs",
+            config.display()
+        ),
+        (None, _) => {
+            "add these lines to the configuration, before the other keys; if one of those is in use, add \
                       signs_from = \"<now plus jwt.jwks_cache_max_age_secs>\" too, or let --prepend-to do it"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }

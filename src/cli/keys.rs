@@ -32,9 +32,14 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
 
 /// A finding about a key as one about the configuration.
 pub(super) fn finding(error: &KeyError) -> Finding {
-    let key = error.entry.map_or_else(|| "jwt.keys".to_owned(), |index| format!("jwt.keys[{index}]"));
-    let problem =
-        if error.origin.is_empty() { error.problem.clone() } else { format!("{}: {}", error.origin, error.problem) };
+    let key = error
+        .entry
+        .map_or_else(|| "jwt.keys".to_owned(), |index| format!("jwt.keys[{index}]"));
+    let problem = if error.origin.is_empty() {
+        error.problem.clone()
+    } else {
+        format!("{}: {}", error.origin, error.problem)
+    };
     Finding::error(key, problem, error.mend.clone())
 }
 
@@ -48,18 +53,34 @@ fn row(state: &KeyState, now: OffsetDateTime) -> Vec<String> {
     };
     let when = state.moves_on_at.map(|at| {
         let days = (at - now).whole_days();
-        let text = at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+        let text = at
+            .replace_nanosecond(0)
+            .unwrap_or(at)
+            .format(&Rfc3339)
+            .unwrap_or_default();
         let what = match state.stage {
             KeyStage::Next => "signs from",
             KeyStage::Active => "signs until",
             KeyStage::Retiring | KeyStage::Removable => "removable from",
         };
-        format!("{what} {text}{}", if days > 0 { format!(" (in {days} days)") } else { String::new() })
+        format!(
+            "{what} {text}{}",
+            if days > 0 {
+                format!(" (in {days} days)")
+            } else {
+                String::new()
+            }
+        )
     });
     let otherwise = match state.stage {
         KeyStage::Removable => "now: remove its entry",
         KeyStage::Retiring => "unknown: nothing says when it last signed",
         _ => "-",
     };
-    vec![state.kid.clone(), state.algorithm.to_string(), stage.to_owned(), when.unwrap_or_else(|| otherwise.to_owned())]
+    vec![
+        state.kid.clone(),
+        state.algorithm.to_string(),
+        stage.to_owned(),
+        when.unwrap_or_else(|| otherwise.to_owned()),
+    ]
 }

@@ -8,14 +8,19 @@ use crate::protocol::client::Client;
 
 pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
     let (_, db) = global.database()?;
-    let clients = crate::db::clients::list(&db).await.context("the clients cannot be read")?;
+    let clients = crate::db::clients::list(&db)
+        .await
+        .context("the clients cannot be read")?;
     let data: Vec<serde_json::Value> = clients.iter().map(describe).collect();
     global.print(&data, |_| {
         if clients.is_empty() {
             return "no client is registered; `riley-auth register-client` registers one\n".to_owned();
         }
         let rows: Vec<Vec<String>> = clients.iter().map(row).collect();
-        table::render(&["CLIENT ID", "NAME", "TYPE", "REDIRECT URIS", "SCOPES", "STATE"], &rows)
+        table::render(
+            &["CLIENT ID", "NAME", "TYPE", "REDIRECT URIS", "SCOPES", "STATE"],
+            &rows,
+        )
     })
 }
 

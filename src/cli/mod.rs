@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::finding::{ConfigFindings, Finding};
-use crate::config::{Config, LoadedConfig, Source};
+use crate::config::{Config, Source};
 
 mod completions;
 mod dev;
@@ -126,15 +126,6 @@ impl Global {
         Source::find(self.config.as_deref())
     }
 
-    /// The configuration; its warnings are printed.
-    fn load(&self) -> anyhow::Result<LoadedConfig> {
-        let loaded = self.source()?.load()?;
-        if !loaded.warnings.is_empty() {
-            eprintln!("{}", ConfigFindings(loaded.warnings.clone()));
-        }
-        Ok(loaded)
-    }
-
     /// The configuration without its warnings, and the database: for commands that change rows.
     fn database(&self) -> anyhow::Result<(Config, sqlx::PgPool)> {
         let config = self.source()?.load()?.config;
@@ -144,7 +135,11 @@ impl Global {
 
     /// Writes `data` as JSON or, by `text`, for people.
     fn print<T: Serialize>(&self, data: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-        if self.json { print(&(serde_json::to_string_pretty(data)? + "\n")) } else { print(&text(data)) }
+        if self.json {
+            print(&(serde_json::to_string_pretty(data)? + "\n"))
+        } else {
+            print(&text(data))
+        }
     }
 }
 
@@ -179,5 +174,9 @@ fn report(error: &anyhow::Error) {
 fn tally(findings: &[Finding]) -> String {
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    format!("{}, {}", plural(errors, "error"), plural(findings.len() - errors, "warning"))
+    format!(
+        "{}, {}",
+        plural(errors, "error"),
+        plural(findings.len() - errors, "warning")
+    )
 }

@@ -39,7 +39,11 @@ impl Entry {
             format!("public_key_path = {}", quoted(&self.public_key_path)),
         ];
         members.extend(self.kid.as_ref().map(|kid| format!("kid = {}", quoted(kid))));
-        members.extend(self.signs_from.as_ref().map(|from| format!("signs_from = {}", quoted(from))));
+        members.extend(
+            self.signs_from
+                .as_ref()
+                .map(|from| format!("signs_from = {}", quoted(from))),
+        );
         members
     }
 
@@ -79,8 +83,10 @@ struct FlatField {
 impl<'t> Keys<'t> {
     /// Finds the keys in the text of a configuration file.
     pub(super) fn read(text: &'t str) -> anyhow::Result<Self> {
-        let document = DeTable::parse(text).map_err(|error| anyhow::anyhow!("the file is no TOML: {}", error.message()))?;
-        let Some(DeValue::Table(jwt)) = member(document.get_ref(), "jwt").map(|(_, value)| value.get_ref()) else {
+        let document = DeTable::parse(text)
+            .map_err(|error| anyhow::anyhow!("the file is no TOML: {}", error.message()))?;
+        let Some(DeValue::Table(jwt)) = member(document.get_ref(), "jwt").map(|(_, value)| value.get_ref())
+        else {
             bail!("the file has no [jwt] table; write one with `issuer` first");
         };
         let max_age = member(jwt, "jwks_cache_max_age_secs").and_then(|(_, value)| match value.get_ref() {
@@ -91,21 +97,41 @@ impl<'t> Keys<'t> {
             Some((_, value)) => Self::listed(text, value)?,
             None => flat(jwt),
         };
-        Ok(Self { text, form, jwks_cache_max_age_secs: max_age.unwrap_or(DEFAULT_JWKS_CACHE_MAX_AGE_SECS).max(0) })
+        Ok(Self {
+            text,
+            form,
+            jwks_cache_max_age_secs: max_age.unwrap_or(DEFAULT_JWKS_CACHE_MAX_AGE_SECS).max(0),
+        })
     }
 
     fn listed(text: &str, value: &Spanned<DeValue<'_>>) -> anyhow::Result<Form> {
-        let DeValue::Array(items) = value.get_ref() else { bail!("`jwt.keys` is no list") };
+        let DeValue::Array(items) = value.get_ref() else {
+            bail!("`jwt.keys` is no list")
+        };
         let mut entries = Vec::new();
         for item in items {
-            let DeValue::Table(table) = item.get_ref() else { bail!("an entry of `jwt.keys` is no table") };
-            let algorithm = member(table, "algorithm").and_then(|(_, value)| value.get_ref().as_str()).unwrap_or_default();
+            let DeValue::Table(table) = item.get_ref() else {
+                bail!("an entry of `jwt.keys` is no table")
+            };
+            let algorithm = member(table, "algorithm")
+                .and_then(|(_, value)| value.get_ref().as_str())
+                .unwrap_or_default();
             entries.push((item.span(), table_end(table), algorithm.to_owned()));
         }
-        let is_header = |span: &Range<usize>| text[line_start(text, span.start)..].trim_start().starts_with("[[");
-        if entries.first().is_some_and(|(span, ..)| is_header(span) && !text[span.clone()].starts_with('{')) {
+        let is_header = |span: &Range<usize>| {
+            text[line_start(text, span.start)..]
+                .trim_start()
+                .starts_with("[[")
+        };
+        if entries
+            .first()
+            .is_some_and(|(span, ..)| is_header(span) && !text[span.clone()].starts_with('{'))
+        {
             let lines = |(span, end, algorithm): (Range<usize>, usize, String)| {
-                (line_start(text, span.start)..line_end(text, end.max(span.start)), algorithm)
+                (
+                    line_start(text, span.start)..line_end(text, end.max(span.start)),
+                    algorithm,
+                )
             };
             return Ok(Form::Tables(entries.into_iter().map(lines).collect()));
         }
@@ -133,7 +159,12 @@ impl<'t> Keys<'t> {
                 if !drops(SigningAlgorithm::Rs256.as_str()) {
                     tables.push_str("\n[[jwt.keys]]\nalgorithm = \"RS256\"\n");
                     for field in fields {
-                        let _ = writeln!(tables, "{} = {}", field.name, toml::Value::from(field.path.as_str()));
+                        let _ = writeln!(
+                            tables,
+                            "{} = {}",
+                            field.name,
+                            toml::Value::from(field.path.as_str())
+                        );
                     }
                 }
                 edits.extend(fields.iter().map(|field| self.without_line(&field.span)));
@@ -142,22 +173,35 @@ impl<'t> Keys<'t> {
             Form::Tables(entries) => {
                 let first = entries.first().map_or(self.text.len(), |(span, _)| span.start);
                 edits.push((first..first, entry.table() + "\n"));
-                edits.extend(entries.iter().filter(|(_, algorithm)| drops(algorithm)).map(|(span, _)| (span.clone(), String::new())));
+                edits.extend(
+                    entries
+                        .iter()
+                        .filter(|(_, algorithm)| drops(algorithm))
+                        .map(|(span, _)| (span.clone(), String::new())),
+                );
             }
             Form::Inline(array, entries) => {
                 let at = array.start + 1;
                 let separator = if entries.is_empty() { "" } else { ", " };
                 edits.push((at..at, format!("{}{separator}", entry.inline())));
-                for (index, (span, _)) in entries.iter().enumerate().filter(|(_, (_, algorithm))| drops(algorithm)) {
+                for (index, (span, _)) in entries
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, (_, algorithm))| drops(algorithm))
+                {
                     let end = entries.get(index + 1).map_or(span.end, |(next, _)| next.start);
                     edits.push((span.start..end, String::new()));
                 }
             }
         }
         let new = apply(self.text, edits);
-        let first = first_private_key_path(&new).context("the changed file would not be what it should; add the lines yourself")?;
+        let first = first_private_key_path(&new)
+            .context("the changed file would not be what it should; add the lines yourself")?;
         if first != entry.private_key_path {
-            bail!("the key would not stand first in the changed file; add the lines yourself:\n{}", entry.table());
+            bail!(
+                "the key would not stand first in the changed file; add the lines yourself:\n{}",
+                entry.table()
+            );
         }
         Ok(new)
     }
@@ -177,7 +221,14 @@ impl<'t> Keys<'t> {
     fn without_line(&self, span: &Range<usize>) -> (Range<usize>, String) {
         let lines = line_start(self.text, span.start)..line_end(self.text, span.end);
         let rest = self.text[span.end..lines.end].trim();
-        (lines, if rest.starts_with('#') { format!("{rest}\n") } else { String::new() })
+        (
+            lines,
+            if rest.starts_with('#') {
+                format!("{rest}\n")
+            } else {
+                String::new()
+            },
+        )
     }
 }
 
@@ -185,14 +236,28 @@ fn flat(jwt: &DeTable<'_>) -> Form {
     let field = |name: &str| {
         let (key, value) = member(jwt, name)?;
         let path = value.get_ref().as_str()?.to_owned();
-        Some(FlatField { name: name.to_owned(), path, span: key.start..value.span().end })
+        Some(FlatField {
+            name: name.to_owned(),
+            path,
+            span: key.start..value.span().end,
+        })
     };
-    let fields: Vec<FlatField> = ["private_key_path", "public_key_path"].into_iter().filter_map(field).collect();
-    if fields.is_empty() { Form::None } else { Form::Flat(fields) }
+    let fields: Vec<FlatField> = ["private_key_path", "public_key_path"]
+        .into_iter()
+        .filter_map(field)
+        .collect();
+    if fields.is_empty() {
+        Form::None
+    } else {
+        Form::Flat(fields)
+    }
 }
 
 fn member<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<(Range<usize>, &'a Spanned<DeValue<'i>>)> {
-    table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value))
+    table
+        .iter()
+        .find(|(key, _)| key.get_ref() == name)
+        .map(|(key, value)| (key.span(), value))
 }
 
 /// Where the last value of the table ends.
@@ -206,7 +271,9 @@ fn line_start(text: &str, at: usize) -> usize {
 
 /// Just behind the line's end.
 fn line_end(text: &str, at: usize) -> usize {
-    text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
+    text[at..]
+        .find('\n')
+        .map_or(text.len(), |newline| at + newline + 1)
 }
 
 /// Makes the edits, which do not overlap, from the back, so that positions stay true.
@@ -221,19 +288,38 @@ fn apply(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
 
 fn first_private_key_path(text: &str) -> Option<String> {
     let document = DeTable::parse(text).ok()?;
-    let DeValue::Table(jwt) = member(document.get_ref(), "jwt")?.1.get_ref() else { return None };
-    let DeValue::Array(keys) = member(jwt, "keys")?.1.get_ref() else { return None };
-    let DeValue::Table(first) = keys.first()?.get_ref() else { return None };
-    Some(member(first, "private_key_path")?.1.get_ref().as_str()?.to_owned())
+    let DeValue::Table(jwt) = member(document.get_ref(), "jwt")?.1.get_ref() else {
+        return None;
+    };
+    let DeValue::Array(keys) = member(jwt, "keys")?.1.get_ref() else {
+        return None;
+    };
+    let DeValue::Table(first) = keys.first()?.get_ref() else {
+        return None;
+    };
+    Some(
+        member(first, "private_key_path")?
+            .1
+            .get_ref()
+            .as_str()?
+            .to_owned(),
+    )
 }
 
 /// Replaces the file in one step, with the same mode: a reader sees the old text or the new one.
 pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let name = path.file_name().and_then(|name| name.to_str()).context("the file has no name")?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("the file has no name")?;
     let permissions = fs::metadata(path)?.permissions();
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.set_permissions(permissions)?;
         file.sync_all()?;

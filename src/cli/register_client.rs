@@ -81,13 +81,15 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     name: fn(T) -> &'static str,
     parse: fn(&str) -> Option<T>,
 ) -> impl clap::builder::TypedValueParser<Value = T> {
-    PossibleValuesParser::new(all.iter().map(|value| name(*value))).try_map(move |text| parse(&text).ok_or("unknown"))
+    PossibleValuesParser::new(all.iter().map(|value| name(*value)))
+        .try_map(move |text| parse(&text).ok_or("unknown"))
 }
 
 impl Args {
     fn into_new_client(self) -> anyhow::Result<NewClient> {
         let request_object_jwks = self.request_object_jwks.map(|path| {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
             serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
         });
         let both = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
@@ -99,7 +101,11 @@ impl Args {
             backchannel_logout_uri: self.backchannel_logout_uri,
             backchannel_logout_session_required: self.backchannel_logout_session_required,
             scopes: self.scopes,
-            grant_types: if self.grant_types.is_empty() { both } else { self.grant_types },
+            grant_types: if self.grant_types.is_empty() {
+                both
+            } else {
+                self.grant_types
+            },
             auto_approve: self.auto_approve,
             require_pkce: !self.no_require_pkce,
             token_endpoint_auth_method: self.token_endpoint_auth_method,
@@ -123,20 +129,30 @@ pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
         .await
         .context("the client cannot be stored")?;
     let discovery = format!("{}/.well-known/openid-configuration", config.issuer());
-    let secret = registration.secret.as_ref().map(crate::protocol::opaque::Opaque::expose);
+    let secret = registration
+        .secret
+        .as_ref()
+        .map(crate::protocol::opaque::Opaque::expose);
     let mut data = super::list_clients::describe(&registration.client);
     if let Some(members) = data.as_object_mut() {
         members.insert("client_secret".into(), json!(secret));
         members.insert("issuer".into(), json!(config.issuer()));
         members.insert("discovery_url".into(), json!(discovery));
     }
-    global.print(&data, |_| describe(&config, &registration, secret.as_deref(), &discovery))
+    global.print(&data, |_| {
+        describe(&config, &registration, secret.as_deref(), &discovery)
+    })
 }
 
 fn describe(config: &Config, registration: &Registration, secret: Option<&str>, discovery: &str) -> String {
     let client = &registration.client;
     let secret_line = secret.map_or_else(String::new, |secret| format!("client_secret  {secret}\n"));
-    let scopes = client.scope.iter().fold("openid profile email".to_owned(), |all, scope| format!("{all} {scope}"));
+    let scopes = client
+        .scope
+        .iter()
+        .fold("openid profile email".to_owned(), |all, scope| {
+            format!("{all} {scope}")
+        });
     let uris = client.redirect_uris.join("\n               ");
     let mut text = format!(
         "client_id      {}\n{secret_line}issuer         {}\ndiscovery      {discovery}\nredirect_uri   {uris}\nscopes         {scopes}\n",

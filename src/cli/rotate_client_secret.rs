@@ -26,9 +26,10 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let now = Clock::default().now();
     let previous_expires_at = now + Duration::seconds(args.overlap_secs.into());
     let secret = Opaque::generate(&SystemRandom::new());
-    let rotated = crate::db::clients::rotate_secret(&db, &client_id, &secret.hash(), previous_expires_at, now)
-        .await
-        .context("the secret cannot be stored")?;
+    let rotated =
+        crate::db::clients::rotate_secret(&db, &client_id, &secret.hash(), previous_expires_at, now)
+            .await
+            .context("the secret cannot be stored")?;
     if !rotated {
         bail!("there is no confidential client of this id; `riley-auth list-clients` lists them");
     }
