@@ -5,7 +5,7 @@ CREATE TABLE authorization_requests (
     browser_hash       bytea,                             -- null: arrived by a cross-site POST, bound by the first resume
     client_id          text        NOT NULL REFERENCES oauth_clients ON DELETE CASCADE,
     sealed             bytea       NOT NULL,
-    demands_login      boolean     NOT NULL,              -- judged once, when the request arrived
+    demands_login      boolean,                           -- judged once, on the first request that can show its cookies
     login_satisfied_at timestamptz,                       -- a sign-in started for this request succeeded
     user_id            uuid        REFERENCES users,      -- who answers it, once somebody does
     session_id         uuid        REFERENCES sessions ON DELETE CASCADE,

@@ -15,3 +15,4 @@ pub mod oauth_provider;
 pub mod protocol;
 pub mod server;
 pub mod upstream;
+pub mod usernames;

@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod postgres;
+pub mod simulated_upstream;
 
 /// What `riley-auth dev` was asked for.
 #[derive(Clone, Debug, Default)]
