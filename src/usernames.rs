@@ -286,7 +286,8 @@ mod tests {
         assert_eq!(first(&["Алиса"]), "user");
         assert_eq!(first(&["42"]), "user");
         assert_eq!(first(&["admin"]), "admin2");
-        assert_eq!(first(&["x"]), "x123"[..1].to_owned() + &first(&["x"])[1..]);
+        // Too short by itself: a number of two digits at least makes it long enough.
+        assert!(first(&["x"]).starts_with('x'));
     }
 
     #[test]
@@ -309,7 +310,7 @@ mod tests {
             let names = rules.candidates(&[&hint, &other], &SystemRandom::new());
             prop_assert!(!names.is_empty());
             for name in &names {
-                prop_assert_eq!(rules.check(&name.name).as_ref(), Ok(name));
+                prop_assert_eq!(rules.check(&name.name), Ok(name.clone()));
             }
         }
 
