@@ -22,7 +22,10 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
         }
         match clean_up(&state, state.clock.now()).await {
             Ok(rows) => tracing::debug!(rows, "cleaned up"),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "the clean-up failed and is tried again later"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "the clean-up failed and is tried again later"
+            ),
         }
     }
 }

@@ -9,7 +9,9 @@ pub const BATCH_ROWS: i64 = 1000;
 /// Takes the right to clean up until the end of the transaction; `false`: another instance has it.
 pub async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     // The number is this job's name among the advisory locks of the database.
-    sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock(7241965034) AS "locked!""#).fetch_one(db).await
+    sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock(7241965034) AS "locked!""#)
+        .fetch_one(db)
+        .await
 }
 
 /// Authorization requests, upstream sign-ins, waiting identities and error reports whose time is over.

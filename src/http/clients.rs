@@ -35,7 +35,11 @@ impl Clients {
     }
 
     /// The row as it is now; the copy is replaced by it.
-    pub async fn reload(&self, db: impl PgExecutor<'_>, client_id: &ClientId) -> sqlx::Result<Option<Arc<Client>>> {
+    pub async fn reload(
+        &self,
+        db: impl PgExecutor<'_>,
+        client_id: &ClientId,
+    ) -> sqlx::Result<Option<Arc<Client>>> {
         let client = db::clients::find(db, client_id).await?.map(Arc::new);
         let mut copies = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match &client {

@@ -3,6 +3,7 @@
 pub mod bearer;
 pub mod browser;
 pub mod client;
+pub mod client_ip;
 pub mod clients;
 pub mod cookies;
 pub mod csrf;
@@ -11,4 +12,5 @@ pub mod no_store;
 pub mod now;
 pub mod oauth_params;
 pub mod page;
+pub mod return_to;
 pub mod state;

@@ -21,7 +21,10 @@ pub fn for_apps(config: &Config) -> CorsLayer {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers(ExposeHeaders::list([header::WWW_AUTHENTICATE, header::RETRY_AFTER]))
+        .expose_headers(ExposeHeaders::list([
+            header::WWW_AUTHENTICATE,
+            header::RETRY_AFTER,
+        ]))
 }
 
 /// For the cookie APIs.
@@ -35,10 +38,15 @@ pub fn for_first_party(config: &Config) -> CorsLayer {
 
 /// For discovery and JWKS.
 pub fn for_everybody() -> CorsLayer {
-    CorsLayer::new().allow_origin(AllowOrigin::any()).allow_methods([Method::GET])
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_methods([Method::GET])
 }
 
 /// Origins are checked when the configuration is read; what is no header value could match nothing anyway.
 fn parse(origins: &[String]) -> Vec<HeaderValue> {
-    origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect()
+    origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok())
+        .collect()
 }

@@ -17,12 +17,18 @@ pub async fn error_shape(request: Request, next: Next) -> Response {
     if !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let content_type = response.headers().get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(header::HeaderValue::as_bytes);
     if content_type.is_some_and(|value| !value.starts_with(b"text/plain")) {
         return response;
     }
     let (code, description) = words(status);
-    let body = ErrorBody { error: code, error_description: Some(description.into()) };
+    let body = ErrorBody {
+        error: code,
+        error_description: Some(description.into()),
+    };
     let (parts, _) = response.into_parts();
     let mut shaped = (status, Json(body)).into_response();
     for (name, value) in &parts.headers {
@@ -38,7 +44,9 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
         StatusCode::NOT_FOUND => ("not_found", "there is nothing here"),
         StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this method is not offered here"),
         StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the request body is too large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "this content type is not accepted here"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            ("unsupported_media_type", "this content type is not accepted here")
+        }
         StatusCode::SERVICE_UNAVAILABLE => ("temporarily_unavailable", "try again in a moment"),
         status if status.is_client_error() => ("invalid_request", "the request cannot be read"),
         _ => ("server_error", "the request could not be answered"),
@@ -52,5 +60,9 @@ pub async fn not_found() -> AppError {
 
 /// A known path, another method; the router adds `Allow`.
 pub async fn method_not_allowed() -> AppError {
-    AppError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this method is not offered here")
+    AppError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this method is not offered here",
+    )
 }

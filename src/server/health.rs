@@ -24,16 +24,29 @@ pub struct Health {
 
 /// The process is alive; it needs nothing for that.
 pub async fn health() -> NoStore<Json<Health>> {
-    NoStore(Json(Health { status: "ok", reason: None }))
+    NoStore(Json(Health {
+        status: "ok",
+        reason: None,
+    }))
 }
 
 /// Requests can be answered: not shutting down, the database answers, its schema is at least ours.
 pub async fn ready(State(state): State<AppState>) -> (StatusCode, NoStore<Json<Health>>) {
     match unready(&state).await {
-        None => (StatusCode::OK, NoStore(Json(Health { status: "ready", reason: None }))),
-        Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, NoStore(Json(Health { status: "unready", reason: Some(reason) })))
-        }
+        None => (
+            StatusCode::OK,
+            NoStore(Json(Health {
+                status: "ready",
+                reason: None,
+            })),
+        ),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            NoStore(Json(Health {
+                status: "unready",
+                reason: Some(reason),
+            })),
+        ),
     }
 }
 

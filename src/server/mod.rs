@@ -47,9 +47,17 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
 
 /// The keys that the configuration names; fails when none of them may sign now.
 pub fn load_keys(config: &Config, clock: &Clock) -> anyhow::Result<KeySet> {
-    let keys = KeySet::load(config.jwt.key_files(), false)
-        .map_err(|errors| anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    keys.require_signer(clock.now()).map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    let keys = KeySet::load(config.jwt.key_files(), false).map_err(|errors| {
+        anyhow::anyhow!(
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
+    })?;
+    keys.require_signer(clock.now())
+        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
     Ok(keys)
 }
 
@@ -65,7 +73,12 @@ pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
     let grace = Duration::from_secs(state.config.server.shutdown_grace_secs);
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        tasks.spawn(accept::serve(listener, router.clone(), state.shutdown.clone(), grace));
+        tasks.spawn(accept::serve(
+            listener,
+            router.clone(),
+            state.shutdown.clone(),
+            grace,
+        ));
     }
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
@@ -78,11 +91,15 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     let keys = load_keys(&loaded.config, &clock)?;
     let state = state(loaded.config.clone(), keys, clock)?;
     if loaded.config.database.migrate {
-        db::schema::migrate(&state.db).await.context("the database could not be migrated")?;
+        db::schema::migrate(&state.db)
+            .await
+            .context("the database could not be migrated")?;
     }
     let address = format!("{}:{}", loaded.config.server.host, loaded.config.server.port);
     let listener = TcpListener::bind(&address).await.with_context(|| {
-        format!("cannot listen on {address}: is another program using the port? Set server.port to another one")
+        format!(
+            "cannot listen on {address}: is another program using the port? Set server.port to another one"
+        )
     })?;
     tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
     let _reload = reload::spawn(state.clone(), loaded.path.clone());
@@ -95,7 +112,8 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
 /// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once.
 pub async fn stop_on_signal(shutdown: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be received");
         return;

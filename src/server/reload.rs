@@ -57,7 +57,13 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
         .chain(keys.iter().filter_map(|key| key.private_key_path.as_deref()))
         .chain(keys.iter().filter_map(|key| key.public_key_path.as_deref()))
         .filter_map(Path::parent)
-        .map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory })
+        .map(|directory| {
+            if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                directory
+            }
+        })
         .collect();
     directories.sort_unstable();
     directories.dedup();

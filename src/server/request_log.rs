@@ -12,7 +12,12 @@ const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Logs the request and names it.
 pub async fn request_log(request: Request, next: Next) -> Response {
-    let id = request.headers().get(REQUEST_ID).filter(|id| is_plain(id)).cloned().unwrap_or_else(new_id);
+    let id = request
+        .headers()
+        .get(REQUEST_ID)
+        .filter(|id| is_plain(id))
+        .cloned()
+        .unwrap_or_else(new_id);
     let method = request.method().clone();
     let route = request
         .extensions()
@@ -37,7 +42,9 @@ fn is_plain(id: &HeaderValue) -> bool {
     let bytes = id.as_bytes();
     !bytes.is_empty()
         && bytes.len() <= MAX_REQUEST_ID_CHARS
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 fn new_id() -> HeaderValue {

@@ -38,12 +38,24 @@ pub fn router(state: AppState) -> Router {
         .layer(cors::for_first_party(config));
     let everybody = discovery::routes().layer(cors::for_everybody());
     let navigation = Router::new()
-        .route("/oauth/authorize", without_head(get(authorize::authorize).post(authorize::authorize)))
-        .route("/oauth/authorize/resume", without_head(on(MethodFilter::GET, resume::resume)))
+        .route(
+            "/oauth/authorize",
+            without_head(get(authorize::authorize).post(authorize::authorize)),
+        )
+        .route(
+            "/oauth/authorize/resume",
+            without_head(on(MethodFilter::GET, resume::resume)),
+        )
         .merge(auth::navigation_routes());
-    let operation = Router::new().route("/health", get(health::health)).route("/ready", get(health::ready));
+    let operation = Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready));
 
-    let all = apps.merge(first_party).merge(everybody).merge(navigation).merge(operation);
+    let all = apps
+        .merge(first_party)
+        .merge(everybody)
+        .merge(navigation)
+        .merge(operation);
     let issuer_path = config.issuer_path().to_owned();
     let placed = if issuer_path.is_empty() {
         all
@@ -55,7 +67,10 @@ pub fn router(state: AppState) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(error_shape))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
