@@ -139,13 +139,13 @@ impl Provider {
         let clock = Clock::default();
         let (user_id, session_id) = (UserId(Uuid::new_v4()), SessionId(Uuid::new_v4()));
         let state = AppState::new(Inner {
+            upstreams: Upstreams::new(&config, clock.clone()).unwrap(),
             config: Arc::new(config),
             db: db.clone(),
             keys: SharedKeySet::new(keys()),
             clock: clock.clone(),
             rng: SystemRandom::new(),
             clients: Clients::default(),
-            upstreams: Upstreams,
             shutdown: tokio_util::sync::CancellationToken::new(),
             defined_scopes: ScopeSet::parse("openid profile email offline_access").unwrap(),
         });
