@@ -3,24 +3,37 @@
 //! [`Config`] is what the program means; reading, indirection (`env:`, `file:`), unknown keys and positions are
 //! [`load`](Config::load)'s business, each table's own rules stand beside its struct.
 
+use std::path::PathBuf;
+
+pub use load::{FILE_NAME, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::protocol::scope::{STANDARD, ScopeSet};
 
 pub mod claims;
 pub mod database;
+mod check;
+pub mod finding;
+mod load;
 pub mod jwt;
 pub mod log;
 pub mod maintenance;
 pub mod oauth;
 pub mod providers;
+mod schema;
 pub mod scopes;
 pub mod server;
+mod successors;
+mod tree;
 pub mod usernames;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    #[serde(default)]
     pub server: server::ServerConfig,
     pub database: database::DatabaseConfig,
     pub jwt: jwt::JwtConfig,
@@ -37,4 +50,61 @@ pub struct Config {
     pub maintenance: maintenance::MaintenanceConfig,
     #[serde(default)]
     pub log: log::LogConfig,
+}
+
+/// A configuration that passed every check, and where it came from.
+#[derive(Clone, Debug)]
+pub struct LoadedConfig {
+    pub config: Config,
+    /// The file it was read from; `None` when everything came from the environment.
+    pub path: Option<PathBuf>,
+    /// What is allowed but ought to be looked at.
+    pub warnings: Vec<finding::Finding>,
+}
+
+impl Config {
+    /// The issuer, byte for byte as configured: the `iss` of every token.
+    pub fn issuer(&self) -> &str {
+        &self.jwt.issuer
+    }
+
+    /// The issuer's scheme, host and port (RFC 6454 §6.2), as browsers send it in `Origin`.
+    pub fn issuer_origin(&self) -> String {
+        self.issuer_url().origin().ascii_serialization()
+    }
+
+    /// The path that the issuer ends in, such as `/identity`; empty when it has none. Every route stands below it.
+    pub fn issuer_path(&self) -> &str {
+        let after_scheme = self.jwt.issuer.find("://").map_or(0, |at| at + 3);
+        let authority_and_path = &self.jwt.issuer[after_scheme..];
+        authority_and_path.find('/').map_or("", |at| &authority_and_path[at..])
+    }
+
+    /// Whether the issuer is plain http on loopback: development on one machine, where rules are looser.
+    pub fn issuer_is_loopback_http(&self) -> bool {
+        let issuer = self.issuer_url();
+        issuer.scheme() == "http" && is_loopback(&issuer)
+    }
+
+    /// Every scope that somebody has defined: OpenID Connect's and the deployer's.
+    pub fn defined_scopes(&self) -> ScopeSet {
+        let mut defined = ScopeSet::default();
+        STANDARD.into_iter().for_each(|scope| defined.insert(scope));
+        self.scopes.0.keys().for_each(|scope| defined.insert(scope));
+        defined
+    }
+
+    fn issuer_url(&self) -> Url {
+        Url::parse(&self.jwt.issuer).expect("the issuer was checked when the configuration was loaded")
+    }
+}
+
+/// Whether the URL's host is this machine: `localhost`, a name below it, or a loopback address (RFC 6761 §6.3).
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }

@@ -1,15 +1,18 @@
 //! `[database]`: the one PostgreSQL.
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
+
+use super::check::Check;
 
 /// `[database]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/database`.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-secret" = true))]
     pub url: SecretString,
     /// Connections that requests may hold at once.
     #[serde(default = "default_max_connections")]
@@ -32,4 +35,22 @@ fn default_acquire_timeout_secs() -> u64 {
 
 fn default_migrate() -> bool {
     true
+}
+
+impl DatabaseConfig {
+    /// The rules of this table.
+    pub(super) fn check(&self, check: &mut Check) {
+        // The parser's own words are kept to ourselves: they may repeat a part of the URL.
+        if self.url.expose_secret().parse::<PgConnectOptions>().is_err()
+            || !["postgres://", "postgresql://"].iter().any(|scheme| self.url.expose_secret().starts_with(scheme))
+        {
+            check.error(
+                "database.url",
+                "this is no PostgreSQL URL",
+                "write postgres://user:password@host/database, with special characters of the password percent-encoded",
+            );
+        }
+        check.range("database.max_connections", self.max_connections.into(), 1, 10_000);
+        check.range("database.acquire_timeout_secs", self.acquire_timeout_secs, 1, 60);
+    }
 }

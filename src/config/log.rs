@@ -2,6 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use super::check::Check;
 
 /// `[log]`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -19,4 +22,13 @@ pub struct LogConfig {
 pub enum LogFormat {
     Human,
     Json,
+}
+
+impl LogConfig {
+    /// The rules of this table.
+    pub(super) fn check(&self, check: &mut Check) {
+        if self.level.as_ref().is_some_and(|level| level.parse::<EnvFilter>().is_err()) {
+            check.error("log.level", "this is no filter", "write a level such as \"info\", or \"info,riley_auth=debug\"");
+        }
+    }
 }

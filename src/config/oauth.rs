@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use super::check::Check;
 use super::providers::ProviderConfig;
 
 /// `[oauth]`.
@@ -97,3 +98,47 @@ impl Default for OAuthConfig {
         }
     }
 }
+
+impl OAuthConfig {
+    /// The rules of this table; each provider has its own.
+    pub(super) fn check(&self, check: &mut Check) {
+        for (key, page) in [
+            ("oauth.login_url", &self.login_url),
+            ("oauth.consent_url", &self.consent_url),
+            ("oauth.onboarding_url", &self.onboarding_url),
+            ("oauth.link_url", &self.link_url),
+            ("oauth.error_url", &self.error_url),
+            ("oauth.signed_out_url", &self.signed_out_url),
+            ("oauth.default_return_to", &self.default_return_to),
+        ] {
+            check.page(key, page.as_ref());
+        }
+        if let Some(name) = &self.default_provider
+            && name != NO_PROVIDER
+            && !self.providers.contains_key(name)
+        {
+            check.error(
+                "oauth.default_provider",
+                "there is no such provider",
+                format!("write a name below `[oauth.providers]`, or \"{NO_PROVIDER}\""),
+            );
+        }
+        if self.default_audience.as_ref().is_some_and(|audience| audience.trim().is_empty()) {
+            check.error("oauth.default_audience", "the audience is empty", "write the resource server's name, or remove the key");
+        }
+        if self.default_acr.trim().is_empty() {
+            check.error("oauth.default_acr", "the acr is empty", "write \"0\", or what your clients understand");
+        }
+        check.range("oauth.refresh_reuse_leeway_secs", self.refresh_reuse_leeway_secs.into(), 0, 300);
+        if self.providers.is_empty() {
+            check.warning(
+                "oauth.providers",
+                "there is no upstream provider, so nobody can sign in",
+                "add a table such as `[oauth.providers.google]`",
+            );
+        }
+    }
+}
+
+/// The `default_provider` that is none: `login_required` instead of a redirect.
+pub const NO_PROVIDER: &str = "none";

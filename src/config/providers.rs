@@ -7,6 +7,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+use super::check::Check;
+use super::tree::join;
+
 /// `[oauth.providers.NAME]`. Exactly one of `preset`, `issuer`, or the three URLs says what it is.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -17,7 +20,7 @@ pub struct ProviderConfig {
     pub display_name: Option<String>,
     pub client_id: String,
     /// Not for Apple, whose secret is made from `apple_private_key_path`.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("x-secret" = true))]
     pub client_secret: Option<SecretString>,
     /// OpenID Connect Discovery by issuer; with a preset, in place of its own (a self-hosted GitLab).
     pub issuer: Option<String>,
@@ -111,4 +114,125 @@ pub struct AllowList {
     pub github_organizations: Vec<String>,
     /// Microsoft tenant ids (`tid`).
     pub microsoft_tenants: Vec<String>,
+}
+
+/// Names that `/auth/{provider}` cannot have, because other routes stand there.
+pub const RESERVED_NAMES: [&str; 14] = [
+    "callback", "confirm", "emails", "link", "links", "logout", "logout-all", "me", "none", "providers", "refresh",
+    "sessions", "setup", "username",
+];
+
+impl ProviderConfig {
+    /// The rules of this table. `issuer_is_loopback`: our own issuer is on this machine, so plain http may be allowed.
+    pub(super) fn check(&self, name: &str, issuer_is_loopback: bool, check: &mut Check) {
+        let key = join("oauth.providers", name);
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
+            check.error(&key, "the name is not 1 to 32 characters out of a-z 0-9 _ -", "choose another name; it is part of URLs");
+        } else if RESERVED_NAMES.contains(&name) {
+            check.error(&key, "the name belongs to a route of its own below /auth/", "choose another name");
+        }
+        if self.client_id.trim().is_empty() {
+            check.error(format!("{key}.client_id"), "the client id is empty", "write the one that the provider gave you");
+        }
+        self.check_kind(&key, check);
+        self.check_apple(&key, check);
+        self.check_urls(&key, check);
+        if self.allow_insecure_http && !issuer_is_loopback {
+            check.error(
+                format!("{key}.allow_insecure_http"),
+                "plain http towards a provider is for development, and the issuer is not on loopback",
+                "remove the key and use https",
+            );
+        }
+        if self.tenant.is_some() && self.preset != Some(Preset::Microsoft) {
+            check.error(format!("{key}.tenant"), "only the preset \"microsoft\" has tenants", "remove the key");
+        }
+        let AllowList { email_domains, google_hosted_domains, github_organizations, microsoft_tenants } = &self.allow_list;
+        let lists = [email_domains, google_hosted_domains, github_organizations, microsoft_tenants];
+        let lists_nothing = lists.iter().all(|list| list.is_empty());
+        if self.signup == Signup::AllowList && lists_nothing {
+            check.error(format!("{key}.signup"), "the allow list is empty, so nobody could join", "fill `allow_list`, or write \"closed\"");
+        } else if self.signup != Signup::AllowList && !lists_nothing {
+            check.error(format!("{key}.allow_list"), "the allow list has no effect", "write signup = \"allow_list\", or remove the list");
+        }
+    }
+
+    /// Exactly one of preset, issuer and the three URLs; a preset may be given an issuer or URLs of its own.
+    fn check_kind(&self, key: &str, check: &mut Check) {
+        let urls = [&self.auth_url, &self.token_url, &self.userinfo_url];
+        let given = urls.iter().filter(|url| url.is_some()).count();
+        match (self.preset, &self.issuer, given) {
+            (None, None, 0) => check.error(
+                key,
+                "nothing says what provider this is",
+                "set `preset`, or `issuer`, or `auth_url`, `token_url` and `userinfo_url`",
+            ),
+            (None, Some(_), 1..) => check.error(
+                format!("{key}.issuer"),
+                "both `issuer` and URLs are given",
+                "keep `issuer`, whose discovery names the URLs, or keep the URLs",
+            ),
+            (None, None, 1..=2) => {
+                for (name, url) in ["auth_url", "token_url", "userinfo_url"].into_iter().zip(urls) {
+                    if url.is_none() {
+                        check.error(format!("{key}.{name}"), "a manual provider needs all three URLs", format!("add `{name} = …`"));
+                    }
+                }
+            }
+            _ => {}
+        }
+        let manual = self.preset.is_none() && self.issuer.is_none() && given > 0;
+        if manual && self.profile_mapping.as_ref().is_none_or(|mapping| mapping.subject.trim().is_empty()) {
+            check.error(
+                format!("{key}.profile_mapping"),
+                "a manual provider must say which member of its profile is the user's id",
+                "write profile_mapping = { subject = \"id\" }",
+            );
+        }
+        if self.client_secret.is_none() && self.preset != Some(Preset::Apple) {
+            check.error(format!("{key}.client_secret"), "the client secret is missing", "write client_secret = \"env:NAME\"");
+        }
+    }
+
+    fn check_apple(&self, key: &str, check: &mut Check) {
+        let fields = [
+            ("apple_team_id", self.apple_team_id.is_some()),
+            ("apple_key_id", self.apple_key_id.is_some()),
+            ("apple_private_key_path", self.apple_private_key_path.is_some()),
+        ];
+        for (name, given) in fields {
+            if self.preset == Some(Preset::Apple) && !given {
+                check.error(format!("{key}.{name}"), "Apple's client secret is made from this", format!("add `{name} = …`"));
+            } else if self.preset != Some(Preset::Apple) && given {
+                check.error(format!("{key}.{name}"), "only the preset \"apple\" uses this", "remove the key");
+            }
+        }
+        if self.preset == Some(Preset::Apple) && self.client_secret.is_some() {
+            check.error(
+                format!("{key}.client_secret"),
+                "Apple's client secret is made from its private key and expires",
+                "remove the key",
+            );
+        }
+    }
+
+    fn check_urls(&self, key: &str, check: &mut Check) {
+        let issuer = self.issuer.as_ref().map(|issuer| Url::parse(issuer).ok());
+        let urls = [("auth_url", &self.auth_url), ("token_url", &self.token_url), ("userinfo_url", &self.userinfo_url), ("api_url", &self.api_url)];
+        let urls = urls.into_iter().filter_map(|(name, url)| Some((name, url.clone()?)));
+        let insecure = |url: &Url| url.scheme() != "https" && !(url.scheme() == "http" && self.allow_insecure_http);
+        if issuer.as_ref().is_some_and(Option::is_none) {
+            check.error(format!("{key}.issuer"), "this is no URL", "write the provider's issuer, byte for byte as it writes it");
+        }
+        for (name, url) in urls.chain(issuer.flatten().map(|url| ("issuer", url))) {
+            if insecure(&url) {
+                check.error(
+                    format!("{key}.{name}"),
+                    "the provider must be reached by https",
+                    "write https://; for development alone there is `allow_insecure_http = true`",
+                );
+            }
+        }
+    }
 }

@@ -41,6 +41,8 @@ const SETTINGS: &[&str] = &[
 
 /// Settings of a server whose data is thrown away: nothing needs to survive a crash of the machine.
 const DISPOSABLE_SETTINGS: &[&str] = &[
+    // Within the data directory, so that it goes with it.
+    "dynamic_shared_memory_type=mmap",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -276,17 +278,16 @@ fn supervise(
     port: u16,
     lock: Option<File>,
 ) -> anyhow::Result<Child> {
-    // Fast shutdown keeps the data in order; the immediate one is for data that nobody needs.
-    let (stop_signal, afterwards, extra, stdout) = match lock {
-        Some(lock) => ("INT", "keep", [].as_slice(), Stdio::from(lock)),
-        None => ("QUIT", "remove", DISPOSABLE_SETTINGS, Stdio::null()),
+    let (afterwards, extra, stdout) = match lock {
+        Some(lock) => ("keep", [].as_slice(), Stdio::from(lock)),
+        None => ("remove", DISPOSABLE_SETTINGS, Stdio::null()),
     };
     let mut command = Command::new("sh");
     command
         .args(["-c", SUPERVISE, "riley-auth-postgres-supervisor"])
         .arg(bin)
         .arg(home)
-        .args([stop_signal, afterwards]);
+        .arg(afterwards);
     for setting in SETTINGS.iter().chain(extra) {
         command.args(["-c", setting]);
     }

@@ -4,7 +4,7 @@
 # SIGKILL included, the kernel closes the pipe and this script stops the server; nothing else has to be remembered.
 #
 #   $1 directory of the PostgreSQL binaries     $2 home: holds data/, log and, before the first start, password
-#   $3 signal that stops the server             $4 "keep" or "remove": what becomes of the home afterwards
+#   $3 "keep" or "remove": what becomes of the home afterwards
 #   the rest: arguments for postgres
 #
 # Standard output is a locked file, which tells other processes that this script still runs: nothing may be written to
@@ -12,9 +12,8 @@
 set -u
 bin=$1
 home=$2
-stop_signal=$3
-afterwards=$4
-shift 4
+afterwards=$3
+shift 3
 umask 077
 
 if [ ! -w "$home" ]; then
@@ -24,8 +23,10 @@ fi
 
 # A signal to the whole group (a container that stops, a terminal that goes away) stops the server in order, too.
 server=
-stop() { [ -z "$server" ] || kill -s "$stop_signal" "$server" 2>/dev/null; }
+stop() { [ -z "$server" ] || kill -s INT "$server" 2>/dev/null; }
 trap stop HUP INT TERM
+# Whoever would read standard error may be gone, and that must not end this script before its work is done.
+trap '' PIPE
 
 # Data to be thrown away need not reach the disk. Its clients send their password as it is: it goes over loopback to a
 # server that lives for a minute, and SCRAM's 4096 rounds cost an unoptimised test build 20 ms for each connection.
@@ -54,10 +55,11 @@ if [ "$initialised" = yes ]; then
     exec 3<&0
     "$bin/postgres" -D "$home/data" "$@" </dev/null 3<&- >>"$home/log" 2>&1 &
     server=$!
-    # Again and again: a signal that arrives before the server has installed its handlers is lost.
+    # SIGINT is the fast shutdown; the immediate one can leave shared memory behind. It is sent again and again, since
+    # one that arrives before the server has installed its handlers is lost.
     {
         read -r _ <&3
-        while kill -s "$stop_signal" "$server"; do sleep 0.2; done
+        while kill -s INT "$server"; do sleep 0.2; done
     } >/dev/null 2>&1 &
     watcher=$!
     while kill -0 "$server" 2>/dev/null; do wait "$server"; done
