@@ -118,9 +118,7 @@ async fn callback(
     let params = CallbackParams::parse(query.as_deref().unwrap_or_default());
     let pending = params.state.as_deref().and_then(|state| {
         let handle = session(&headers)?;
-        app.memory
-            .take(&handle, state)
-            .map(|pending| (handle, pending))
+        app.memory.take(&handle, state).map(|pending| (handle, pending))
     });
     // RFC 6749 §10.12: an answer that this browser did not ask for is thrown away unread.
     let Some((handle, pending)) = pending else {
@@ -169,10 +167,7 @@ async fn sign_out(State(DemoApp(app)): State<DemoApp>, headers: HeaderMap) -> Re
         Some(signed_in) => app.relying_party.sign_out(&signed_in).await,
         None => None,
     };
-    with_session(
-        redirect(target.as_deref().unwrap_or(&app.signed_out_url)),
-        None,
-    )
+    with_session(redirect(target.as_deref().unwrap_or(&app.signed_out_url)), None)
 }
 
 /// `SameSite=Lax` does not tell the ports of one host apart; browsers' `Sec-Fetch-Site` does.

@@ -29,17 +29,36 @@ const SCRIPT: &str = include_str!("front_end/pages.js");
 const PAGES: &[(&str, &str, &str)] = &[
     ("/login", "Sign in", include_str!("front_end/login.html")),
     ("/welcome", "Welcome", include_str!("front_end/welcome.html")),
-    ("/link", "You may have an account", include_str!("front_end/link.html")),
-    ("/consent", "Let an app in?", include_str!("front_end/consent.html")),
+    (
+        "/link",
+        "You may have an account",
+        include_str!("front_end/link.html"),
+    ),
+    (
+        "/consent",
+        "Let an app in?",
+        include_str!("front_end/consent.html"),
+    ),
     ("/account", "Your account", include_str!("front_end/account.html")),
-    ("/signed-out", "Signed out", include_str!("front_end/signed_out.html")),
-    ("/error", "Something went wrong", include_str!("front_end/error.html")),
+    (
+        "/signed-out",
+        "Signed out",
+        include_str!("front_end/signed_out.html"),
+    ),
+    (
+        "/error",
+        "Something went wrong",
+        include_str!("front_end/error.html"),
+    ),
 ];
 
 /// The routes of the front end of this issuer.
 pub fn router(issuer: &str) -> Router {
     let mut router = Router::new()
-        .route("/style.css", get(async || typed("text/css; charset=utf-8", STYLE)))
+        .route(
+            "/style.css",
+            get(async || typed("text/css; charset=utf-8", STYLE)),
+        )
         .route(
             "/pages.js",
             get(async || typed("text/javascript; charset=utf-8", SCRIPT)),
@@ -64,10 +83,8 @@ pub fn router(issuer: &str) -> Router {
 
 /// Our own script and style, and the API of the one issuer: nothing else loads, nobody frames these pages.
 fn policy(issuer: &str) -> String {
-    let api = url::Url::parse(issuer).map_or_else(
-        |_| "'none'".to_owned(),
-        |url| url.origin().ascii_serialization(),
-    );
+    let api = url::Url::parse(issuer)
+        .map_or_else(|_| "'none'".to_owned(), |url| url.origin().ascii_serialization());
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src {api}; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'"

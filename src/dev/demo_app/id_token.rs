@@ -63,7 +63,9 @@ pub fn check(
     if expected.nonce.is_some() && text("nonce") != expected.nonce {
         return Err("nonce is not the one of the request");
     }
-    if claims.get("at_hash").is_some() && at_hash(algorithm, expected.access_token).as_deref() != text("at_hash") {
+    if claims.get("at_hash").is_some()
+        && at_hash(algorithm, expected.access_token).as_deref() != text("at_hash")
+    {
         return Err("at_hash does not belong to the access token");
     }
     let Some(before) = expected.before else {
@@ -86,8 +88,7 @@ fn at_hash(algorithm: ForeignAlgorithm, access_token: &str) -> Option<String> {
     let hash = match algorithm.as_str().get(2..) {
         Some("256") => &digest::SHA256,
         Some("384") => &digest::SHA384,
-        Some("512") => &digest::SHA512,
-        // EdDSA with Ed25519 hashes by SHA-512.
+        // 512, and EdDSA, since Ed25519 hashes by SHA-512.
         _ => &digest::SHA512,
     };
     let digest = digest::digest(hash, access_token.as_bytes());

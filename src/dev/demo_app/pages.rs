@@ -79,7 +79,10 @@ pub(super) fn signed_in(known: &SignedIn) -> Response {
 /// A sign-in, or a refresh, that led to nothing.
 pub(super) fn failed(status: StatusCode, failure: &Failure) -> Response {
     if let Failure::Unreachable(error) = failure {
-        tracing::warn!(error = format!("{error:#}"), "the demo app cannot reach its provider");
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the demo app cannot reach its provider"
+        );
     }
     let body = format!(
         r#"<p class="bad" id="error">{}</p>
@@ -97,10 +100,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     );
     let mut response = (status, Html(html)).into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(

@@ -179,7 +179,9 @@ impl RelyingParty {
         }
         // RFC 9207 §2.4, before anything else of the answer is believed, errors included.
         match params.iss.as_deref() {
-            Some(iss) if iss != metadata.issuer => return refused("the answer comes from another issuer (iss)"),
+            Some(iss) if iss != metadata.issuer => {
+                return refused("the answer comes from another issuer (iss)");
+            }
             None if metadata.authorization_response_iss_parameter_supported => {
                 return refused("the answer does not say which issuer it comes from (iss)");
             }
@@ -213,10 +215,7 @@ impl RelyingParty {
         let Some(refresh_token) = &known.refresh_token else {
             return refused("the provider gave no refresh token");
         };
-        let params = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token),
-        ];
+        let params = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         let response = self.token_request(&known.metadata, &params).await?;
         self.accept(&known.metadata, response, None, Some(known)).await
     }
@@ -428,7 +427,8 @@ async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, Failure>
         }
     }
     // The error of serde_json would repeat parts of the answer.
-    serde_json::from_slice(&body).map_err(|_| Failure::Refused("the provider's answer is not the JSON expected".into()))
+    serde_json::from_slice(&body)
+        .map_err(|_| Failure::Refused("the provider's answer is not the JSON expected".into()))
 }
 
 /// One part of a compact JWT, decoded and not verified: to be looked at.
@@ -437,11 +437,7 @@ pub fn decode(token: &str, part: usize) -> Value {
     token
         .split('.')
         .nth(part)
-        .and_then(|part| {
-            base64::engine::general_purpose::URL_SAFE_NO_PAD
-                .decode(part)
-                .ok()
-        })
+        .and_then(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).ok())
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or(Value::Null)
 }
