@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::loopback_only::loopback_only;
+use crate::server::accept;
 
 /// How long requests in flight are waited for when everything stops.
 const GRACE: Duration = Duration::from_secs(3);
@@ -44,37 +45,13 @@ pub async fn listen(port: u16, what: &str) -> anyhow::Result<Vec<TcpListener>> {
 }
 
 /// Serves the routes on all listeners, to loopback host names alone, until `stop`.
-pub async fn serve(
-    router: Router,
-    listeners: Vec<TcpListener>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub async fn serve(router: Router, listeners: Vec<TcpListener>, stop: CancellationToken) {
     let router = loopback_only(router);
     let mut servers = JoinSet::new();
     for listener in listeners {
-        let stopped = stop.clone().cancelled_owned();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "loopback only, for the developer's own browser"
-        )]
-        let serving = axum::serve(listener, router.clone()).with_graceful_shutdown(stopped);
-        servers.spawn(serving.into_future());
+        servers.spawn(accept::serve(listener, router.clone(), stop.clone(), GRACE));
     }
-    let all = async {
-        while let Some(ended) = servers.join_next().await {
-            ended.context("a server panicked")?.context("serve")?;
-        }
-        anyhow::Ok(())
-    };
-    let too_late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        result = all => result,
-        // Whatever still hangs is cut off as `servers` is dropped.
-        () = too_late => Ok(()),
-    }
+    while servers.join_next().await.is_some() {}
 }
 
 #[cfg(test)]

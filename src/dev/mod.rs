@@ -24,5 +24,7 @@ pub mod run;
 pub mod settings;
 pub mod simulated_upstream;
 
+pub use run::{DevOptions, run};
+
 /// The style of the demo app's and the front end's pages.
 pub(crate) const STYLE: &str = include_str!("style.css");

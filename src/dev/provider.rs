@@ -1,23 +1,13 @@
 //! The provider under `riley-auth dev`: the same as under `serve`, on the listeners that were taken before.
 
-use std::sync::Arc;
-
-use anyhow::bail;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::config::Config;
+use super::loopback_only::loopback_only;
+use crate::http::state::AppState;
+use crate::server;
 
-/// Serves the provider, with its workers, until `stop`, and to loopback host names alone.
-pub(super) async fn serve(
-    config: Arc<Config>,
-    db: PgPool,
-    clock: Clock,
-    listeners: Vec<TcpListener>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let _ = (config, db, clock, listeners, stop);
-    bail!("the server is not there yet")
+/// Serves the provider, with its workers, until the state's shutdown token is cancelled, and to loopback host names alone.
+pub(super) async fn serve(state: AppState, listeners: Vec<TcpListener>) {
+    let router = loopback_only(server::build(state.clone()));
+    server::run_router(state, router, listeners).await;
 }

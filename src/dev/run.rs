@@ -1,15 +1,13 @@
 //! `riley-auth dev`: everything that a first sign-in needs, started by one command and stopped by Ctrl-C.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use aws_lc_rs::rand::SystemRandom;
 use axum::Router;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +19,11 @@ use super::settings::{self, Ports};
 use super::simulated_upstream::{self, Simulation};
 use super::{demo_app, front_end, provider};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::db;
+use crate::http::state::AppState;
 use crate::protocol::client::Client;
 use crate::protocol::opaque::Opaque;
+use crate::server;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +39,8 @@ pub struct DevOptions {
 /// Runs until Ctrl-C or SIGTERM. When it returns, nothing that it started is left, PostgreSQL included.
 pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     crate::jwt::install_crypto_provider();
-    let stop = stop_on_signals()?;
+    let stop = CancellationToken::new();
+    tokio::spawn(server::stop_on_signal(stop.clone()));
     let ports = Ports::starting_at(options.port.unwrap_or(settings::DEFAULT_PORT))?;
     let listeners = Listeners::take(ports).await?;
     let database = tokio::select! {
@@ -83,9 +83,7 @@ impl Listeners {
 
 /// Everything that the servers need.
 struct Prepared {
-    config: Config,
-    pool: PgPool,
-    clock: Clock,
+    state: AppState,
     data: DevData,
     simulation: Simulation,
     demo_app: Router,
@@ -100,9 +98,12 @@ async fn prepare(database: &DevDatabase, ports: Ports) -> anyhow::Result<Prepare
     let upstream_client = settings::upstream_client(ports, secret);
     let config = settings::config(ports, database.url(), &data, &upstream_client)?;
 
-    let pool = db::connect(&config.database)?;
-    db::MIGRATIONS.run(&pool).await.context("migrate the database")?;
-    register(&pool, &settings::demo_client(ports, &data)?, &clock).await?;
+    let keys = server::load_keys(&config, &clock)?;
+    let state = server::state(config, keys, clock.clone())?;
+    db::schema::migrate(&state.db)
+        .await
+        .context("migrate the database")?;
+    register(&state.db, &settings::demo_client(ports, &data)?, &clock).await?;
 
     let simulation = simulate(ports, upstream_client).await?;
     let demo_app = demo_app::router(DemoAppOptions {
@@ -112,12 +113,10 @@ async fn prepare(database: &DevDatabase, ports: Ports) -> anyhow::Result<Prepare
         base_url: ports.demo_app_url(),
         scope: settings::DEMO_SCOPE.to_owned(),
         signed_out_url: format!("{}/signed-out", ports.front_end_url()),
-        clock: clock.clone(),
+        clock,
     })?;
     Ok(Prepared {
-        config,
-        pool,
-        clock,
+        state,
         data,
         simulation,
         demo_app,
@@ -133,31 +132,21 @@ impl Prepared {
         servers.spawn(serve(upstream, listeners.upstream, stop.clone()));
         servers.spawn(serve(front_end, listeners.front_end, stop.clone()));
         servers.spawn(serve(self.demo_app, listeners.demo_app, stop.clone()));
-        servers.spawn(provider::serve(
-            Arc::new(self.config),
-            self.pool.clone(),
-            self.clock,
-            listeners.provider,
-            stop.clone(),
-        ));
-        let result = until_all_end(servers, &stop).await;
-        self.pool.close().await;
+        servers.spawn(provider::serve(self.state.clone(), listeners.provider));
+        let result = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = servers.join_next() => match ended {
+                Some(Err(panicked)) => Err(panicked).context("a server panicked"),
+                _ => Err(anyhow!("a server ended by itself")),
+            },
+        };
+        stop.cancel();
+        self.state.shutdown.cancel();
+        while servers.join_next().await.is_some() {}
+        self.state.db.close().await;
         result
     }
-}
-
-/// Waits for all servers; when one ends early, for whatever reason, the others are told to end, too.
-async fn until_all_end(
-    mut servers: JoinSet<anyhow::Result<()>>,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut result = Ok(());
-    while let Some(ended) = servers.join_next().await {
-        stop.cancel();
-        let ended = ended.context("a server panicked").and_then(|ended| ended);
-        result = result.and(ended);
-    }
-    result
 }
 
 /// Registers the client as it should be. One that differs (other ports, another version) is made anew, and what people
@@ -197,22 +186,6 @@ async fn simulate(ports: Ports, client: simulated_upstream::Client) -> anyhow::R
     };
     // Making its signing key takes a moment.
     tokio::task::spawn_blocking(move || Simulation::new(options, &ports.upstream_url())).await?
-}
-
-/// Cancelled by the first Ctrl-C or SIGTERM.
-fn stop_on_signals() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(stop)
 }
 
 /// What to open, the most interesting first. To standard output, since it is what the command was run for.
