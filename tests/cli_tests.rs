@@ -23,7 +23,9 @@ struct Operator {
 impl Operator {
     /// With the lines of a configuration that has no keys yet.
     fn new(database_url: &str) -> Self {
-        let operator = Self { directory: tempfile::tempdir().unwrap() };
+        let operator = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         let config = format!(
             "# The identity of example.com\n[database]\nurl = \"{database_url}\"\n\n[jwt]\nissuer = \"https://auth.example.com\" # public\n"
         );
@@ -62,7 +64,12 @@ impl Operator {
 
     fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}{}", stderr(&output), stdout(&output));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}{}",
+            stderr(&output),
+            stdout(&output)
+        );
         stdout(&output)
     }
 
@@ -138,11 +145,18 @@ fn a_generated_pair_is_named_by_its_kid_and_private() {
     let operator = Operator::new(NO_DATABASE);
     let made = operator.json(&["generate-keys", "--output-dir", "./keys"]);
     let kid = made["kid"].as_str().unwrap();
-    assert_eq!(operator.files_in("keys"), [format!("{kid}.pem"), format!("{kid}.pub.pem")]);
+    assert_eq!(
+        operator.files_in("keys"),
+        [format!("{kid}.pem"), format!("{kid}.pub.pem")]
+    );
     assert_eq!(mode(&operator.path(&format!("keys/{kid}.pem"))), 0o600);
     assert_eq!(made["algorithm"], "ES256");
     operator.succeeds(&["generate-keys", "--output-dir", "./keys"]);
-    assert_eq!(operator.files_in("keys").len(), 4, "running it again leaves two pairs");
+    assert_eq!(
+        operator.files_in("keys").len(),
+        4,
+        "running it again leaves two pairs"
+    );
 }
 
 #[test]
@@ -162,7 +176,11 @@ fn an_existing_file_is_never_overwritten() {
     let before = fs::read(operator.path("keys/2026-01.pem")).unwrap();
     operator.fails(&["generate-keys", "--kid", "2026-01"]);
     assert_eq!(fs::read(operator.path("keys/2026-01.pem")).unwrap(), before);
-    assert!(operator.fails(&["generate-keys", "--kid", "../x"]).contains("--kid"));
+    assert!(
+        operator
+            .fails(&["generate-keys", "--kid", "../x"])
+            .contains("--kid")
+    );
 }
 
 #[test]
@@ -170,7 +188,10 @@ fn the_first_key_signs_at_once() {
     let operator = Operator::new(NO_DATABASE);
     let before = operator.config();
     operator.succeeds(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
-    assert!(operator.config().starts_with(&before), "everything that was there stays");
+    assert!(
+        operator.config().starts_with(&before),
+        "everything that was there stays"
+    );
     assert!(!operator.config().contains("signs_from"));
     assert_eq!(operator.json(&["keys"])[0]["stage"], "active");
 }
@@ -178,7 +199,9 @@ fn the_first_key_signs_at_once() {
 #[test]
 fn a_prepended_key_waits_until_caches_have_it_and_comments_stay() {
     let operator = Operator::with_key(NO_DATABASE);
-    let commented = operator.config().replace("[[jwt.keys]]", "# first signs\n[[jwt.keys]] # the old one")
+    let commented = operator
+        .config()
+        .replace("[[jwt.keys]]", "# first signs\n[[jwt.keys]] # the old one")
         + "\n# at the end\n[server]\nport = 9000 # odd\n";
     operator.set_config(&commented);
     let made = operator.json(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
@@ -189,9 +212,15 @@ fn a_prepended_key_waits_until_caches_have_it_and_comments_stay() {
     assert!(made["signs_from"].is_string());
     let keys = operator.json(&["keys"]);
     assert_eq!(keys[0]["kid"], made["kid"]);
-    assert_eq!((keys[0]["stage"].as_str(), keys[1]["stage"].as_str()), (Some("next"), Some("active")));
+    assert_eq!(
+        (keys[0]["stage"].as_str(), keys[1]["stage"].as_str()),
+        (Some("next"), Some("active"))
+    );
     let shown = operator.succeeds(&["keys"]);
-    assert!(shown.contains("signs from") && shown.contains("signs until"), "{shown}");
+    assert!(
+        shown.contains("signs from") && shown.contains("signs until"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -210,15 +239,22 @@ fn the_old_flat_form_becomes_a_list() {
     let keys = operator.json(&["keys"]);
     assert_eq!(keys.as_array().unwrap().len(), 2);
     assert_eq!(keys[1]["kid"], made["kid"]);
-    assert_eq!((keys[0]["stage"].as_str(), keys[1]["stage"].as_str()), (Some("next"), Some("active")));
+    assert_eq!(
+        (keys[0]["stage"].as_str(), keys[1]["stage"].as_str()),
+        (Some("next"), Some("active"))
+    );
 }
 
 #[test]
 fn an_inline_list_is_prepended_to() {
     let operator = Operator::with_key(NO_DATABASE);
     let text = operator.config();
-    let path = text.lines().find(|line| line.starts_with("private_key_path")).unwrap();
-    let inline = text.split("[[jwt.keys]]").next().unwrap().to_owned() + &format!("keys = [ {{ algorithm = \"ES256\", {path} }} ]\n");
+    let path = text
+        .lines()
+        .find(|line| line.starts_with("private_key_path"))
+        .unwrap();
+    let inline = text.split("[[jwt.keys]]").next().unwrap().to_owned()
+        + &format!("keys = [ {{ algorithm = \"ES256\", {path} }} ]\n");
     operator.set_config(&inline);
     operator.succeeds(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
     assert_eq!(operator.json(&["keys"]).as_array().unwrap().len(), 2);
@@ -235,7 +271,10 @@ fn in_an_emergency_the_new_key_signs_at_once_and_the_old_one_of_its_algorithm_is
     let keys = operator.json(&["keys"]);
     assert_eq!(keys.as_array().unwrap().len(), 2, "{}", operator.config());
     assert_eq!(keys[0]["kid"], made["kid"]);
-    assert_eq!((&keys[0]["stage"], &keys[1]["algorithm"]), (&"active".into(), &"RS256".into()));
+    assert_eq!(
+        (&keys[0]["stage"], &keys[1]["algorithm"]),
+        (&"active".into(), &"RS256".into())
+    );
     assert!(operator.config().contains("# for old libraries"));
 }
 
@@ -251,15 +290,25 @@ fn a_configuration_that_cannot_be_changed_leaves_no_stray_pair() {
 fn validate_offline_reports_everything_at_once_with_its_place() {
     let operator = Operator::new("env:NOT_SET");
     operator.set_config(&(operator.config() + "[server]\nprot = 1\nport = true\n"));
-    let report: Value = serde_json::from_str(&stdout(&operator.run(&["validate", "--offline", "--json"]))).unwrap();
+    let report: Value =
+        serde_json::from_str(&stdout(&operator.run(&["validate", "--offline", "--json"]))).unwrap();
     assert_eq!(report["valid"], false);
     let found = report["findings"].as_array().unwrap();
-    let keys: Vec<&str> = found.iter().map(|finding| finding["key"].as_str().unwrap()).collect();
+    let keys: Vec<&str> = found
+        .iter()
+        .map(|finding| finding["key"].as_str().unwrap())
+        .collect();
     for key in ["database.url", "jwt.keys", "server.prot", "server.port"] {
         assert!(keys.contains(&key), "{key} is not in {keys:?}");
     }
-    let prot = found.iter().find(|finding| finding["key"] == "server.prot").unwrap();
-    assert_eq!((&prot["position"]["line"], &prot["position"]["column"]), (&8.into(), &1.into()));
+    let prot = found
+        .iter()
+        .find(|finding| finding["key"] == "server.prot")
+        .unwrap();
+    assert_eq!(
+        (&prot["position"]["line"], &prot["position"]["column"]),
+        (&8.into(), &1.into())
+    );
     operator.fails(&["validate", "--offline"]);
 }
 
@@ -268,23 +317,41 @@ fn validate_says_when_no_rs256_key_is_configured_and_when_a_key_is_readable_by_o
     let operator = Operator::with_key(NO_DATABASE);
     let report = operator.json(&["validate", "--offline"]);
     assert!(report["findings"].to_string().contains("RS256"));
-    let private = operator.files_in("keys").into_iter().find(|name| !name.ends_with(".pub.pem")).unwrap();
-    fs::set_permissions(operator.path("keys").join(private), fs::Permissions::from_mode(0o644)).unwrap();
+    let private = operator
+        .files_in("keys")
+        .into_iter()
+        .find(|name| !name.ends_with(".pub.pem"))
+        .unwrap();
+    fs::set_permissions(
+        operator.path("keys").join(private),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
     assert!(operator.fails(&["validate", "--offline"]).contains("chmod 600"));
 }
 
 #[test]
 fn validate_says_that_the_database_does_not_answer() {
     let operator = Operator::with_key(NO_DATABASE);
-    let config = operator.config().replace("[database]", "[database]\nacquire_timeout_secs = 1");
+    let config = operator
+        .config()
+        .replace("[database]", "[database]\nacquire_timeout_secs = 1");
     operator.set_config(&config);
-    assert!(operator.fails(&["validate"]).contains("the database does not answer"));
+    assert!(
+        operator
+            .fails(&["validate"])
+            .contains("the database does not answer")
+    );
 }
 
 #[test]
 fn completions_and_the_manual_are_made_from_the_same_commands() {
     let operator = Operator::new(NO_DATABASE);
-    assert!(operator.succeeds(&["completions", "bash"]).contains("rotate-client-secret"));
+    assert!(
+        operator
+            .succeeds(&["completions", "bash"])
+            .contains("rotate-client-secret")
+    );
     assert!(operator.succeeds(&["man"]).contains("generate\\-keys"));
 }
 
@@ -302,7 +369,10 @@ async fn migrate_applies_what_is_missing_and_says_so() {
     let operator = Operator::with_key(&database.url);
     assert_eq!(operator.succeeds(&["migrate"]), "the database is up to date\n");
     let db = sqlx::PgPool::connect(&database.url).await.unwrap();
-    sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").execute(&db).await.unwrap();
+    sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        .execute(&db)
+        .await
+        .unwrap();
     db.close().await;
     assert!(stdout(&operator.run(&["validate"])).contains("migrations are missing"));
     let applied = operator.json(&["migrate"]);
@@ -314,11 +384,26 @@ async fn migrate_applies_what_is_missing_and_says_so() {
 async fn a_client_is_registered_listed_given_a_new_secret_and_removed() {
     let database = TestDatabase::create().await;
     let operator = Operator::with_key(&database.url);
-    let client = operator.json(&["register-client", "--name", "Notes", "--redirect-uri", "https://notes.example.com/cb"]);
-    let (id, secret) = (client["client_id"].as_str().unwrap(), client["client_secret"].as_str().unwrap());
-    assert!(id.len() == 22 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    let client = operator.json(&[
+        "register-client",
+        "--name",
+        "Notes",
+        "--redirect-uri",
+        "https://notes.example.com/cb",
+    ]);
+    let (id, secret) = (
+        client["client_id"].as_str().unwrap(),
+        client["client_secret"].as_str().unwrap(),
+    );
+    assert!(
+        id.len() == 22 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "{id}"
+    );
     assert_eq!(secret.len(), 43);
-    assert_eq!(client["discovery_url"], "https://auth.example.com/.well-known/openid-configuration");
+    assert_eq!(
+        client["discovery_url"],
+        "https://auth.example.com/.well-known/openid-configuration"
+    );
 
     let listed = operator.succeeds(&["list-clients"]);
     assert!(listed.contains(id) && listed.contains("Notes"), "{listed}");
@@ -330,7 +415,11 @@ async fn a_client_is_registered_listed_given_a_new_secret_and_removed() {
 
     operator.succeeds(&["remove-client", id]);
     assert!(operator.fails(&["remove-client", id]).contains("no such client"));
-    assert!(operator.fails(&["rotate-client-secret", id]).contains("no confidential client"));
+    assert!(
+        operator
+            .fails(&["rotate-client-secret", id])
+            .contains("no confidential client")
+    );
     assert_eq!(operator.json(&["list-clients"]), Value::Array(Vec::new()));
 }
 
@@ -338,14 +427,40 @@ async fn a_client_is_registered_listed_given_a_new_secret_and_removed() {
 async fn every_field_of_a_client_can_be_registered() {
     let database = TestDatabase::create().await;
     let operator = Operator::with_key(&database.url);
-    operator.set_config(&(operator.config() + "[scopes.\"notes:read\"]\ndescription = \"Read your notes\"\n"));
+    operator
+        .set_config(&(operator.config() + "[scopes.\"notes:read\"]\ndescription = \"Read your notes\"\n"));
     let arguments = [
-        "register-client", "--name", "Notes", "--redirect-uri", "https://a.example/cb", "--redirect-uri", "https://b.example/cb",
-        "--post-logout-redirect-uri", "https://a.example/bye", "--backchannel-logout-uri", "https://a.example/logout",
-        "--backchannel-logout-session-required", "--scope", "notes:read", "--scope", "offline_access", "--auto-approve",
-        "--no-require-pkce", "--token-endpoint-auth-method", "client_secret_post", "--id-token-signed-response-alg", "ES256",
-        "--claims-in-id-token", "--audience", "https://api.example.com", "--refresh-reuse-leeway-secs", "0",
-        "--grant-type", "authorization_code", "--grant-type", "refresh_token",
+        "register-client",
+        "--name",
+        "Notes",
+        "--redirect-uri",
+        "https://a.example/cb",
+        "--redirect-uri",
+        "https://b.example/cb",
+        "--post-logout-redirect-uri",
+        "https://a.example/bye",
+        "--backchannel-logout-uri",
+        "https://a.example/logout",
+        "--backchannel-logout-session-required",
+        "--scope",
+        "notes:read",
+        "--scope",
+        "offline_access",
+        "--auto-approve",
+        "--no-require-pkce",
+        "--token-endpoint-auth-method",
+        "client_secret_post",
+        "--id-token-signed-response-alg",
+        "ES256",
+        "--claims-in-id-token",
+        "--audience",
+        "https://api.example.com",
+        "--refresh-reuse-leeway-secs",
+        "0",
+        "--grant-type",
+        "authorization_code",
+        "--grant-type",
+        "refresh_token",
     ];
     operator.succeeds(&arguments);
     let clients = operator.json(&["list-clients"]);
@@ -391,7 +506,15 @@ fn request_object_keys_are_public_keys() {
     let operator = Operator::with_key(NO_DATABASE);
     let register = |jwks: &str| {
         fs::write(operator.path("jwks.json"), jwks).unwrap();
-        operator.fails(&["register-client", "--name", "x", "--redirect-uri", "https://a/cb", "--request-object-jwks", "jwks.json"])
+        operator.fails(&[
+            "register-client",
+            "--name",
+            "x",
+            "--redirect-uri",
+            "https://a/cb",
+            "--request-object-jwks",
+            "jwks.json",
+        ])
     };
     assert!(register("{}").contains("no JWK set"));
     assert!(register("{\"keys\":[]}").contains("no JWK set"));
@@ -412,7 +535,11 @@ async fn explain_shows_the_report_without_control_characters() {
         .unwrap();
     db.close().await;
     let shown = operator.succeeds(&["explain", "abc123"]);
-    assert!(shown.contains("rule: redirect_uri is not registered") && shown.contains("  redirect uri: https://x/"), "{shown}");
+    assert!(
+        shown.contains("rule: redirect_uri is not registered")
+            && shown.contains("  redirect uri: https://x/"),
+        "{shown}"
+    );
     assert!(!shown.contains('\u{1b}'));
     assert_eq!(operator.json(&["explain", "abc123"]), report);
     assert!(operator.fails(&["explain", "zzz"]).contains("no report"));

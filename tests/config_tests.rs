@@ -656,7 +656,13 @@ fn a_file_that_is_named_must_be_there() {
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
 fn example_source(text: &str) -> Source {
-    with_environment(text, &[("DATABASE_URL", "postgres://localhost/riley"), ("GOOGLE_CLIENT_SECRET", "s")])
+    with_environment(
+        text,
+        &[
+            ("DATABASE_URL", "postgres://localhost/riley"),
+            ("GOOGLE_CLIENT_SECRET", "s"),
+        ],
+    )
 }
 
 /// The commented settings of the example without their marks. `examples`: also those that only show a possible value.
@@ -669,7 +675,11 @@ fn uncommented(examples: bool) -> String {
     };
     let lines = EXAMPLE.lines().map(|line| {
         let wanted = is_setting(line) && (examples || !line.ends_with("# for example"));
-        if wanted { line.strip_prefix("# ").unwrap_or(line) } else { line }
+        if wanted {
+            line.strip_prefix("# ").unwrap_or(line)
+        } else {
+            line
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -682,16 +692,31 @@ fn the_example_loads_without_a_finding_as_it_stands() {
 #[test]
 fn every_commented_default_in_the_example_is_the_codes() {
     let as_it_stands = example_source(EXAMPLE).load().unwrap().config;
-    let spelled_out = example_source(&uncommented(false)).load().unwrap_or_else(|findings| panic!("{findings}")).config;
+    let spelled_out = example_source(&uncommented(false))
+        .load()
+        .unwrap_or_else(|findings| panic!("{findings}"))
+        .config;
     assert_eq!(format!("{as_it_stands:#?}"), format!("{spelled_out:#?}"));
-    assert!(uncommented(false).lines().filter(|line| line.contains(" = ")).count() > 35);
+    assert!(
+        uncommented(false)
+            .lines()
+            .filter(|line| line.contains(" = "))
+            .count()
+            > 35
+    );
 }
 
 #[test]
 fn every_key_of_the_code_is_in_the_example_and_every_key_of_the_example_in_the_code() {
     let text = uncommented(true);
-    let unknown: Vec<_> = findings(&example_source(&text)).into_iter().map(|finding| finding.problem).collect();
-    assert!(!unknown.iter().any(|problem| problem.contains("nobody knows")), "{unknown:?}");
+    let unknown: Vec<_> = findings(&example_source(&text))
+        .into_iter()
+        .map(|finding| finding.problem)
+        .collect();
+    assert!(
+        !unknown.iter().any(|problem| problem.contains("nobody knows")),
+        "{unknown:?}"
+    );
     let example: toml::Value = toml::from_str(&text).unwrap();
     let schema = schemars::schema_for!(Config).to_value();
     let mut missing = Vec::new();
@@ -700,9 +725,21 @@ fn every_key_of_the_code_is_in_the_example_and_every_key_of_the_example_in_the_c
 }
 
 /// Collects the keys of `schema` that `value` does not have.
-fn compare(root: &serde_json::Value, schema: &serde_json::Value, value: &toml::Value, path: &str, missing: &mut Vec<String>) {
+fn compare(
+    root: &serde_json::Value,
+    schema: &serde_json::Value,
+    value: &toml::Value,
+    path: &str,
+    missing: &mut Vec<String>,
+) {
     if let Some(reference) = schema["$ref"].as_str() {
-        return compare(root, &root["$defs"][reference.rsplit('/').next().unwrap()], value, path, missing);
+        return compare(
+            root,
+            &root["$defs"][reference.rsplit('/').next().unwrap()],
+            value,
+            path,
+            missing,
+        );
     }
     if let Some(options) = schema["anyOf"].as_array() {
         let present = options.iter().find(|option| option["type"] != "null").unwrap();
@@ -723,8 +760,17 @@ fn compare(root: &serde_json::Value, schema: &serde_json::Value, value: &toml::V
                 }
             }
             if schema["additionalProperties"].is_object() {
-                let (name, value) = table.iter().next().unwrap_or_else(|| panic!("{path} has an entry"));
-                compare(root, &schema["additionalProperties"], value, &format!("{path}.{name}"), missing);
+                let (name, value) = table
+                    .iter()
+                    .next()
+                    .unwrap_or_else(|| panic!("{path} has an entry"));
+                compare(
+                    root,
+                    &schema["additionalProperties"],
+                    value,
+                    &format!("{path}.{name}"),
+                    missing,
+                );
             }
         }
         _ => {}

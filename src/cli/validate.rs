@@ -58,9 +58,17 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         if report.findings.is_empty() {
             return "everything is in order\n".to_owned();
         }
-        format!("{}\n{}\n", ConfigFindings(report.findings.clone()), tally(&report.findings))
+        format!(
+            "{}\n{}\n",
+            ConfigFindings(report.findings.clone()),
+            tally(&report.findings)
+        )
     })?;
-    if valid { Ok(()) } else { Err(AlreadyReported.into()) }
+    if valid {
+        Ok(())
+    } else {
+        Err(AlreadyReported.into())
+    }
 }
 
 fn check_keys(config: &Config) -> Vec<Finding> {
@@ -68,7 +76,12 @@ fn check_keys(config: &Config) -> Vec<Finding> {
         Ok(keys) => keys,
         Err(errors) => return errors.iter().map(keys::finding).collect(),
     };
-    let mut findings: Vec<Finding> = keys.require_signer(Clock::default().now()).err().iter().map(keys::finding).collect();
+    let mut findings: Vec<Finding> = keys
+        .require_signer(Clock::default().now())
+        .err()
+        .iter()
+        .map(keys::finding)
+        .collect();
     if !keys.algorithms().contains(&SigningAlgorithm::Rs256) {
         findings.push(Finding::warning(
             "jwt.keys",
@@ -82,7 +95,13 @@ fn check_keys(config: &Config) -> Vec<Finding> {
 async fn check_database(config: &Config) -> Vec<Finding> {
     let db = match crate::db::connect(&config.database) {
         Ok(db) => db,
-        Err(error) => return vec![Finding::error("database.url", format!("{error}"), "correct the URL")],
+        Err(error) => {
+            return vec![Finding::error(
+                "database.url",
+                format!("{error}"),
+                "correct the URL",
+            )];
+        }
     };
     match ask_database(&db, config.database.migrate).await {
         Ok(findings) => findings,
@@ -96,18 +115,35 @@ async fn check_database(config: &Config) -> Vec<Finding> {
 
 async fn ask_database(db: &PgPool, migrates: bool) -> sqlx::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let version: i32 =
-        sqlx::query_scalar("SELECT current_setting('server_version_num')::int").fetch_one(db).await?;
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+        .fetch_one(db)
+        .await?;
     if version < LEAST_POSTGRES_VERSION {
-        findings.push(Finding::error("database.url", "the server is older than PostgreSQL 14", "upgrade it"));
+        findings.push(Finding::error(
+            "database.url",
+            "the server is older than PostgreSQL 14",
+            "upgrade it",
+        ));
     }
-    let read_only: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(db).await?;
+    let read_only: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(db)
+        .await?;
     if read_only {
-        findings.push(Finding::error("database.url", "the server is a replica and cannot be written to", "name the primary"));
+        findings.push(Finding::error(
+            "database.url",
+            "the server is a replica and cannot be written to",
+            "name the primary",
+        ));
     }
     let applied = migrate::applied(db).await?;
-    let pending = MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version)).count();
-    let unknown = applied.iter().filter(|version| !MIGRATIONS.version_exists(**version)).count();
+    let pending = MIGRATIONS
+        .iter()
+        .filter(|migration| !applied.contains(&migration.version))
+        .count();
+    let unknown = applied
+        .iter()
+        .filter(|version| !MIGRATIONS.version_exists(**version))
+        .count();
     if unknown > 0 {
         findings.push(Finding::warning(
             "database.url",
@@ -126,7 +162,9 @@ async fn ask_database(db: &PgPool, migrates: bool) -> sqlx::Result<Vec<Finding>>
 
 async fn check_pending(db: &PgPool, pending: usize, migrates: bool) -> sqlx::Result<Finding> {
     let may_create: bool =
-        sqlx::query_scalar("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)").fetch_one(db).await?;
+        sqlx::query_scalar("SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)")
+            .fetch_one(db)
+            .await?;
     Ok(if !may_create {
         Finding::error(
             "database.url",
@@ -140,7 +178,11 @@ async fn check_pending(db: &PgPool, pending: usize, migrates: bool) -> sqlx::Res
             "nothing, or run `riley-auth migrate` first",
         )
     } else {
-        Finding::error("database.migrate", format!("{pending} migrations are missing"), "run `riley-auth migrate`")
+        Finding::error(
+            "database.migrate",
+            format!("{pending} migrations are missing"),
+            "run `riley-auth migrate`",
+        )
     })
 }
 
@@ -175,11 +217,19 @@ async fn check_providers(config: &Config) -> Vec<Finding> {
         .build();
     let client = match client {
         Ok(client) => client,
-        Err(error) => return vec![Finding::error("oauth.providers", format!("no https client: {error}"), "install CA certificates")],
+        Err(error) => {
+            return vec![Finding::error(
+                "oauth.providers",
+                format!("no https client: {error}"),
+                "install CA certificates",
+            )];
+        }
     };
     let mut findings = Vec::new();
     for (name, provider) in &config.oauth.providers {
-        let Some(issuer) = discovery_issuer(provider) else { continue };
+        let Some(issuer) = discovery_issuer(provider) else {
+            continue;
+        };
         if let Err(problem) = check_discovery(&client, &issuer).await {
             // An upstream that is down does not stop the server, so it does not make the configuration wrong either.
             findings.push(Finding::warning(
@@ -206,23 +256,37 @@ fn discovery_issuer(provider: &ProviderConfig) -> Option<String> {
 
 /// OpenID Connect Discovery 1.0 §4: the document is there and names the same issuer.
 async fn check_discovery(client: &reqwest::Client, issuer: &str) -> Result<(), String> {
-    let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
     let mut response = client.get(url).send().await.map_err(|error| {
-        let what = if error.is_timeout() { "does not answer in time" } else { "cannot be reached" };
+        let what = if error.is_timeout() {
+            "does not answer in time"
+        } else {
+            "cannot be reached"
+        };
         format!("the provider {what}")
     })?;
     if !response.status().is_success() {
-        return Err(format!("the provider's discovery document is answered with {}", response.status().as_u16()));
+        return Err(format!(
+            "the provider's discovery document is answered with {}",
+            response.status().as_u16()
+        ));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "the provider's answer breaks off".to_owned())? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|_| "the provider's answer breaks off".to_owned())?
+    {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_DISCOVERY_BYTES {
             return Err("the provider's discovery document is too long".to_owned());
         }
     }
-    let document: serde_json::Value =
-        serde_json::from_slice(&body).map_err(|_| "the provider's discovery document is no JSON".to_owned())?;
+    let document: serde_json::Value = serde_json::from_slice(&body)
+        .map_err(|_| "the provider's discovery document is no JSON".to_owned())?;
     if document.get("issuer").and_then(serde_json::Value::as_str) == Some(issuer) {
         return Ok(());
     }
