@@ -56,7 +56,7 @@ async function listProviders() {
     const link = document.createElement("a");
     link.className = "button first";
     link.id = "provider-" + provider.name;
-    link.href = issuer + "/auth/" + encodeURIComponent(provider.name) + query;
+    link.href = provider.start_url + query;
     link.textContent = "Sign in with " + provider.display_name;
     element("providers").append(link, " ");
   }
@@ -90,7 +90,8 @@ const pages = {
     username.value = setup.suggested_username || "";
     username.minLength = setup.username_rules.min_length;
     username.maxLength = setup.username_rules.max_length;
-    displayName.value = setup.display_name || "";
+    displayName.value = setup.name || "";
+    displayName.maxLength = setup.username_rules.max_display_name_length;
     element("link-suggested").hidden = !setup.link_suggested;
     element("setup").hidden = false;
     username.focus();
@@ -100,7 +101,7 @@ const pages = {
         const account = { username: username.value };
         if (displayName.value.trim() !== "") account.display_name = displayName.value.trim();
         const { redirect_to } = await call("POST", "/auth/setup", account);
-        location.assign(redirect_to);
+        location.assign(redirect_to || "/account");
       });
     });
   },
