@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use aws_lc_rs::rand::SystemRandom;
 use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::Config;
@@ -14,7 +15,7 @@ use riley_auth::jwt::{KeySet, KeySource, generate};
 use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::protocol::client::{Client, ClientSecret, ClientType, GrantType};
 use riley_auth::protocol::ids::ClientId;
-use riley_auth::protocol::opaque::TokenHash;
+use riley_auth::protocol::opaque::Opaque;
 use riley_auth::protocol::scope::ScopeSet;
 use riley_auth::server;
 use sqlx::PgPool;
@@ -123,12 +124,12 @@ impl TestProvider {
 
     /// The same, changed before it is registered.
     pub(crate) async fn client_with(&self, change: impl FnOnce(&mut Client)) -> TestClient {
-        let secret = random_text(43);
+        let secret = Opaque::generate(&SystemRandom::new());
         let mut client = Client {
             client_id: ClientId(format!("app-{}", random_text(12))),
             name: "The App".to_owned(),
             client_type: ClientType::Confidential,
-            secrets: vec![ClientSecret { hash: TokenHash::of(&secret), expires_at: None }],
+            secrets: vec![ClientSecret { hash: secret.hash(), expires_at: None }],
             redirect_uris: vec![CALLBACK.to_owned()],
             post_logout_redirect_uris: Vec::new(),
             backchannel_logout_uri: None,
@@ -147,7 +148,7 @@ impl TestProvider {
             generation: 0,
         };
         change(&mut client);
-        let secret = (client.client_type == ClientType::Confidential).then_some(secret);
+        let secret = (client.client_type == ClientType::Confidential).then(|| secret.expose());
         if secret.is_none() {
             client.secrets.clear();
         }
