@@ -309,7 +309,8 @@ mod tests {
             let names = rules.candidates(&[&hint, &other], &SystemRandom::new());
             prop_assert!(!names.is_empty());
             for name in &names {
-                prop_assert_eq!(rules.check(&name.name).as_ref(), Ok(name));
+                let checked = rules.check(&name.name);
+                prop_assert_eq!(checked.as_ref(), Ok(name));
             }
         }
 

@@ -652,3 +652,127 @@ fn a_file_that_is_named_must_be_there() {
     let ConfigFindings(found) = Config::load(Some(Path::new("/nonexistent/riley-auth.toml"))).unwrap_err();
     assert!(found[0].problem.contains("/nonexistent/riley-auth.toml"));
 }
+
+const EXAMPLE: &str = include_str!("../config.example.toml");
+
+fn example_source(text: &str) -> Source {
+    with_environment(
+        text,
+        &[
+            ("DATABASE_URL", "postgres://localhost/riley"),
+            ("GOOGLE_CLIENT_SECRET", "s"),
+        ],
+    )
+}
+
+/// The commented settings of the example without their marks. `examples`: also those that only show a possible value.
+fn uncommented(examples: bool) -> String {
+    let is_setting = |line: &str| {
+        line.strip_prefix("# ").is_some_and(|rest| {
+            let key = rest.split(" = ").next().unwrap_or_default();
+            rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || "_\":".contains(c))
+        })
+    };
+    let lines = EXAMPLE.lines().map(|line| {
+        let wanted = is_setting(line) && (examples || !line.ends_with("# for example"));
+        if wanted {
+            line.strip_prefix("# ").unwrap_or(line)
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_loads_without_a_finding_as_it_stands() {
+    assert_eq!(example_source(EXAMPLE).load().unwrap().warnings, []);
+}
+
+#[test]
+fn every_commented_default_in_the_example_is_the_codes() {
+    let as_it_stands = example_source(EXAMPLE).load().unwrap().config;
+    let spelled_out = example_source(&uncommented(false))
+        .load()
+        .unwrap_or_else(|findings| panic!("{findings}"))
+        .config;
+    assert_eq!(format!("{as_it_stands:#?}"), format!("{spelled_out:#?}"));
+    assert!(
+        uncommented(false)
+            .lines()
+            .filter(|line| line.contains(" = "))
+            .count()
+            > 35
+    );
+}
+
+#[test]
+fn every_key_of_the_code_is_in_the_example_and_every_key_of_the_example_in_the_code() {
+    let text = uncommented(true);
+    let unknown: Vec<_> = findings(&example_source(&text))
+        .into_iter()
+        .map(|finding| finding.problem)
+        .collect();
+    assert!(
+        !unknown.iter().any(|problem| problem.contains("nobody knows")),
+        "{unknown:?}"
+    );
+    let example: toml::Value = toml::from_str(&text).unwrap();
+    let schema = schemars::schema_for!(Config).to_value();
+    let mut missing = Vec::new();
+    compare(&schema, &schema, &example, "", &mut missing);
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Collects the keys of `schema` that `value` does not have.
+fn compare(
+    root: &serde_json::Value,
+    schema: &serde_json::Value,
+    value: &toml::Value,
+    path: &str,
+    missing: &mut Vec<String>,
+) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return compare(
+            root,
+            &root["$defs"][reference.rsplit('/').next().unwrap()],
+            value,
+            path,
+            missing,
+        );
+    }
+    if let Some(options) = schema["anyOf"].as_array() {
+        let present = options.iter().find(|option| option["type"] != "null").unwrap();
+        return compare(root, present, value, path, missing);
+    }
+    match value {
+        toml::Value::Array(items) => {
+            if let Some(first) = items.first() {
+                compare(root, &schema["items"], first, path, missing);
+            }
+        }
+        toml::Value::Table(table) => {
+            for (key, member) in schema["properties"].as_object().into_iter().flatten() {
+                let path = format!("{path}.{key}");
+                match table.get(key) {
+                    Some(value) => compare(root, member, value, &path, missing),
+                    None => missing.push(path),
+                }
+            }
+            if schema["additionalProperties"].is_object() {
+                let (name, value) = table
+                    .iter()
+                    .next()
+                    .unwrap_or_else(|| panic!("{path} has an entry"));
+                compare(
+                    root,
+                    &schema["additionalProperties"],
+                    value,
+                    &format!("{path}.{name}"),
+                    missing,
+                );
+            }
+        }
+        _ => {}
+    }
+}

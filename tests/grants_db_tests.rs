@@ -18,7 +18,6 @@ use riley_auth::db::grants::RevocationReason;
 use riley_auth::db::refresh_tokens::{LoadedRefreshToken, NewRefreshToken, NewRotation};
 use riley_auth::protocol::claims::ClaimsRequest;
 use riley_auth::protocol::client::{Client, ClientType, GrantType};
-use riley_auth::protocol::grant::Grant;
 use riley_auth::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 use riley_auth::protocol::opaque::{Opaque, Salt};
 use riley_auth::protocol::scope::ScopeSet;
@@ -93,24 +92,20 @@ impl World {
 
     async fn code(&self, scope: &str) -> Opaque {
         let code = Opaque::generate(&SystemRandom::new());
-        let grant = Grant {
-            grant_id: GrantId(Uuid::now_v7()),
-            client_id: self.client_id.clone(),
-            user_id: self.user_id,
-            session_id: Some(self.session_id),
-            scope: ScopeSet::parse(scope).unwrap(),
-            nonce: Some("n-1".to_owned()),
-            auth_time: 1_799_999_000,
-            acr: Some("1".to_owned()),
-            amr: Some(vec!["pwd".to_owned()]),
-            claims: Some(ClaimsRequest::default()),
-        };
         let new = NewCode {
             code_hash: code.hash(),
-            grant: &grant,
+            grant_id: GrantId(Uuid::now_v7()),
+            client_id: &self.client_id,
+            user_id: self.user_id,
             session_id: self.session_id,
             redirect_uri: "https://app.example/callback",
+            scope: &ScopeSet::parse(scope).unwrap(),
+            nonce: Some("n-1"),
             code_challenge: None,
+            auth_time: 1_799_999_000,
+            acr: Some("1"),
+            amr: Some(&["pwd".to_owned()]),
+            claims: Some(&ClaimsRequest::default()),
             issued_at: self.now,
             expires_at: self.now + Duration::minutes(5),
         };

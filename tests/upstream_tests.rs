@@ -5,7 +5,6 @@
 
 use std::time::Duration as StdDuration;
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
@@ -408,7 +407,7 @@ async fn a_misbehaving_openid_provider_gives_no_identity_but_a_code_of_ours() {
         (Misbehaviour::UnpublishedKey, "token_key_unknown"),
         (Misbehaviour::MissingIdToken, "id_token_missing"),
         (Misbehaviour::Cancelled, "access_denied"),
-        (Misbehaviour::HostileErrorDescription, "authorization_refused"),
+        (Misbehaviour::HostileErrorDescription, "upstream_unavailable"),
         (Misbehaviour::WrongIssParameter, "iss_mismatch"),
         (Misbehaviour::MissingIssParameter, "iss_missing"),
         (Misbehaviour::UserinfoOtherSubject, "userinfo_subject"),
@@ -469,6 +468,38 @@ async fn a_provider_without_id_tokens_is_held_to_the_same_subjects() {
             "{flavour:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_an_upstream_writes_beside_an_error_is_repeated_nowhere() {
+    let setup = Setup::of(Flavour::Oidc).await;
+    let error = setup
+        .log_in_amid("ada", &[Misbehaviour::HostileErrorDescription])
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "upstream_unavailable");
+    assert!(
+        error.detail().chars().all(|c| c.is_ascii_lowercase() || c == ' '),
+        "{}",
+        error.detail()
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_told_from_a_wrong_code() {
+    let setup = Setup::with(Flavour::Oidc, json!({ "client_secret": "another" })).await;
+    assert_eq!(
+        setup.log_in_amid("ada", &[]).await.unwrap_err().code(),
+        "client_refused"
+    );
+}
+
+/// Handlers run on any thread: what they wait for must be able to move.
+#[tokio::test]
+async fn a_login_can_be_finished_on_another_thread() {
+    let setup = Setup::of(Flavour::Oidc).await;
+    let finished = tokio::spawn(async move { setup.log_in("ada").await.subject }).await;
+    assert!(finished.is_ok());
 }
 
 /// The 307 would take the client secret along.
@@ -779,6 +810,10 @@ fn mistakes_in_the_configuration_name_provider_and_key() {
         (
             json!({ "client_id": "app", "preset": "github", "token_url": "http://x.test/t" }),
             "token_url",
+        ),
+        (
+            json!({ "client_id": "app", "preset": "github", "issuer": "https://github.com" }),
+            "issuer",
         ),
         (json!({ "client_id": "app", "preset": "apple" }), "apple_team_id"),
         (

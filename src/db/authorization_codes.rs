@@ -20,13 +20,21 @@ use crate::protocol::scope::ScopeSet;
 /// A code to be stored.
 pub struct NewCode<'a> {
     pub code_hash: TokenHash,
-    /// What the code is good for. Its id becomes the grant's once the code is redeemed.
-    pub grant: &'a Grant,
-    /// The session that the code is issued on.
+    /// The id that the grant will have once the code is redeemed: a fresh v7.
+    pub grant_id: GrantId,
+    pub client_id: &'a ClientId,
+    pub user_id: UserId,
     pub session_id: SessionId,
     /// As the authorization request had it.
     pub redirect_uri: &'a str,
+    pub scope: &'a ScopeSet,
+    pub nonce: Option<&'a str>,
     pub code_challenge: Option<&'a CodeChallenge>,
+    /// The session's, seconds since the epoch.
+    pub auth_time: i64,
+    pub acr: Option<&'a str>,
+    pub amr: Option<&'a [String]>,
+    pub claims: Option<&'a ClaimsRequest>,
     pub issued_at: OffsetDateTime,
     pub expires_at: OffsetDateTime,
 }
@@ -57,18 +65,18 @@ pub async fn insert(db: impl PgExecutor<'_>, code: &NewCode<'_>) -> sqlx::Result
           AND u.disabled_at IS NULL
         "#,
         code.code_hash as _,
-        code.grant.client_id.as_str(),
-        code.grant.user_id as _,
+        code.client_id.as_str(),
+        code.user_id as _,
         code.session_id as _,
-        code.grant.grant_id as _,
+        code.grant_id as _,
         code.redirect_uri,
-        code.grant.scope.to_string(),
-        code.grant.nonce,
+        code.scope.to_string(),
+        code.nonce,
         code.code_challenge.map(CodeChallenge::as_str),
-        code.grant.auth_time,
-        code.grant.acr,
-        code.grant.amr.as_deref(),
-        code.grant.claims.as_ref().map(Json) as _,
+        code.auth_time,
+        code.acr,
+        code.amr,
+        code.claims.map(Json) as _,
         code.issued_at,
         code.expires_at,
     )

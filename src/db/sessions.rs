@@ -76,8 +76,11 @@ pub struct StoredSessionToken {
     pub session_id: SessionId,
     pub user_id: UserId,
     pub username: String,
+    pub display_name: Option<String>,
     pub picture: Option<String>,
     pub role: String,
+    pub user_created_at: OffsetDateTime,
+    /// Seconds since the epoch.
     pub auth_time: i64,
     pub expires_at: OffsetDateTime,
     pub consumed_at: Option<OffsetDateTime>,
@@ -204,7 +207,8 @@ pub async fn load_token(
         StoredSessionToken,
         r#"
         SELECT s.session_id AS "session_id: _", s.user_id AS "user_id: _", coalesce(u.username, '') AS "username!",
-               u.picture, u.role, s.auth_time, s.expires_at, t.consumed_at, t.successor_salt AS "successor_salt: _",
+               u.display_name, u.picture, u.role, u.created_at AS user_created_at, s.auth_time, s.expires_at,
+               t.consumed_at, t.successor_salt AS "successor_salt: _",
                s.ended_at IS NULL
                AND s.expires_at > $2
                AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $2)

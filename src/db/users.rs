@@ -180,3 +180,21 @@ pub async fn refresh_profile(
     .await?;
     find(&mut **tx, user_id).await
 }
+
+/// The account of this id, if it is live and not disabled; its row stays locked until `tx` ends.
+pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<User>> {
+    sqlx::query_as!(
+        User,
+        r#"
+        SELECT user_id AS "user_id: _", username AS "username!", display_name, picture, role, created_at
+        FROM users
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+          AND disabled_at IS NULL
+        FOR NO KEY UPDATE
+        "#,
+        user_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}

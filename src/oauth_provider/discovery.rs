@@ -142,7 +142,7 @@ impl Document {
         }
     }
 
-    /// The document, or 304 to who has it already. Any origin may read it: nothing in it is private.
+    /// The document, or 304 to who has it already.
     fn answer(&self, request: &HeaderMap) -> Response {
         let mut response = if self.is_known_to(request) {
             StatusCode::NOT_MODIFIED.into_response()
@@ -153,7 +153,6 @@ impl Document {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::CACHE_CONTROL, self.cache_control.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         response
     }
 
@@ -204,6 +203,5 @@ mod tests {
         assert_ne!(one.etag, two.etag);
         let answer = one.answer(&HeaderMap::new());
         assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=60");
-        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     }
 }

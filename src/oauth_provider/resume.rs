@@ -163,7 +163,7 @@ impl Going<'_> {
                 self.state,
                 self.request,
                 &session.session,
-                scope,
+                &scope,
                 self.now,
             )
             .await?;

@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn the_published_access_token_has_the_published_at_hash() {
         let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
-        for algorithm in SigningAlgorithm::ALL {
+        for algorithm in SigningAlgorithm::ALL.iter().copied() {
             assert_eq!(at_hash(token, algorithm), "77QmUPtjPfzWtF2AnpK9RQ");
         }
     }

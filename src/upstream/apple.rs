@@ -109,7 +109,6 @@ pub(super) fn add_name(claims: &mut Map<String, Value>, user: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, KeyPair as _, UnparsedPublicKey};
     use secrecy::ExposeSecret as _;
 

@@ -55,8 +55,10 @@ impl Tenancy {
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after));
         // A tenant is configured by its id or a domain name; by a domain name the document tells the id.
-        tenant.is_some_and(is_tenant_id) && self.tenant.contains('.')
-            || tenant == Some(CONSUMERS) && self.tenant == "consumers"
+        match self.tenant.as_str() {
+            "consumers" => tenant == Some(CONSUMERS),
+            name => name.contains('.') && tenant.is_some_and(is_tenant_id),
+        }
     }
 
     /// The issuer that an ID token with these claims must name, or the code of the refusal. `metadata_issuer` is what

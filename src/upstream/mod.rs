@@ -14,6 +14,7 @@
 //! | `token` | code to tokens | RFC 6749 §4.1.3, §2.3.1 |
 //! | `oidc`, `id_token` | OpenID Connect providers | OpenID Connect Core §3.1.3.7, §5.3 |
 //! | `oauth2`, `github`, `discord` | providers without ID tokens | RFC 6749 |
+//! | `identity`, `error` | what a login gives: somebody, or a fixed code | |
 //! | `apple`, `microsoft` | habits of one provider | |
 //! | `profile` | subjects, addresses, names and pictures, all untrusted | OpenID Connect Core §5.1 |
 //! | `signup` | who may join | |
@@ -22,9 +23,11 @@ mod apple;
 mod authorization;
 mod discord;
 mod discovery;
+mod error;
 mod github;
 mod http;
 mod id_token;
+mod identity;
 mod keys;
 mod microsoft;
 mod oauth2;
@@ -39,7 +42,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use url::Url;
 
@@ -48,8 +50,10 @@ use crate::config::Config;
 use crate::config::providers::{EmailTrust, Preset};
 use crate::protocol::pkce::CodeVerifier;
 
+pub use error::UpstreamError;
 pub use http::Limits;
 pub use id_token::LogoutToken;
+pub use identity::Identity;
 pub use profile::normalised_email;
 pub use signup::signup_allowed;
 
@@ -120,14 +124,14 @@ pub struct Provider {
 
 enum Client {
     Oidc(Box<OidcClient>),
-    OAuth2(OAuth2Client),
+    OAuth2(Box<OAuth2Client>),
 }
 
 impl Provider {
     fn new(settings: Settings, http: Http, clock: Clock) -> Self {
         let client = match settings.protocol.clone() {
             Protocol::Oidc(endpoints) => Client::Oidc(Box::new(OidcClient::new(endpoints, &settings, clock))),
-            Protocol::OAuth2(endpoints) => Client::OAuth2(OAuth2Client::new(endpoints)),
+            Protocol::OAuth2(endpoints) => Client::OAuth2(Box::new(OAuth2Client::new(endpoints))),
         };
         Self {
             settings,
@@ -298,8 +302,9 @@ pub struct Expected<'a> {
     pub require_proof: bool,
 }
 
-/// The callback's parameters, from the query or a form_post.
-#[derive(Clone, Default, Deserialize)]
+/// The callback's parameters, from the query or a form_post. No `Debug`: a code reaches no log. What is serialised of it
+/// must be sealed.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct CallbackParams {
     pub code: Option<String>,
     pub state: Option<String>,
@@ -309,94 +314,3 @@ pub struct CallbackParams {
     /// Apple, at the first login: a JSON document with the name.
     pub user: Option<String>,
 }
-
-/// Somebody whom an upstream vouches for. (`issuer`, `subject`) is the identity; everything else is description.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The provider's name in the configuration.
-    pub provider: String,
-    /// The issuer of the ID token, or a fixed id of a provider that has none (`https://github.com`).
-    pub issuer: String,
-    /// Stable, never reused, 1 to 255 characters.
-    pub subject: String,
-    /// What the username could be made from; not checked against any rule.
-    pub username_hint: Option<String>,
-    pub name: Option<String>,
-    /// An https URL.
-    pub picture: Option<String>,
-    /// As the upstream writes it; see [`normalised_email`] for comparisons.
-    pub email: Option<String>,
-    /// Whether the upstream says that it verified the address.
-    pub email_verified: bool,
-    /// Google's `hd`.
-    pub hosted_domain: Option<String>,
-    /// Microsoft's `tid`.
-    pub tenant: Option<String>,
-    /// GitHub's organisations, asked for only if the allow list names any.
-    pub organizations: Vec<String>,
-    /// When the upstream says the person logged in, in seconds since the epoch.
-    pub auth_time: Option<i64>,
-    /// After `acr_map`; `None` if that does not know it.
-    pub acr: Option<String>,
-    pub amr: Option<Vec<String>>,
-    /// The upstream's session, for its back-channel logout.
-    pub sid: Option<String>,
-    /// Standard claims of the right type (OpenID Connect Core §5.1), without `sub` and the address.
-    pub claims: Map<String, Value>,
-    /// How the person would recognise the account: username, else name, else subject.
-    pub display: String,
-}
-
-impl std::fmt::Debug for Identity {
-    /// Personal data stays out of logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity")
-            .field("provider", &self.provider)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a login at an upstream came to nothing. Nothing in it repeats what the upstream wrote.
-#[derive(Debug)]
-pub enum UpstreamError {
-    /// It cannot be reached or is broken; a later attempt may succeed.
-    Unavailable(anyhow::Error),
-    /// The person declined there.
-    Denied,
-    /// It answered something that must not be believed, or refused us; the code says which rule.
-    Refused(&'static str),
-    /// A new login was demanded and the upstream's is older, or unproven.
-    NotFresh,
-}
-
-impl UpstreamError {
-    /// A fixed code for machines: error pages, audit, metrics.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unavailable(_) => "upstream_unavailable",
-            Self::Denied => "access_denied",
-            Self::Refused(code) => code,
-            Self::NotFresh => "login_not_fresh",
-        }
-    }
-
-    /// What the operator's log may say; never shown to people.
-    pub fn detail(&self) -> String {
-        match self {
-            Self::Unavailable(error) => format!("{error:#}"),
-            other => other.code().to_owned(),
-        }
-    }
-
-    fn unavailable(what: &'static str) -> Self {
-        Self::Unavailable(anyhow::anyhow!(what))
-    }
-}
-
-impl std::fmt::Display for UpstreamError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl std::error::Error for UpstreamError {}

@@ -108,6 +108,11 @@ fn resolve(name: &str, config: &ProviderConfig, passthrough: &[String]) -> anyho
             );
         }
     }
+    let speaks_oidc = config.preset.is_none() || data.issuer.is_some();
+    ensure!(
+        config.issuer.is_none() || speaks_oidc,
+        "issuer: this preset is no OpenID provider"
+    );
     let protocol = match config.issuer.as_deref().or(data.issuer) {
         Some(issuer) => Protocol::Oidc(oidc_endpoints(issuer, config)?),
         None => Protocol::OAuth2(oauth2_endpoints(config, data)?),
