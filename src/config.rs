@@ -12,12 +12,12 @@ use url::{Host, Url};
 
 use crate::protocol::scope::{STANDARD, ScopeSet};
 
+mod check;
 pub mod claims;
 pub mod database;
-mod check;
 pub mod finding;
-mod load;
 pub mod jwt;
+mod load;
 pub mod log;
 pub mod maintenance;
 pub mod oauth;
@@ -77,7 +77,9 @@ impl Config {
     pub fn issuer_path(&self) -> &str {
         let after_scheme = self.jwt.issuer.find("://").map_or(0, |at| at + 3);
         let authority_and_path = &self.jwt.issuer[after_scheme..];
-        authority_and_path.find('/').map_or("", |at| &authority_and_path[at..])
+        authority_and_path
+            .find('/')
+            .map_or("", |at| &authority_and_path[at..])
     }
 
     /// Whether the issuer is plain http on loopback: development on one machine, where rules are looser.

@@ -2,6 +2,7 @@
 pub mod accounts;
 pub mod auth;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -14,3 +15,4 @@ pub mod oauth_provider;
 pub mod protocol;
 pub mod server;
 pub mod upstream;
+pub mod usernames;

@@ -1,1 +1,191 @@
-//! cli
+//! The command line: one file per command.
+//!
+//! Standard output is data, for people as text and with `--json` for programs; everything else goes to standard error.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::finding::{ConfigFindings, Finding};
+use crate::config::{Config, LoadedConfig, Source};
+
+mod completions;
+mod dev;
+mod explain;
+mod generate_keys;
+mod keys;
+mod list_clients;
+pub mod logging;
+mod man;
+mod migrate;
+mod prepend;
+mod register_client;
+mod remove_client;
+mod rotate_client_secret;
+mod serve;
+mod table;
+mod validate;
+
+/// An OpenID Connect provider you own: people sign in upstream, your apps get tokens.
+#[derive(Debug, Parser)]
+#[command(name = "riley-auth", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The configuration file; otherwise riley-auth.toml here or in a parent directory, in the user's configuration
+    /// directory, or in /etc/riley-auth
+    #[arg(long, global = true, value_name = "PATH", env = "RILEY_AUTH_CONFIG")]
+    config: Option<PathBuf>,
+    /// Write JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve,
+    /// Try it out: a private database, generated keys, a simulated provider and a demo app, on this machine only
+    Dev(dev::Args),
+    /// Bring the database up to date
+    Migrate,
+    /// Check configuration, keys, database and providers, and report everything at once
+    Validate(validate::Args),
+    /// Show what an error page's id stands for
+    Explain(explain::Args),
+    /// Show where each signing key stands in its life
+    Keys,
+    /// Make a signing key
+    GenerateKeys(generate_keys::Args),
+    /// Register an app
+    RegisterClient(Box<register_client::Args>),
+    /// List the registered apps
+    ListClients,
+    /// Remove an app with its tokens and consents
+    RemoveClient(remove_client::Args),
+    /// Give an app a new secret; the old one stays good for a while
+    RotateClientSecret(rotate_client_secret::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Print the manual page
+    Man,
+}
+
+/// A command failed and has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("the command failed")]
+struct AlreadyReported;
+
+/// Parses the arguments, runs the command, reports its failure.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::jwt::install_crypto_provider();
+    let result = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(cli.global, cli.command)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(global: Global, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve => serve::run(&global).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Migrate => migrate::run(&global).await,
+        Command::Validate(args) => validate::run(&global, &args).await,
+        Command::Explain(args) => explain::run(&global, &args).await,
+        Command::Keys => keys::run(&global),
+        Command::GenerateKeys(args) => generate_keys::run(&global, &args),
+        Command::RegisterClient(args) => register_client::run(&global, *args).await,
+        Command::ListClients => list_clients::run(&global).await,
+        Command::RemoveClient(args) => remove_client::run(&global, &args).await,
+        Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man => man::run(),
+    }
+}
+
+impl Global {
+    fn source(&self) -> Result<Source, ConfigFindings> {
+        Source::find(self.config.as_deref())
+    }
+
+    /// The configuration; its warnings are printed.
+    fn load(&self) -> anyhow::Result<LoadedConfig> {
+        let loaded = self.source()?.load()?;
+        if !loaded.warnings.is_empty() {
+            eprintln!("{}", ConfigFindings(loaded.warnings.clone()));
+        }
+        Ok(loaded)
+    }
+
+    /// The configuration without its warnings, and the database: for commands that change rows.
+    fn database(&self) -> anyhow::Result<(Config, sqlx::PgPool)> {
+        let config = self.source()?.load()?.config;
+        let db = crate::db::connect(&config.database)?;
+        Ok((config, db))
+    }
+
+    /// Writes `data` as JSON or, by `text`, for people.
+    fn print<T: Serialize>(&self, data: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        if self.json {
+            print(&(serde_json::to_string_pretty(data)? + "\n"))
+        } else {
+            print(&text(data))
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away, as `head` does, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn report(error: &anyhow::Error) {
+    if error.is::<AlreadyReported>() {
+        return;
+    }
+    if let Some(findings) = error.downcast_ref::<ConfigFindings>() {
+        eprintln!("{findings}\n{}", tally(&findings.0));
+        return;
+    }
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}
+
+/// `2 errors, 1 warning`.
+fn tally(findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "{}, {}",
+        plural(errors, "error"),
+        plural(findings.len() - errors, "warning")
+    )
+}

@@ -17,11 +17,21 @@ use crate::protocol::scope::{STANDARD, is_scope_token};
 pub(super) struct Check(Vec<Finding>);
 
 impl Check {
-    pub(super) fn error(&mut self, key: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         self.0.push(Finding::error(key, problem, mend));
     }
 
-    pub(super) fn warning(&mut self, key: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn warning(
+        &mut self,
+        key: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         self.0.push(Finding::warning(key, problem, mend));
     }
 
@@ -42,7 +52,11 @@ impl Check {
             && url.scheme() != "https"
             && !(url.scheme() == "http" && is_loopback(url))
         {
-            self.error(key, "a page must be https, or http on loopback", "write its https:// URL");
+            self.error(
+                key,
+                "a page must be https, or http on loopback",
+                "write its https:// URL",
+            );
         }
     }
 }
@@ -69,7 +83,12 @@ impl Config {
         self.check_scopes(&mut check);
         self.usernames.check(&mut check);
         self.claims.check(&mut check);
-        check.range("maintenance.interval_secs", self.maintenance.interval_secs, 1, 86_400);
+        check.range(
+            "maintenance.interval_secs",
+            self.maintenance.interval_secs,
+            1,
+            86_400,
+        );
         self.log.check(&mut check);
         check.0
     }
@@ -78,8 +97,15 @@ impl Config {
     pub(super) fn resolve_paths(&mut self, directory: &Path) {
         let jwt = &mut self.jwt;
         let flat = [&mut jwt.private_key_path, &mut jwt.public_key_path].into_iter();
-        let listed = jwt.keys.iter_mut().flat_map(|key| [&mut key.private_key_path, &mut key.public_key_path]);
-        let providers = self.oauth.providers.values_mut().map(|provider| &mut provider.apple_private_key_path);
+        let listed = jwt
+            .keys
+            .iter_mut()
+            .flat_map(|key| [&mut key.private_key_path, &mut key.public_key_path]);
+        let providers = self
+            .oauth
+            .providers
+            .values_mut()
+            .map(|provider| &mut provider.apple_private_key_path);
         for path in flat.chain(listed).chain(providers).flatten() {
             *path = directory.join(&*path);
         }
@@ -96,7 +122,11 @@ impl Config {
                 );
             }
             if STANDARD.contains(&name.as_str()) {
-                check.error(&key, "OpenID Connect defines this scope already", "remove the table; the scope works without it");
+                check.error(
+                    &key,
+                    "OpenID Connect defines this scope already",
+                    "remove the table; the scope works without it",
+                );
             }
             if scope.description.trim().is_empty() {
                 check.error(

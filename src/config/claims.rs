@@ -16,8 +16,19 @@ pub struct ClaimsConfig {
 /// The claims of OpenID Connect Core §5.1 that an upstream may state for us. Not `sub`, `name`, `picture`, `email`, `email_verified`,
 /// `preferred_username` and `updated_at`: those are the account's own.
 pub const PASSTHROUGH_CLAIMS: [&str; 13] = [
-    "address", "birthdate", "family_name", "gender", "given_name", "locale", "middle_name", "nickname",
-    "phone_number", "phone_number_verified", "profile", "website", "zoneinfo",
+    "address",
+    "birthdate",
+    "family_name",
+    "gender",
+    "given_name",
+    "locale",
+    "middle_name",
+    "nickname",
+    "phone_number",
+    "phone_number_verified",
+    "profile",
+    "website",
+    "zoneinfo",
 ];
 
 impl ClaimsConfig {

@@ -42,7 +42,9 @@ impl DatabaseConfig {
     pub(super) fn check(&self, check: &mut Check) {
         // The parser's own words are kept to ourselves: they may repeat a part of the URL.
         if self.url.expose_secret().parse::<PgConnectOptions>().is_err()
-            || !["postgres://", "postgresql://"].iter().any(|scheme| self.url.expose_secret().starts_with(scheme))
+            || !["postgres://", "postgresql://"]
+                .iter()
+                .any(|scheme| self.url.expose_secret().starts_with(scheme))
         {
             check.error(
                 "database.url",

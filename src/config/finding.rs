@@ -54,12 +54,21 @@ pub struct ConfigFindings(pub Vec<Finding>);
 impl Finding {
     /// An error about no particular place.
     pub fn error(key: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, key: key.into(), position: None, problem: problem.into(), mend: mend.into() }
+        Self {
+            severity: Severity::Error,
+            key: key.into(),
+            position: None,
+            problem: problem.into(),
+            mend: mend.into(),
+        }
     }
 
     /// A warning about no particular place.
     pub fn warning(key: impl Into<String>, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(key, problem, mend) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(key, problem, mend)
+        }
     }
 
     /// Whether the server must not start.
@@ -71,7 +80,13 @@ impl Finding {
 impl Position {
     /// The file as a whole: for what is missing in it.
     pub fn of_file(path: &Path) -> Self {
-        Self { file: path.display().to_string(), line: 1, column: 1, text: None, length: 0 }
+        Self {
+            file: path.display().to_string(),
+            line: 1,
+            column: 1,
+            text: None,
+            length: 0,
+        }
     }
 
     /// The position of `span`, in bytes, within `text`, the content of `file`. `show`: whether the line may be printed.
@@ -101,7 +116,10 @@ impl fmt::Display for Finding {
             write!(f, "{}: ", self.key)?;
         }
         writeln!(f, "{}", self.problem)?;
-        let margin = self.position.as_ref().map_or(1, |position| position.line.to_string().len());
+        let margin = self
+            .position
+            .as_ref()
+            .map_or(1, |position| position.line.to_string().len());
         if let Some(position) = &self.position {
             write_frame(f, position, margin)?;
         }
@@ -113,11 +131,18 @@ fn write_frame(f: &mut fmt::Formatter<'_>, position: &Position, margin: usize) -
     if position.line == 0 {
         return writeln!(f, "{:margin$}--> {}", "", position.file);
     }
-    writeln!(f, "{:margin$}--> {}:{}:{}", "", position.file, position.line, position.column)?;
+    writeln!(
+        f,
+        "{:margin$}--> {}:{}:{}",
+        "", position.file, position.line, position.column
+    )?;
     let Some(text) = &position.text else { return Ok(()) };
     // Tabs are kept in the indentation, so that the mark stands below its word however wide they are shown.
-    let indent: String =
-        text.chars().take(position.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let indent: String = text
+        .chars()
+        .take(position.column - 1)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
     writeln!(f, "{:margin$} |", "")?;
     writeln!(f, "{} | {text}", position.line)?;
     writeln!(f, "{:margin$} | {indent}{}", "", "^".repeat(position.length))

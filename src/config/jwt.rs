@@ -9,6 +9,7 @@ use url::Url;
 
 use super::check::Check;
 use super::is_loopback;
+use crate::jwt::KeyFiles;
 use crate::protocol::algorithm::SigningAlgorithm;
 
 /// `[jwt]`.
@@ -82,10 +83,30 @@ impl JwtConfig {
         if let Some((problem, mend)) = issuer_problem(&self.issuer) {
             check.error("jwt.issuer", problem, mend);
         }
-        check.range("jwt.access_token_ttl_secs", self.access_token_ttl_secs.into(), 60, 86_400);
-        check.range("jwt.refresh_token_ttl_secs", self.refresh_token_ttl_secs.into(), 300, A_YEAR_SECS);
-        check.range("jwt.authorization_code_ttl_secs", self.authorization_code_ttl_secs.into(), 10, 600);
-        check.range("jwt.jwks_cache_max_age_secs", self.jwks_cache_max_age_secs.into(), 0, 86_400);
+        check.range(
+            "jwt.access_token_ttl_secs",
+            self.access_token_ttl_secs.into(),
+            60,
+            86_400,
+        );
+        check.range(
+            "jwt.refresh_token_ttl_secs",
+            self.refresh_token_ttl_secs.into(),
+            300,
+            A_YEAR_SECS,
+        );
+        check.range(
+            "jwt.authorization_code_ttl_secs",
+            self.authorization_code_ttl_secs.into(),
+            10,
+            600,
+        );
+        check.range(
+            "jwt.jwks_cache_max_age_secs",
+            self.jwks_cache_max_age_secs.into(),
+            0,
+            86_400,
+        );
         if self.refresh_token_ttl_secs <= self.access_token_ttl_secs {
             check.error(
                 "jwt.refresh_token_ttl_secs",
@@ -94,7 +115,10 @@ impl JwtConfig {
             );
         }
         for (key, cap) in [
-            ("jwt.refresh_token_absolute_ttl_secs", self.refresh_token_absolute_ttl_secs),
+            (
+                "jwt.refresh_token_absolute_ttl_secs",
+                self.refresh_token_absolute_ttl_secs,
+            ),
             ("jwt.session_absolute_ttl_secs", self.session_absolute_ttl_secs),
         ] {
             if cap != 0 && cap < self.access_token_ttl_secs {
@@ -142,6 +166,18 @@ impl JwtConfig {
         }
     }
 
+    /// The files of [`key_list`](Self::key_list), for [`KeySet::load`](crate::jwt::KeySet::load).
+    pub fn key_files(&self) -> Vec<KeyFiles> {
+        let files = |entry: KeyConfig| KeyFiles {
+            algorithm: entry.algorithm,
+            private_key_path: entry.private_key_path,
+            public_key_path: entry.public_key_path,
+            kid: entry.kid,
+            signs_from: entry.signs_from,
+        };
+        self.key_list().into_iter().map(files).collect()
+    }
+
     /// The keys in order; the old flat form is one RS256 key.
     pub fn key_list(&self) -> Vec<KeyConfig> {
         if !self.keys.is_empty() || self.private_key_path.is_none() {
@@ -167,7 +203,11 @@ impl KeyConfig {
                 "set private_key_path, or public_key_path alone for an entry that only verifies",
             );
         } else if self.private_key_path.is_none() && index == 0 {
-            check.error(&key, "the first key signs and must have a private key", "set private_key_path, or put a key that has one first");
+            check.error(
+                &key,
+                "the first key signs and must have a private key",
+                "set private_key_path, or put a key that has one first",
+            );
         } else if self.private_key_path.is_none() && self.signs_from.is_some() {
             check.error(
                 format!("{key}.signs_from"),
@@ -191,19 +231,34 @@ impl KeyConfig {
 /// Why `issuer` cannot be one (OpenID Connect Discovery 1.0 §3, RFC 8414 §2), and how to mend it.
 fn issuer_problem(issuer: &str) -> Option<(&'static str, &'static str)> {
     let Ok(url) = Url::parse(issuer) else {
-        return Some(("this is no URL", "write the public URL of this server, such as \"https://auth.example.com\""));
+        return Some((
+            "this is no URL",
+            "write the public URL of this server, such as \"https://auth.example.com\"",
+        ));
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
-        return Some(("the issuer must be https, or http on loopback", "write https://; a proxy in front may end TLS"));
+        return Some((
+            "the issuer must be https, or http on loopback",
+            "write https://; a proxy in front may end TLS",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Some(("the issuer has a query or a fragment", "write only scheme, host, port and path"));
+        return Some((
+            "the issuer has a query or a fragment",
+            "write only scheme, host, port and path",
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Some(("the issuer has a user name or password", "write only scheme, host, port and path"));
+        return Some((
+            "the issuer has a user name or password",
+            "write only scheme, host, port and path",
+        ));
     }
     if issuer.ends_with('/') {
-        return Some(("the issuer ends in a slash", "remove the slash at the end: clients compare byte for byte"));
+        return Some((
+            "the issuer ends in a slash",
+            "remove the slash at the end: clients compare byte for byte",
+        ));
     }
     // Clients compare bytes, so the one spelling is the one that a URL parser keeps as it is.
     if url.as_str().trim_end_matches('/') != issuer {

@@ -40,13 +40,26 @@ impl Source {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let working_directory = std::env::current_dir().unwrap_or_default();
-        let named = path.map(Path::to_path_buf).or_else(|| environment.get("RILEY_AUTH_CONFIG").map(PathBuf::from));
+        let named = path
+            .map(Path::to_path_buf)
+            .or_else(|| environment.get("RILEY_AUTH_CONFIG").map(PathBuf::from));
         let candidates = candidates(&working_directory, &environment);
-        let Some(path) = named.or_else(|| candidates.iter().find(|candidate| candidate.is_file()).cloned()) else {
-            if environment.keys().any(|name| name.starts_with(tree::OVERRIDE_PREFIX)) {
-                return Ok(Self { environment, ..Self::default() });
+        let Some(path) = named.or_else(|| candidates.iter().find(|candidate| candidate.is_file()).cloned())
+        else {
+            if environment
+                .keys()
+                .any(|name| name.starts_with(tree::OVERRIDE_PREFIX))
+            {
+                return Ok(Self {
+                    environment,
+                    ..Self::default()
+                });
             }
-            let places = candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let places = candidates
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
             return Err(ConfigFindings(vec![Finding::error(
                 "",
                 format!("there is no configuration file (looked for {places})"),
@@ -54,10 +67,18 @@ impl Source {
             )]));
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self { path: Some(path), text, environment, offline: false }),
+            Ok(text) => Ok(Self {
+                path: Some(path),
+                text,
+                environment,
+                offline: false,
+            }),
             Err(error) => Err(ConfigFindings(vec![Finding::error(
                 "",
-                format!("the configuration file {} cannot be read: {error}", path.display()),
+                format!(
+                    "the configuration file {} cannot be read: {error}",
+                    path.display()
+                ),
                 "correct the path, or let this process read the file",
             )])),
         }
@@ -73,8 +94,11 @@ impl Source {
         let mut root = tree::from_document(document.get_ref());
         tree::apply_overrides(&mut root, &self.environment, &|path| schema.takes_text(path));
         let mut findings = Vec::new();
-        let indirection =
-            Indirection { environment: &self.environment, directory: &self.directory(), offline: self.offline };
+        let indirection = Indirection {
+            environment: &self.environment,
+            directory: &self.directory(),
+            offline: self.offline,
+        };
         for (key, node) in &mut root {
             indirection.resolve(&join("", key), node, &mut findings);
         }
@@ -87,34 +111,61 @@ impl Source {
                 config.resolve_paths(&self.directory());
                 // Whoever has been told that a key is wrong need not hear what follows from the placeholder.
                 let about_others = |finding: &Finding| {
-                    !findings.iter().any(|known: &Finding| is_same_or_below(&finding.key, &known.key))
+                    !findings
+                        .iter()
+                        .any(|known: &Finding| is_same_or_below(&finding.key, &known.key))
                 };
                 let meant: Vec<Finding> = config.check().into_iter().filter(about_others).collect();
                 findings.extend(meant);
                 Some(config)
             }
             Err(error) if findings.iter().all(|finding| !finding.is_error()) => {
-                findings.push(Finding::error("", format!("the configuration cannot be read: {error}"), "correct it"));
+                findings.push(Finding::error(
+                    "",
+                    format!("the configuration cannot be read: {error}"),
+                    "correct it",
+                ));
                 None
             }
             Err(_) => None,
         };
         self.place(&mut findings, &places, &walked);
         match config {
-            Some(config) if !findings.iter().any(Finding::is_error) => {
-                Ok(LoadedConfig { config, path: self.path.clone(), warnings: findings })
-            }
+            Some(config) if !findings.iter().any(Finding::is_error) => Ok(LoadedConfig {
+                config,
+                path: self.path.clone(),
+                warnings: findings,
+            }),
             _ => Err(ConfigFindings(findings)),
         }
     }
 
+    /// Gives findings that were made later, about keys of this configuration, their places.
+    pub fn locate(&self, findings: &mut [Finding]) {
+        let Ok(document) = DeTable::parse(&self.text) else {
+            return;
+        };
+        let schema = Schema::of_config();
+        let mut root = tree::from_document(document.get_ref());
+        tree::apply_overrides(&mut root, &self.environment, &|path| schema.takes_text(path));
+        let places = Places::of(&root);
+        let walked = schema.walk(&mut root);
+        self.place(findings, &places, &walked);
+    }
+
     /// Where relative paths start.
     fn directory(&self) -> PathBuf {
-        self.path.as_deref().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default()
+        self.path
+            .as_deref()
+            .and_then(Path::parent)
+            .map(Path::to_path_buf)
+            .unwrap_or_default()
     }
 
     fn file_name(&self) -> String {
-        self.path.as_ref().map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
+        self.path
+            .as_ref()
+            .map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
     }
 
     fn syntax_errors(&self, errors: &[toml::de::Error]) -> ConfigFindings {
@@ -123,7 +174,9 @@ impl Source {
             if let Some(span) = error.span() {
                 let mut position = Position::of(&self.file_name(), &self.text, &span, true);
                 // A line that does not parse may hold anything, so only a table's header is shown.
-                position.text = position.text.filter(|line| line.starts_with('[') && !line.contains(['"', '\'', '=']));
+                position.text = position
+                    .text
+                    .filter(|line| line.starts_with('[') && !line.contains(['"', '\'', '=']));
                 finding.position = Some(position);
             }
             finding
@@ -140,27 +193,37 @@ impl Source {
                 continue;
             };
             let key_only = !exact || walked.unknown.contains(&finding.key) || place.is_table;
-            finding.position = Some(match if key_only { &place.key_origin } else { &place.origin } {
-                Origin::Environment(name) => Position {
-                    file: format!("environment variable {name}"),
-                    line: 0,
-                    column: 0,
-                    text: None,
-                    length: 0,
-                },
-                Origin::File(span) => {
-                    let mut position = Position::of(&self.file_name(), &self.text, span, true);
-                    if secret_lines.contains(&position.line) {
-                        position.text = position.text.map(|line| without_value(&line)).filter(|line| {
-                            line.chars().count() >= position.column - 1 + position.length
-                        });
+            finding.position = Some(
+                match if key_only {
+                    &place.key_origin
+                } else {
+                    &place.origin
+                } {
+                    Origin::Environment(name) => Position {
+                        file: format!("environment variable {name}"),
+                        line: 0,
+                        column: 0,
+                        text: None,
+                        length: 0,
+                    },
+                    Origin::File(span) => {
+                        let mut position = Position::of(&self.file_name(), &self.text, span, true);
+                        if secret_lines.contains(&position.line) {
+                            position.text = position
+                                .text
+                                .map(|line| without_value(&line))
+                                .filter(|line| line.chars().count() >= position.column - 1 + position.length);
+                        }
+                        position
                     }
-                    position
-                }
-            });
+                },
+            );
         }
         findings.sort_by_key(|finding| {
-            let place = finding.position.as_ref().map_or((0, 0), |position| (position.line, position.column));
+            let place = finding
+                .position
+                .as_ref()
+                .map_or((0, 0), |position| (position.line, position.column));
             (place, finding.severity == Severity::Warning)
         });
     }
@@ -168,22 +231,36 @@ impl Source {
     /// The lines on which a secret is written out, or a value of which nobody knows whether it is one.
     fn secret_lines(&self, places: &Places, walked: &Walked) -> Vec<usize> {
         let line_of = |at: usize| self.text[..at.min(self.text.len())].matches('\n').count() + 1;
-        let spans = walked.secrets.iter().chain(&walked.unknown).filter_map(|path| match places.0.get(path) {
-            Some(Place { origin: Origin::File(span), indirect: false, .. }) => Some(span),
-            _ => None,
-        });
-        spans.flat_map(|span: &Range<usize>| line_of(span.start)..=line_of(span.end)).collect()
+        let spans =
+            walked
+                .secrets
+                .iter()
+                .chain(&walked.unknown)
+                .filter_map(|path| match places.0.get(path) {
+                    Some(Place {
+                        origin: Origin::File(span),
+                        indirect: false,
+                        ..
+                    }) => Some(span),
+                    _ => None,
+                });
+        spans
+            .flat_map(|span: &Range<usize>| line_of(span.start)..=line_of(span.end))
+            .collect()
     }
 }
 
 /// The part of a line before its first `=`, and a sign that there is more.
 fn without_value(line: &str) -> String {
-    line.find('=').map_or_else(|| line.to_owned(), |at| format!("{}= …", &line[..at]))
+    line.find('=')
+        .map_or_else(|| line.to_owned(), |at| format!("{}= …", &line[..at]))
 }
 
 fn is_same_or_below(key: &str, other: &str) -> bool {
     !other.is_empty()
-        && key.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
+        && key
+            .strip_prefix(other)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
 }
 
 fn candidates(working_directory: &Path, environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
@@ -191,7 +268,11 @@ fn candidates(working_directory: &Path, environment: &BTreeMap<String, String>) 
         .get("XDG_CONFIG_HOME")
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
-        .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".config")));
+        .or_else(|| {
+            environment
+                .get("HOME")
+                .map(|home| Path::new(home).join(".config"))
+        });
     working_directory
         .ancestors()
         .map(|directory| directory.join(FILE_NAME))

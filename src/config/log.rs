@@ -27,8 +27,16 @@ pub enum LogFormat {
 impl LogConfig {
     /// The rules of this table.
     pub(super) fn check(&self, check: &mut Check) {
-        if self.level.as_ref().is_some_and(|level| level.parse::<EnvFilter>().is_err()) {
-            check.error("log.level", "this is no filter", "write a level such as \"info\", or \"info,riley_auth=debug\"");
+        if self
+            .level
+            .as_ref()
+            .is_some_and(|level| level.parse::<EnvFilter>().is_err())
+        {
+            check.error(
+                "log.level",
+                "this is no filter",
+                "write a level such as \"info\", or \"info,riley_auth=debug\"",
+            );
         }
     }
 }

@@ -123,13 +123,30 @@ impl OAuthConfig {
                 format!("write a name below `[oauth.providers]`, or \"{NO_PROVIDER}\""),
             );
         }
-        if self.default_audience.as_ref().is_some_and(|audience| audience.trim().is_empty()) {
-            check.error("oauth.default_audience", "the audience is empty", "write the resource server's name, or remove the key");
+        if self
+            .default_audience
+            .as_ref()
+            .is_some_and(|audience| audience.trim().is_empty())
+        {
+            check.error(
+                "oauth.default_audience",
+                "the audience is empty",
+                "write the resource server's name, or remove the key",
+            );
         }
         if self.default_acr.trim().is_empty() {
-            check.error("oauth.default_acr", "the acr is empty", "write \"0\", or what your clients understand");
+            check.error(
+                "oauth.default_acr",
+                "the acr is empty",
+                "write \"0\", or what your clients understand",
+            );
         }
-        check.range("oauth.refresh_reuse_leeway_secs", self.refresh_reuse_leeway_secs.into(), 0, 300);
+        check.range(
+            "oauth.refresh_reuse_leeway_secs",
+            self.refresh_reuse_leeway_secs.into(),
+            0,
+            300,
+        );
         if self.providers.is_empty() {
             check.warning(
                 "oauth.providers",

@@ -118,22 +118,47 @@ pub struct AllowList {
 
 /// Names that `/auth/{provider}` cannot have, because other routes stand there.
 pub const RESERVED_NAMES: [&str; 14] = [
-    "callback", "confirm", "emails", "link", "links", "logout", "logout-all", "me", "none", "providers", "refresh",
-    "sessions", "setup", "username",
+    "callback",
+    "confirm",
+    "emails",
+    "link",
+    "links",
+    "logout",
+    "logout-all",
+    "me",
+    "none",
+    "providers",
+    "refresh",
+    "sessions",
+    "setup",
+    "username",
 ];
 
 impl ProviderConfig {
     /// The rules of this table. `issuer_is_loopback`: our own issuer is on this machine, so plain http may be allowed.
     pub(super) fn check(&self, name: &str, issuer_is_loopback: bool, check: &mut Check) {
         let key = join("oauth.providers", name);
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        let plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
         if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
-            check.error(&key, "the name is not 1 to 32 characters out of a-z 0-9 _ -", "choose another name; it is part of URLs");
+            check.error(
+                &key,
+                "the name is not 1 to 32 characters out of a-z 0-9 _ -",
+                "choose another name; it is part of URLs",
+            );
         } else if RESERVED_NAMES.contains(&name) {
-            check.error(&key, "the name belongs to a route of its own below /auth/", "choose another name");
+            check.error(
+                &key,
+                "the name belongs to a route of its own below /auth/",
+                "choose another name",
+            );
         }
         if self.client_id.trim().is_empty() {
-            check.error(format!("{key}.client_id"), "the client id is empty", "write the one that the provider gave you");
+            check.error(
+                format!("{key}.client_id"),
+                "the client id is empty",
+                "write the one that the provider gave you",
+            );
         }
         self.check_kind(&key, check);
         self.check_apple(&key, check);
@@ -146,15 +171,37 @@ impl ProviderConfig {
             );
         }
         if self.tenant.is_some() && self.preset != Some(Preset::Microsoft) {
-            check.error(format!("{key}.tenant"), "only the preset \"microsoft\" has tenants", "remove the key");
+            check.error(
+                format!("{key}.tenant"),
+                "only the preset \"microsoft\" has tenants",
+                "remove the key",
+            );
         }
-        let AllowList { email_domains, google_hosted_domains, github_organizations, microsoft_tenants } = &self.allow_list;
-        let lists = [email_domains, google_hosted_domains, github_organizations, microsoft_tenants];
+        let AllowList {
+            email_domains,
+            google_hosted_domains,
+            github_organizations,
+            microsoft_tenants,
+        } = &self.allow_list;
+        let lists = [
+            email_domains,
+            google_hosted_domains,
+            github_organizations,
+            microsoft_tenants,
+        ];
         let lists_nothing = lists.iter().all(|list| list.is_empty());
         if self.signup == Signup::AllowList && lists_nothing {
-            check.error(format!("{key}.signup"), "the allow list is empty, so nobody could join", "fill `allow_list`, or write \"closed\"");
+            check.error(
+                format!("{key}.signup"),
+                "the allow list is empty, so nobody could join",
+                "fill `allow_list`, or write \"closed\"",
+            );
         } else if self.signup != Signup::AllowList && !lists_nothing {
-            check.error(format!("{key}.allow_list"), "the allow list has no effect", "write signup = \"allow_list\", or remove the list");
+            check.error(
+                format!("{key}.allow_list"),
+                "the allow list has no effect",
+                "write signup = \"allow_list\", or remove the list",
+            );
         }
     }
 
@@ -176,14 +223,23 @@ impl ProviderConfig {
             (None, None, 1..=2) => {
                 for (name, url) in ["auth_url", "token_url", "userinfo_url"].into_iter().zip(urls) {
                     if url.is_none() {
-                        check.error(format!("{key}.{name}"), "a manual provider needs all three URLs", format!("add `{name} = …`"));
+                        check.error(
+                            format!("{key}.{name}"),
+                            "a manual provider needs all three URLs",
+                            format!("add `{name} = …`"),
+                        );
                     }
                 }
             }
             _ => {}
         }
         let manual = self.preset.is_none() && self.issuer.is_none() && given > 0;
-        if manual && self.profile_mapping.as_ref().is_none_or(|mapping| mapping.subject.trim().is_empty()) {
+        if manual
+            && self
+                .profile_mapping
+                .as_ref()
+                .is_none_or(|mapping| mapping.subject.trim().is_empty())
+        {
             check.error(
                 format!("{key}.profile_mapping"),
                 "a manual provider must say which member of its profile is the user's id",
@@ -191,7 +247,11 @@ impl ProviderConfig {
             );
         }
         if self.client_secret.is_none() && self.preset != Some(Preset::Apple) {
-            check.error(format!("{key}.client_secret"), "the client secret is missing", "write client_secret = \"env:NAME\"");
+            check.error(
+                format!("{key}.client_secret"),
+                "the client secret is missing",
+                "write client_secret = \"env:NAME\"",
+            );
         }
     }
 
@@ -203,9 +263,17 @@ impl ProviderConfig {
         ];
         for (name, given) in fields {
             if self.preset == Some(Preset::Apple) && !given {
-                check.error(format!("{key}.{name}"), "Apple's client secret is made from this", format!("add `{name} = …`"));
+                check.error(
+                    format!("{key}.{name}"),
+                    "Apple's client secret is made from this",
+                    format!("add `{name} = …`"),
+                );
             } else if self.preset != Some(Preset::Apple) && given {
-                check.error(format!("{key}.{name}"), "only the preset \"apple\" uses this", "remove the key");
+                check.error(
+                    format!("{key}.{name}"),
+                    "only the preset \"apple\" uses this",
+                    "remove the key",
+                );
             }
         }
         if self.preset == Some(Preset::Apple) && self.client_secret.is_some() {
@@ -219,11 +287,23 @@ impl ProviderConfig {
 
     fn check_urls(&self, key: &str, check: &mut Check) {
         let issuer = self.issuer.as_ref().map(|issuer| Url::parse(issuer).ok());
-        let urls = [("auth_url", &self.auth_url), ("token_url", &self.token_url), ("userinfo_url", &self.userinfo_url), ("api_url", &self.api_url)];
-        let urls = urls.into_iter().filter_map(|(name, url)| Some((name, url.clone()?)));
-        let insecure = |url: &Url| url.scheme() != "https" && !(url.scheme() == "http" && self.allow_insecure_http);
+        let urls = [
+            ("auth_url", &self.auth_url),
+            ("token_url", &self.token_url),
+            ("userinfo_url", &self.userinfo_url),
+            ("api_url", &self.api_url),
+        ];
+        let urls = urls
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url.clone()?)));
+        let insecure =
+            |url: &Url| url.scheme() != "https" && !(url.scheme() == "http" && self.allow_insecure_http);
         if issuer.as_ref().is_some_and(Option::is_none) {
-            check.error(format!("{key}.issuer"), "this is no URL", "write the provider's issuer, byte for byte as it writes it");
+            check.error(
+                format!("{key}.issuer"),
+                "this is no URL",
+                "write the provider's issuer, byte for byte as it writes it",
+            );
         }
         for (name, url) in urls.chain(issuer.flatten().map(|url| ("issuer", url))) {
             if insecure(&url) {

@@ -41,7 +41,9 @@ impl Schema {
         let mut schema = self.resolve(&self.0);
         for segment in path {
             let member = schema.get("properties").and_then(|members| members.get(segment));
-            let Some(next) = member.or_else(|| schema.get("additionalProperties")) else { return true };
+            let Some(next) = member.or_else(|| schema.get("additionalProperties")) else {
+                return true;
+            };
             schema = self.resolve(next);
         }
         type_of(schema) == Some("string")
@@ -51,10 +53,16 @@ impl Schema {
     fn resolve<'s>(&'s self, schema: &'s Json) -> &'s Json {
         if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
             let name = reference.rsplit('/').next().unwrap_or_default();
-            return self.0.get("$defs").and_then(|defs| defs.get(name)).map_or(schema, |s| self.resolve(s));
+            return self
+                .0
+                .get("$defs")
+                .and_then(|defs| defs.get(name))
+                .map_or(schema, |s| self.resolve(s));
         }
         if let Some(options) = schema.get("anyOf").and_then(Json::as_array) {
-            let present = options.iter().find(|option| option.get("type") != Some(&Json::from("null")));
+            let present = options
+                .iter()
+                .find(|option| option.get("type") != Some(&Json::from("null")));
             return present.map_or(schema, |option| self.resolve(option));
         }
         schema
@@ -69,8 +77,13 @@ impl Schema {
 
     fn table(&self, path: &str, schema: &Json, table: &mut BTreeMap<String, Node>, walked: &mut Walked) {
         let empty = Map::new();
-        let members = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
-        let additional = schema.get("additionalProperties").filter(|schema| schema.is_object());
+        let members = schema
+            .get("properties")
+            .and_then(Json::as_object)
+            .unwrap_or(&empty);
+        let additional = schema
+            .get("additionalProperties")
+            .filter(|schema| schema.is_object());
         let mut removed = Vec::new();
         for (key, node) in table.iter_mut() {
             let path = join(path, key);
@@ -104,7 +117,11 @@ impl Schema {
         table: &mut BTreeMap<String, Node>,
         walked: &mut Walked,
     ) {
-        let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();
+        let required = schema
+            .get("required")
+            .and_then(Json::as_array)
+            .into_iter()
+            .flatten();
         for key in required.filter_map(Json::as_str) {
             if table.contains_key(key) {
                 continue;
@@ -125,7 +142,12 @@ impl Schema {
             let origin = Origin::Environment(String::new());
             table.insert(
                 key.to_owned(),
-                Node { key_origin: origin.clone(), origin, value, indirect: true },
+                Node {
+                    key_origin: origin.clone(),
+                    origin,
+                    value,
+                    indirect: true,
+                },
             );
         }
     }
@@ -231,7 +253,10 @@ fn text_problem(schema: &Json, text: &str) -> Option<(String, String)> {
     }
     match schema.get("format").and_then(Json::as_str) {
         Some("uri") => Url::parse(text).err().map(|error| {
-            (format!("this is no URL: {error}"), "write a whole one, such as \"https://example.com/login\"".into())
+            (
+                format!("this is no URL: {error}"),
+                "write a whole one, such as \"https://example.com/login\"".into(),
+            )
         }),
         Some("date-time") => {
             let format = &time::format_description::well_known::Rfc3339;
@@ -255,8 +280,12 @@ fn range_problem(schema: &Json, number: i64) -> Option<(String, String)> {
     };
     let low = schema.get("minimum").and_then(Json::as_i64).unwrap_or(low);
     let high = schema.get("maximum").and_then(Json::as_i64).unwrap_or(high);
-    (!(low..=high).contains(&number))
-        .then(|| (format!("the number is out of range ({low} to {high})"), format!("write a number from {low} to {high}")))
+    (!(low..=high).contains(&number)).then(|| {
+        (
+            format!("the number is out of range ({low} to {high})"),
+            format!("write a number from {low} to {high}"),
+        )
+    })
 }
 
 fn unknown_key(path: &str, key: &str, members: &Map<String, Json>) -> Finding {
@@ -282,14 +311,29 @@ fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n s
 }
 
 fn listed(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The first sentence of the key's description, as the end of a sentence about what to write.
 fn what_for(schema: &Json) -> String {
-    let description = schema.get("description").and_then(Json::as_str).unwrap_or_default();
-    let sentence = description.split(['\n']).next().unwrap_or_default().trim_end_matches('.');
-    if sentence.is_empty() { String::new() } else { format!(" ({sentence})") }
+    let description = schema
+        .get("description")
+        .and_then(Json::as_str)
+        .unwrap_or_default();
+    let sentence = description
+        .split(['\n'])
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.');
+    if sentence.is_empty() {
+        String::new()
+    } else {
+        format!(" ({sentence})")
+    }
 }
 
 fn placeholder(key: &str, schema: &Json) -> Value {
@@ -303,7 +347,9 @@ fn placeholder(key: &str, schema: &Json) -> Value {
             None if key.ends_with("issuer") || schema.get("format") == Some(&Json::from("uri")) => {
                 PLACEHOLDER_URL.to_owned()
             }
-            None if schema.get("format") == Some(&Json::from("date-time")) => "2000-01-01T00:00:00Z".to_owned(),
+            None if schema.get("format") == Some(&Json::from("date-time")) => {
+                "2000-01-01T00:00:00Z".to_owned()
+            }
             None => PLACEHOLDER.to_owned(),
         }),
     }

@@ -88,7 +88,11 @@ impl ServerConfig {
         for (index, origin) in self.first_party_origins.iter().enumerate() {
             let key = format!("server.first_party_origins[{index}]");
             if origin == "*" {
-                check.error(key, "`*` would let every site act for signed-in people", "list the origins of your own pages");
+                check.error(
+                    key,
+                    "`*` would let every site act for signed-in people",
+                    "list the origins of your own pages",
+                );
             } else {
                 check_origin(key, origin, check);
             }
@@ -106,11 +110,20 @@ impl ServerConfig {
     /// A browser drops a cookie for a domain that its host is not below (RFC 6265 §5.3).
     fn check_cookie_domain(&self, issuer: &str, check: &mut Check) {
         let Some(domain) = &self.cookie_domain else { return };
-        let host = Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let host = Url::parse(issuer)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+            .unwrap_or_default();
         let is_name = domain.contains('.') && domain.parse::<std::net::IpAddr>().is_err();
-        let above = host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let above = host
+            .strip_suffix(domain.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         if domain.starts_with('.') {
-            check.error("server.cookie_domain", "the domain starts with a dot", "leave the dot out");
+            check.error(
+                "server.cookie_domain",
+                "the domain starts with a dot",
+                "leave the dot out",
+            );
         } else if !is_name || !above {
             check.error(
                 "server.cookie_domain",
@@ -126,7 +139,11 @@ impl ServerConfig {
             if origin != "*" {
                 check_origin(key, origin, check);
             } else if self.cors_origins.len() > 1 {
-                check.error(key, "`*` stands among other origins", "write `[\"*\"]` alone, or list the origins");
+                check.error(
+                    key,
+                    "`*` stands among other origins",
+                    "write `[\"*\"]` alone, or list the origins",
+                );
             } else {
                 check.warning(
                     key,

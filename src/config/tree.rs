@@ -63,7 +63,9 @@ impl Value {
             Self::Boolean(truth) => (*truth).into(),
             Self::Array(items) => items.iter().map(|item| item.value.to_json()).collect(),
             Self::Table(table) => {
-                let members = table.iter().map(|(key, node)| (key.clone(), node.value.to_json()));
+                let members = table
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.value.to_json()));
                 serde_json::Value::Object(members.collect())
             }
         }
@@ -75,7 +77,11 @@ pub(super) fn from_document(document: &DeTable<'_>) -> BTreeMap<String, Node> {
     document
         .iter()
         .map(|(key, value)| {
-            let node = node(Origin::File(key.span()), Origin::File(value.span()), value.get_ref());
+            let node = node(
+                Origin::File(key.span()),
+                Origin::File(value.span()),
+                value.get_ref(),
+            );
             (key.get_ref().to_string(), node)
         })
         .collect()
@@ -100,7 +106,12 @@ fn node(key_origin: Origin, origin: Origin, value: &DeValue<'_>) -> Node {
         ),
         DeValue::Table(table) => Value::Table(from_document(table)),
     };
-    Node { key_origin, origin, value, indirect: false }
+    Node {
+        key_origin,
+        origin,
+        value,
+        indirect: false,
+    }
 }
 
 /// The prefix of variables that override keys.
@@ -114,23 +125,38 @@ pub(super) fn apply_overrides(
     is_text: &dyn Fn(&[String]) -> bool,
 ) {
     for (variable, text) in environment {
-        let Some(name) = variable.strip_prefix(OVERRIDE_PREFIX) else { continue };
+        let Some(name) = variable.strip_prefix(OVERRIDE_PREFIX) else {
+            continue;
+        };
         let path: Vec<String> = name.split("__").map(str::to_ascii_lowercase).collect();
         let origin = Origin::Environment(variable.clone());
-        let value = if is_text(&path) { Value::String(text.clone()) } else { read_as_toml(text, &origin) };
+        let value = if is_text(&path) {
+            Value::String(text.clone())
+        } else {
+            read_as_toml(text, &origin)
+        };
         put(root, &path, &origin, value);
     }
 }
 
 /// Puts `value` at `path`, making the tables that it needs.
 fn put(table: &mut BTreeMap<String, Node>, path: &[String], origin: &Origin, value: Value) {
-    let Some((key, rest)) = path.split_first() else { return };
-    let new = |value| Node { key_origin: origin.clone(), origin: origin.clone(), value, indirect: true };
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
+    let new = |value| Node {
+        key_origin: origin.clone(),
+        origin: origin.clone(),
+        value,
+        indirect: true,
+    };
     if rest.is_empty() {
         table.insert(key.clone(), new(value));
         return;
     }
-    let entry = table.entry(key.clone()).or_insert_with(|| new(Value::Table(BTreeMap::new())));
+    let entry = table
+        .entry(key.clone())
+        .or_insert_with(|| new(Value::Table(BTreeMap::new())));
     if !matches!(entry.value, Value::Table(_)) {
         // A value where a table belongs is wrong in itself; the variable replaces it.
         *entry = new(Value::Table(BTreeMap::new()));
@@ -142,7 +168,9 @@ fn put(table: &mut BTreeMap<String, Node>, path: &[String], origin: &Origin, val
 
 fn read_as_toml(text: &str, origin: &Origin) -> Value {
     let document = format!("value = {text}");
-    let Ok(table) = DeTable::parse(&document) else { return Value::String(text.to_owned()) };
+    let Ok(table) = DeTable::parse(&document) else {
+        return Value::String(text.to_owned());
+    };
     let mut tree = from_document(table.get_ref());
     match tree.remove("value") {
         Some(mut node) => {
@@ -209,12 +237,18 @@ impl Indirection<'_> {
     /// `None`: the text is meant as it stands.
     fn fetch(&self, text: &str) -> Option<Result<String, (String, String)>> {
         if let Some(name) = text.strip_prefix("env:") {
-            return Some(self.environment.get(name).filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
-                (
-                    format!("the environment variable {name} is not set"),
-                    format!("set {name} for this process, or write the value here"),
-                )
-            }));
+            return Some(
+                self.environment
+                    .get(name)
+                    .filter(|value| !value.is_empty())
+                    .cloned()
+                    .ok_or_else(|| {
+                        (
+                            format!("the environment variable {name} is not set"),
+                            format!("set {name} for this process, or write the value here"),
+                        )
+                    }),
+            );
         }
         let path = self.directory.join(text.strip_prefix("file:")?);
         Some(match std::fs::read_to_string(&path) {
@@ -232,7 +266,18 @@ impl Indirection<'_> {
 
 /// `path` and `key` joined by a dot; a key that TOML would quote is quoted.
 pub(super) fn join(path: &str, key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let key = if bare { key.to_owned() } else { format!("\"{}\"", key.escape_default()) };
-    if path.is_empty() { key } else { format!("{path}.{key}") }
+    let bare = !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let key = if bare {
+        key.to_owned()
+    } else {
+        format!("\"{}\"", key.escape_default())
+    };
+    if path.is_empty() {
+        key
+    } else {
+        format!("{path}.{key}")
+    }
 }

@@ -42,7 +42,11 @@ impl UsernamesConfig {
         check.range("usernames.min_length", self.min_length as u64, 1, 64);
         check.range("usernames.max_length", self.max_length as u64, 1, 64);
         if self.min_length > self.max_length {
-            check.error("usernames.max_length", "the greatest length is below the least", "make it at least `usernames.min_length`");
+            check.error(
+                "usernames.max_length",
+                "the greatest length is below the least",
+                "make it at least `usernames.min_length`",
+            );
         }
         if !compiles(&self.pattern) {
             check.error(
@@ -51,8 +55,23 @@ impl UsernamesConfig {
                 "write it in the syntax of the regex crate, without look-around and back references",
             );
         }
-        check.range("usernames.days_between_changes", self.days_between_changes.into(), 0, 3650);
-        check.range("usernames.old_name_held_days", self.old_name_held_days.into(), 0, 3650);
-        check.range("usernames.max_display_name_length", self.max_display_name_length as u64, 1, 1000);
+        check.range(
+            "usernames.days_between_changes",
+            self.days_between_changes.into(),
+            0,
+            3650,
+        );
+        check.range(
+            "usernames.old_name_held_days",
+            self.old_name_held_days.into(),
+            0,
+            3650,
+        );
+        check.range(
+            "usernames.max_display_name_length",
+            self.max_display_name_length as u64,
+            1,
+            1000,
+        );
     }
 }

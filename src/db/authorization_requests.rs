@@ -255,8 +255,11 @@ pub async fn decide(
 
 /// Takes the request away, so that it is answered once. `false`: somebody else has answered it.
 pub async fn consume(db: impl PgExecutor<'_>, request_hash: &TokenHash) -> sqlx::Result<bool> {
-    let result = sqlx::query!("DELETE FROM authorization_requests WHERE request_hash = $1", request_hash as _)
-        .execute(db)
-        .await?;
+    let result = sqlx::query!(
+        "DELETE FROM authorization_requests WHERE request_hash = $1",
+        request_hash as _
+    )
+    .execute(db)
+    .await?;
     Ok(result.rows_affected() == 1)
 }

@@ -16,11 +16,20 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod authorization_codes;
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
 pub mod error_reports;
+pub mod grants;
+pub mod maintenance;
+pub mod oauth_links;
+pub mod pending_identities;
+pub mod refresh_tokens;
+pub mod schema;
 pub mod sessions;
+pub mod upstream_flows;
+pub mod users;
 
 /// The migrations, compiled in.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

@@ -1,10 +1,10 @@
 //! Browser sessions and the values of their cookie: `sessions`, `session_tokens`.
 
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
-use crate::protocol::ids::{SessionId, UserId};
-use crate::protocol::opaque::TokenHash;
+use crate::protocol::ids::{LinkId, SessionId, UserId};
+use crate::protocol::opaque::{Salt, TokenHash};
 
 /// A live session of a live user, found by its cookie.
 #[derive(Clone, Debug)]
@@ -52,5 +52,284 @@ pub async fn find_live_by_token(
         now - time::Duration::seconds(i64::from(leeway_secs)),
     )
     .fetch_optional(db)
+    .await
+}
+
+/// What a login says about the session it opens or renews.
+pub struct Login<'a> {
+    pub user_id: UserId,
+    pub link_id: LinkId,
+    /// The name of the upstream provider.
+    pub provider: &'a str,
+    pub upstream_sid: Option<&'a str>,
+    pub acr: Option<&'a str>,
+    pub amr: Option<&'a [String]>,
+    pub user_agent: Option<&'a str>,
+    pub ip_address: Option<&'a str>,
+    pub expires_at: OffsetDateTime,
+    pub absolute_expires_at: Option<OffsetDateTime>,
+}
+
+/// A value of the session cookie as it is stored, with what its rotation depends on.
+#[derive(Clone, Debug)]
+pub struct StoredSessionToken {
+    pub session_id: SessionId,
+    pub user_id: UserId,
+    pub username: String,
+    pub display_name: Option<String>,
+    pub picture: Option<String>,
+    pub role: String,
+    pub user_created_at: OffsetDateTime,
+    /// Seconds since the epoch.
+    pub auth_time: i64,
+    pub expires_at: OffsetDateTime,
+    pub consumed_at: Option<OffsetDateTime>,
+    /// Present from consumption until the successor is first used.
+    pub successor_salt: Option<Salt>,
+    /// The session has neither ended nor expired and its user is live.
+    pub alive: bool,
+}
+
+/// The rotation of a cookie value.
+pub struct NewSuccessor<'a> {
+    pub token_hash: &'a TokenHash,
+    pub salt: Salt,
+    pub successor_hash: &'a TokenHash,
+    /// Where the session's end slides to, unless its absolute end is earlier.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Opens a session with the first value of its cookie. `auth_time` is `now`: the moment of the callback.
+pub async fn insert(
+    tx: &mut PgTransaction<'_>,
+    session_id: SessionId,
+    token_hash: &TokenHash,
+    login: &Login<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO sessions (session_id, user_id, link_id, provider, upstream_sid, auth_time, acr, amr, user_agent,
+                              ip_address, created_at, last_used_at, expires_at, absolute_expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
+        "#,
+        session_id as _,
+        login.user_id as _,
+        login.link_id as _,
+        login.provider,
+        login.upstream_sid,
+        now.unix_timestamp(),
+        login.acr,
+        login.amr,
+        login.user_agent,
+        login.ip_address,
+        now,
+        login.expires_at,
+        login.absolute_expires_at,
+    )
+    .execute(&mut **tx)
+    .await?;
+    insert_token(tx, session_id, token_hash, now).await
+}
+
+/// Renews a live session of the same person with another value of its cookie: the old values open nothing any more, and
+/// `auth_time` moves to `now`. `false` if it is not that person's or has ended meanwhile; nothing is written then.
+pub async fn renew(
+    tx: &mut PgTransaction<'_>,
+    session_id: SessionId,
+    token_hash: &TokenHash,
+    login: &Login<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    // The session's row first: every writer of its tokens locks it first.
+    let renewed = sqlx::query!(
+        r#"
+        UPDATE sessions
+        SET link_id = $3, provider = $4, upstream_sid = $5, auth_time = $6, acr = $7, amr = $8, user_agent = $9,
+            ip_address = $10, last_used_at = $11, expires_at = $12, absolute_expires_at = $13
+        WHERE session_id = $1
+          AND user_id = $2
+          AND ended_at IS NULL
+        "#,
+        session_id as _,
+        login.user_id as _,
+        login.link_id as _,
+        login.provider,
+        login.upstream_sid,
+        now.unix_timestamp(),
+        login.acr,
+        login.amr,
+        login.user_agent,
+        login.ip_address,
+        now,
+        login.expires_at,
+        login.absolute_expires_at,
+    )
+    .execute(&mut **tx)
+    .await?;
+    if renewed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query!(
+        "DELETE FROM session_tokens WHERE session_id = $1",
+        session_id as _
+    )
+    .execute(&mut **tx)
+    .await?;
+    insert_token(tx, session_id, token_hash, now).await?;
+    Ok(true)
+}
+
+async fn insert_token(
+    tx: &mut PgTransaction<'_>,
+    session_id: SessionId,
+    token_hash: &TokenHash,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO session_tokens (token_hash, session_id, issued_at) VALUES ($1, $2, $3)",
+        token_hash as _,
+        session_id as _,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The cookie value of this hash, spent or not, with its session.
+pub async fn load_token(
+    db: impl PgExecutor<'_>,
+    token_hash: &TokenHash,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<StoredSessionToken>> {
+    sqlx::query_as!(
+        StoredSessionToken,
+        r#"
+        SELECT s.session_id AS "session_id: _", s.user_id AS "user_id: _", coalesce(u.username, '') AS "username!",
+               u.display_name, u.picture, u.role, u.created_at AS user_created_at, s.auth_time, s.expires_at,
+               t.consumed_at, t.successor_salt AS "successor_salt: _",
+               s.ended_at IS NULL
+               AND s.expires_at > $2
+               AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $2)
+               AND u.deleted_at IS NULL
+               AND u.disabled_at IS NULL AS "alive!"
+        FROM session_tokens t
+        JOIN sessions s ON s.session_id = t.session_id
+        JOIN users u ON u.user_id = s.user_id
+        WHERE t.token_hash = $1
+        "#,
+        token_hash as _,
+        now,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Spends a cookie value, stores its successor, slides the session's end and erases the salt that the spent value itself
+/// came from: one statement, which writes only if everything still holds. `None`: it does not, load and decide again.
+/// Otherwise the new end.
+pub async fn rotate(
+    db: impl PgExecutor<'_>,
+    new: &NewSuccessor<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<OffsetDateTime>> {
+    sqlx::query_scalar!(
+        r#"
+        WITH live AS (
+            SELECT s.session_id
+            FROM session_tokens t
+            JOIN sessions s ON s.session_id = t.session_id
+            JOIN users u ON u.user_id = s.user_id
+            WHERE t.token_hash = $1
+              AND t.consumed_at IS NULL
+              AND s.ended_at IS NULL
+              AND s.expires_at > $4
+              AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $4)
+              AND u.deleted_at IS NULL
+              AND u.disabled_at IS NULL
+            FOR NO KEY UPDATE OF s
+        ), consumed AS (
+            UPDATE session_tokens t
+            SET consumed_at = $4, successor_salt = $2
+            FROM live
+            WHERE t.token_hash = $1
+              AND t.consumed_at IS NULL
+            RETURNING t.session_id, t.parent_hash
+        ), parent AS (
+            UPDATE session_tokens p
+            SET successor_salt = NULL
+            FROM consumed c
+            WHERE p.token_hash = c.parent_hash
+        ), slid AS (
+            UPDATE sessions s
+            SET last_used_at = $4, expires_at = least($5, s.absolute_expires_at)
+            FROM consumed c
+            WHERE s.session_id = c.session_id
+            RETURNING s.session_id, s.expires_at
+        ), successor AS (
+            INSERT INTO session_tokens (token_hash, session_id, parent_hash, issued_at)
+            SELECT $3, slid.session_id, $1, $4
+            FROM slid
+        )
+        SELECT expires_at AS "expires_at!"
+        FROM slid
+        "#,
+        new.token_hash as _,
+        new.salt as _,
+        new.successor_hash as _,
+        now,
+        new.expires_at,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Ends one session; whether it was still going on.
+pub async fn end(
+    db: impl PgExecutor<'_>,
+    session_id: SessionId,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $3, ended_reason = $2
+        WHERE session_id = $1
+          AND ended_at IS NULL
+        "#,
+        session_id as _,
+        reason,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends every session of a user but `except`; those that were still going on.
+pub async fn end_all_of_user(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    except: Option<SessionId>,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<SessionId>> {
+    sqlx::query_scalar!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $4, ended_reason = $3
+        WHERE user_id = $1
+          AND session_id IS DISTINCT FROM $2
+          AND ended_at IS NULL
+        RETURNING session_id AS "session_id: _"
+        "#,
+        user_id as _,
+        except as _,
+        reason,
+        now,
+    )
+    .fetch_all(db)
     .await
 }

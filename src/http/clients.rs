@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::db;
 use crate::protocol::client::Client;
@@ -35,7 +35,11 @@ impl Clients {
     }
 
     /// The row as it is now; the copy is replaced by it.
-    pub async fn reload(&self, db: &PgPool, client_id: &ClientId) -> sqlx::Result<Option<Arc<Client>>> {
+    pub async fn reload(
+        &self,
+        db: impl PgExecutor<'_>,
+        client_id: &ClientId,
+    ) -> sqlx::Result<Option<Arc<Client>>> {
         let client = db::clients::find(db, client_id).await?.map(Arc::new);
         let mut copies = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match &client {

@@ -33,7 +33,10 @@ pub async fn refuse_on_page(
     page::error_page(
         StatusCode::BAD_REQUEST,
         "This sign-in link does not work",
-        &format!("The app sent a request that cannot be answered: {}.", refusal.description),
+        &format!(
+            "The app sent a request that cannot be answered: {}.",
+            refusal.description
+        ),
         error_id.as_deref(),
     )
 }
@@ -55,7 +58,9 @@ fn report(params: &Params, client: Option<&Client>, refusal: &OAuthRefusal) -> V
     let received: Vec<Value> = params
         .names_and_lengths()
         .map(|(name, length)| {
-            let shown = SHOWN.contains(&name).then(|| params.get(name).ok().flatten().map(cut));
+            let shown = SHOWN
+                .contains(&name)
+                .then(|| params.get(name).ok().flatten().map(cut));
             json!({ "name": cut(name), "length": length, "value": shown.flatten() })
         })
         .collect();
@@ -92,6 +97,10 @@ fn cut(text: &str) -> String {
 fn new_error_id(rng: &dyn SecureRandom) -> String {
     const ALPHABET: &[u8; 32] = b"23456789bcdfghjkmnpqrstvwxzBCDFG";
     let mut bytes = [0; 10];
-    rng.fill(&mut bytes).expect("the operating system provides randomness");
-    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+    rng.fill(&mut bytes)
+        .expect("the operating system provides randomness");
+    bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect()
 }

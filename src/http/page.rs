@@ -35,7 +35,10 @@ pub fn escape(text: &str) -> String {
 /// A page that says what went wrong, in our own words, with the id under which the operator finds more.
 pub fn error_page(status: StatusCode, title: &str, text: &str, error_id: Option<&str>) -> Response {
     let id = error_id.map_or_else(String::new, |id| {
-        format!("<p>If you ask for help, give this id: <code id=\"error-id\">{}</code></p>", escape(id))
+        format!(
+            "<p>If you ask for help, give this id: <code id=\"error-id\">{}</code></p>",
+            escape(id)
+        )
     });
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
@@ -46,7 +49,10 @@ pub fn error_page(status: StatusCode, title: &str, text: &str, error_id: Option<
     );
     let mut response = (status, Html(body)).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(PAGE_POLICY),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -62,7 +68,12 @@ pub fn authorization_response(answer: &AuthorizationResponse) -> Response {
 /// A redirect that is always followed by a GET, remembered by nobody, and tells the next host nothing.
 pub fn redirect(location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
-        return error_page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong", "Please try again.", None);
+        return error_page(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something went wrong",
+            "Please try again.",
+            None,
+        );
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
@@ -76,7 +87,12 @@ fn form_post(answer: &AuthorizationResponse) -> Response {
     let fields: String = answer
         .params
         .iter()
-        .map(|(name, value)| format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value)))
+        .map(|(name, value)| {
+            format!(
+                "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
+                escape(value)
+            )
+        })
         .collect();
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Continue</title></head><body>\
@@ -111,6 +127,9 @@ mod tests {
 
     #[test]
     fn nothing_that_a_caller_sent_becomes_markup() {
-        assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!(
+            escape("<a href=\"x\">'&"),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;"
+        );
     }
 }

@@ -27,6 +27,8 @@ pub struct Inner {
     pub upstreams: Upstreams,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
+    /// Cancelled when the server begins to stop: readiness turns false with it.
+    pub shutdown: tokio_util::sync::CancellationToken,
 }
 
 impl AppState {

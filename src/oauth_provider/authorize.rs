@@ -5,11 +5,11 @@
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use time::OffsetDateTime;
 
-use super::{code, login_redirect, pending};
+use super::{code, id_token_hint, login_redirect, pending};
 use crate::db;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
@@ -19,7 +19,7 @@ use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::authorization::{AuthorizationRequest, Callback, Policy};
 use crate::protocol::client::Client;
-use crate::protocol::ids::{ClientId, UserId};
+use crate::protocol::ids::ClientId;
 use crate::protocol::interaction::{Step, demands_login};
 use crate::protocol::params::Params;
 use crate::protocol::request_object;
@@ -56,14 +56,21 @@ pub async fn authorize(
     };
     let mut response =
         outcome.unwrap_or_else(|refusal| page::authorization_response(&request.callback.error(&refusal)));
-    if method == Method::GET && let Some(cookie) = browser.set_cookie(&state) {
+    if method == Method::GET
+        && let Some(cookie) = browser.set_cookie(&state)
+    {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }
 
 /// The parameters of the query and, for a POST, of the form: one that stands in both was sent twice (RFC 6749 §3.1).
-fn read_params(method: &Method, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<Params, OAuthRefusal> {
+fn read_params(
+    method: &Method,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Params, OAuthRefusal> {
     let params = Params::parse(query.unwrap_or_default().as_bytes())?;
     if method != Method::POST {
         return Ok(params);
@@ -71,7 +78,11 @@ fn read_params(method: &Method, query: Option<&str>, headers: &HeaderMap, body: 
     let form = headers
         .get(header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
-        .is_some_and(|value| value.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded"));
+        .is_some_and(|value| {
+            value
+                .to_ascii_lowercase()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
     if !form {
         return Err(OAuthRefusal::new(
             OAuthErrorCode::InvalidRequest,
@@ -92,11 +103,32 @@ enum Understood {
 async fn understand(state: &AppState, params: &Params, now: OffsetDateTime) -> Result<Understood, AppError> {
     let client_id = match params.get("client_id") {
         Ok(Some(client_id)) => ClientId(client_id.to_owned()),
-        Ok(None) => return page(state, params, None, invalid("client_id is missing"), now).await,
+        Ok(None) => {
+            return page(
+                state,
+                params,
+                None,
+                OAuthRefusal::invalid_request("client_id is missing"),
+                now,
+            )
+            .await;
+        }
         Err(refusal) => return page(state, params, None, refusal, now).await,
     };
-    let Some(client) = state.clients.reload(&state.db, &client_id).await?.filter(|client| !client.disabled) else {
-        return page(state, params, None, invalid("client_id names no client that is registered here"), now).await;
+    let Some(client) = state
+        .clients
+        .reload(&state.db, &client_id)
+        .await?
+        .filter(|client| !client.disabled)
+    else {
+        return page(
+            state,
+            params,
+            None,
+            OAuthRefusal::invalid_request("client_id names no client that is registered here"),
+            now,
+        )
+        .await;
     };
     let issuer = &state.config.jwt.issuer;
     let merged = match request_object::read(params, &client, issuer, now) {
@@ -104,7 +136,9 @@ async fn understand(state: &AppState, params: &Params, now: OffsetDateTime) -> R
         // The object is unreadable, so only a redirect URI of the query itself can carry the news.
         Err(refusal) => {
             return match Callback::trust(&client, params, issuer) {
-                Ok(callback) => Ok(Understood::Answer(page::authorization_response(&callback.error(&refusal)))),
+                Ok(callback) => Ok(Understood::Answer(page::authorization_response(
+                    &callback.error(&refusal),
+                ))),
                 Err(_) => page(state, params, Some(&client), refusal, now).await,
             };
         }
@@ -113,32 +147,40 @@ async fn understand(state: &AppState, params: &Params, now: OffsetDateTime) -> R
         Ok(callback) => callback,
         Err(refusal) => return page(state, &merged, Some(&client), refusal, now).await,
     };
-    let policy = Policy { issuer, defined_scopes: &state.defined_scopes };
-    let parsed = AuthorizationRequest::parse(&merged, callback.clone(), &client, &policy, now.unix_timestamp())
-        .and_then(|request| read_hint(state, request, now));
+    let policy = Policy {
+        issuer,
+        defined_scopes: &state.defined_scopes,
+    };
+    let parsed =
+        AuthorizationRequest::parse(&merged, callback.clone(), &client, &policy, now.unix_timestamp())
+            .and_then(|request| read_hint(state, request, now));
     Ok(match parsed {
         Ok(request) => Understood::Request(client, Box::new(request)),
         Err(refusal) => Understood::Answer(page::authorization_response(&callback.error(&refusal))),
     })
 }
 
-/// Whom the `id_token_hint` names: an ID token of ours, which may have expired (OpenID Connect Core §3.1.2.1).
+/// Whom the `id_token_hint` names: an ID token of ours, which may have expired (OpenID Connect Core §3.1.2.1). A `sub` that
+/// the `claims` parameter demanded has to be the same person.
 fn read_hint(
     state: &AppState,
     mut request: AuthorizationRequest,
     now: OffsetDateTime,
 ) -> Result<AuthorizationRequest, OAuthRefusal> {
-    if let Some(hint) = request.id_token_hint.take() {
-        let subject = verify_hint(state, &hint, now);
-        request.hint_subject = Some(subject.ok_or_else(|| invalid("id_token_hint is not an ID token of this issuer"))?);
-    }
-    Ok(request)
-}
-
-/// The subject of an ID token of ours.
-pub(super) fn verify_hint(state: &AppState, hint: &str, now: OffsetDateTime) -> Option<UserId> {
-    crate::oauth_provider::id_token_hint::verify(&state.keys.current(), &state.config.jwt.issuer, hint, now)
+    let Some(hint) = request.id_token_hint.take() else {
+        return Ok(request);
+    };
+    let subject = id_token_hint::verify(&state.keys.current(), &state.config.jwt.issuer, &hint, now)
         .map(|claims| claims.sub)
+        .ok_or_else(|| OAuthRefusal::invalid_request("id_token_hint is not an ID token of this issuer"))?;
+    if request.hint_subject.is_some_and(|demanded| demanded != subject) {
+        return Err(OAuthRefusal::new(
+            OAuthErrorCode::LoginRequired,
+            "id_token_hint and the claims parameter name different people",
+        ));
+    }
+    request.hint_subject = Some(subject);
+    Ok(request)
 }
 
 /// Goes on as far as nobody has to be asked.
@@ -151,16 +193,23 @@ async fn advance(
     now: OffsetDateTime,
 ) -> Result<Response, OAuthRefusal> {
     let demands_login = demands_login(request, pending::facts(session));
-    match (pending::step(state, request, client, session, None, demands_login).await?, session) {
+    match (
+        pending::step(state, request, client, session, None, demands_login).await?,
+        session,
+    ) {
         (Step::Issue(scope), Some(session)) => {
             let issued = async {
                 let mut tx = state.db.begin().await?;
-                let code = code::issue(&mut tx, state, request, &session.session, scope, now).await?;
+                let code = code::issue(&mut tx, state, request, &session.session, &scope, now).await?;
                 tx.commit().await?;
                 Ok(code)
             };
-            let code = issued.await.map_err(|error: sqlx::Error| pending::unavailable(&error))?;
-            Ok(page::authorization_response(&request.callback.code(&code.expose())))
+            let code = issued
+                .await
+                .map_err(|error: sqlx::Error| pending::unavailable(&error))?;
+            Ok(page::authorization_response(
+                &request.callback.code(&code.expose()),
+            ))
         }
         (Step::Refuse(refusal), _) => Err(refusal),
         (Step::Consent, Some(session)) if state.config.oauth.consent_url.is_some() => {
@@ -188,16 +237,18 @@ async fn advance(
 
 /// There is nowhere to sign in.
 pub(super) fn no_login_page() -> OAuthRefusal {
-    OAuthRefusal::new(OAuthErrorCode::LoginRequired, "nobody is signed in, and no page to sign in is configured")
+    OAuthRefusal::new(
+        OAuthErrorCode::LoginRequired,
+        "nobody is signed in, and no page to sign in is configured",
+    )
 }
 
 /// There is nowhere to agree.
 pub(super) fn no_consent_page() -> OAuthRefusal {
-    OAuthRefusal::new(OAuthErrorCode::ConsentRequired, "the person has to agree, and no page to ask is configured")
-}
-
-fn invalid(description: &'static str) -> OAuthRefusal {
-    OAuthRefusal::new(OAuthErrorCode::InvalidRequest, description)
+    OAuthRefusal::new(
+        OAuthErrorCode::ConsentRequired,
+        "the person has to agree, and no page to ask is configured",
+    )
 }
 
 async fn page(
@@ -207,10 +258,7 @@ async fn page(
     refusal: OAuthRefusal,
     now: OffsetDateTime,
 ) -> Result<Understood, AppError> {
-    Ok(Understood::Answer(refuse_on_page(state, params, client, &refusal, now).await))
-}
-
-/// What answers a `HEAD`: only the protocol's own GETs change anything.
-pub async fn method_not_allowed() -> AppError {
-    AppError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this method is not offered here")
+    Ok(Understood::Answer(
+        refuse_on_page(state, params, client, &refusal, now).await,
+    ))
 }

@@ -9,7 +9,6 @@ use crate::db::authorization_codes::NewCode;
 use crate::db::sessions::LiveSession;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
-use crate::protocol::grant::Grant;
 use crate::protocol::ids::GrantId;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
@@ -22,31 +21,27 @@ pub async fn issue(
     state: &AppState,
     request: &AuthorizationRequest,
     session: &LiveSession,
-    scope: ScopeSet,
+    scope: &ScopeSet,
     now: OffsetDateTime,
 ) -> sqlx::Result<Opaque> {
     let code = Opaque::generate(&state.rng);
     let lifetime = Duration::seconds(i64::from(state.config.jwt.authorization_code_ttl_secs));
-    let grant = Grant {
-        grant_id: GrantId(Uuid::now_v7()),
-        client_id: request.client_id.clone(),
-        user_id: session.user_id,
-        session_id: Some(session.session_id),
-        scope,
-        nonce: request.nonce.clone(),
-        auth_time: session.auth_time,
-        acr: session.acr.clone(),
-        amr: session.amr.clone(),
-        claims: request.claims.clone(),
-    };
     db::authorization_codes::insert(
         &mut **tx,
         &NewCode {
             code_hash: code.hash(),
-            grant: &grant,
+            grant_id: GrantId(Uuid::now_v7()),
+            client_id: &request.client_id,
+            user_id: session.user_id,
             session_id: session.session_id,
             redirect_uri: request.callback.redirect_uri(),
+            scope,
+            nonce: request.nonce.as_deref(),
             code_challenge: request.code_challenge.as_ref(),
+            auth_time: session.auth_time,
+            acr: session.acr.as_deref(),
+            amr: session.amr.as_deref(),
+            claims: request.claims.as_ref(),
             issued_at: now,
             expires_at: now + lifetime,
         },

@@ -22,7 +22,6 @@ use crate::protocol::authorization::AuthorizationRequest;
 use crate::protocol::client::Client;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
-use crate::protocol::redirect_uri;
 
 /// What a consent page shows.
 #[derive(Serialize)]
@@ -82,7 +81,11 @@ pub async fn context(
 ) -> Result<NoStore<Json<ConsentContext>>, AppError> {
     let handle = handle_of_query(query.as_deref()).ok_or_else(AppError::not_found)?;
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
-    let client = state.clients.reload(&state.db, &pending.client_id).await?.ok_or_else(AppError::not_found)?;
+    let client = state
+        .clients
+        .reload(&state.db, &pending.client_id)
+        .await?
+        .ok_or_else(AppError::not_found)?;
     Ok(NoStore(Json(ConsentContext {
         client: ConsentClient {
             client_id: client.client_id.0.clone(),
@@ -90,9 +93,12 @@ pub async fn context(
             redirect_host: redirect_host(request.callback.redirect_uri()),
         },
         scopes: request
-            .scope
+            .consent_scope()
             .iter()
-            .map(|name| ConsentScope { name: name.to_owned(), description: describe(&state.config, name) })
+            .map(|name| ConsentScope {
+                name: name.to_owned(),
+                description: describe(&state.config, name),
+            })
             .collect(),
         user: ConsentUser {
             username: session.session.username,
@@ -120,7 +126,10 @@ pub async fn decide(
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
     let client = state.clients.reload(&state.db, &pending.client_id).await?;
     if !client.is_some_and(|client| may_still_be_answered(&client, &request)) {
-        return Err(AppError::bad_request("client_changed", "the app is no longer registered for this request"));
+        return Err(AppError::bad_request(
+            "client_changed",
+            "the app is no longer registered for this request",
+        ));
     }
     let session_id = session.session.session_id;
     let decided = db::authorization_requests::decide(
@@ -135,7 +144,9 @@ pub async fn decide(
     if !decided {
         return Err(AppError::not_found());
     }
-    Ok(NoStore(Json(ConsentAnswer { redirect_to: login_redirect::resume(&state.config, &handle) })))
+    Ok(NoStore(Json(ConsentAnswer {
+        redirect_to: login_redirect::resume(&state.config, &handle),
+    })))
 }
 
 /// The pending consent of this browser and this session.
@@ -148,16 +159,16 @@ async fn find(
 ) -> Result<(PendingRequest, AuthorizationRequest), AppError> {
     let pending = db::authorization_requests::find_pending(&state.db, &handle.hash(), &browser.hash(), now)
         .await?
-        .filter(|pending| pending.session_id == Some(session.session.session_id) && pending.decision.is_none())
+        .filter(|pending| {
+            pending.session_id == Some(session.session.session_id) && pending.decision.is_none()
+        })
         .ok_or_else(AppError::not_found)?;
     let request = pending::open(handle, &pending).ok_or_else(AppError::not_found)?;
     Ok((pending, request))
 }
 
 fn may_still_be_answered(client: &Client, request: &AuthorizationRequest) -> bool {
-    !client.disabled
-        && redirect_uri::is_registered(request.callback.redirect_uri(), &client.redirect_uris, client.client_type)
-        && request.scope.iter().all(|scope| client.may_request(scope))
+    request.callback.is_still_trusted(client) && request.require_still_allowed(client).is_ok()
 }
 
 fn handle_of_query(query: Option<&str>) -> Option<Opaque> {
@@ -166,10 +177,17 @@ fn handle_of_query(query: Option<&str>) -> Option<Opaque> {
 }
 
 fn read_decision(query: Option<&str>, body: &[u8]) -> Result<ConsentDecision, AppError> {
-    let malformed = || AppError::bad_request("invalid_request", "send {consent_id, approved} as JSON, approved a boolean");
+    let malformed = || {
+        AppError::bad_request(
+            "invalid_request",
+            "send {consent_id, approved} as JSON, approved a boolean",
+        )
+    };
     let mut value: serde_json::Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     if let (Some(handle), Some(object)) = (handle_of_query(query), value.as_object_mut()) {
-        object.entry("consent_id").or_insert_with(|| handle.expose().into());
+        object
+            .entry("consent_id")
+            .or_insert_with(|| handle.expose().into());
     }
     serde_json::from_value(value).map_err(|_| malformed())
 }
@@ -178,7 +196,10 @@ fn read_decision(query: Option<&str>, body: &[u8]) -> Result<ConsentDecision, Ap
 fn redirect_host(redirect_uri: &str) -> String {
     url::Url::parse(redirect_uri).map_or_else(
         |_| String::new(),
-        |url| url.host_str().map_or_else(|| format!("{}:", url.scheme()), str::to_owned),
+        |url| {
+            url.host_str()
+                .map_or_else(|| format!("{}:", url.scheme()), str::to_owned)
+        },
     )
 }
 

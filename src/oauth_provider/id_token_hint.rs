@@ -9,7 +9,15 @@ use crate::protocol::claims::{ID_TOKEN_TYP, IdTokenClaims};
 pub fn verify(keys: &KeySet, issuer: &str, hint: &str, now: OffsetDateTime) -> Option<IdTokenClaims> {
     keys.verify(
         hint,
-        &Expectation { typ: ID_TOKEN_TYP, issuer, audience: None, now, leeway_secs: 0, allow_expired: true },
+        &Expectation {
+            typ: ID_TOKEN_TYP,
+            issuer,
+            audience: None,
+            now,
+            leeway_secs: 0,
+            allow_expired: true,
+            required_claims: &["sub"],
+        },
     )
     .ok()
 }

@@ -22,17 +22,29 @@ pub fn login(config: &Config, request: &Opaque) -> Option<String> {
             }
         }
     };
-    Some(format!("{}/auth/{provider}?request_id={}", config.jwt.issuer, request.expose()))
+    Some(format!(
+        "{}/auth/{provider}?request_id={}",
+        config.jwt.issuer,
+        request.expose()
+    ))
 }
 
 /// Where a stored request goes on to ask for consent. `None`: nowhere, which is `consent_required` at the app.
 pub fn consent(config: &Config, request: &Opaque) -> Option<String> {
-    config.oauth.consent_url.as_ref().map(|url| with_id(url, "consent_id", request))
+    config
+        .oauth
+        .consent_url
+        .as_ref()
+        .map(|url| with_id(url, "consent_id", request))
 }
 
 /// Where a stored request is resumed.
 pub fn resume(config: &Config, request: &Opaque) -> String {
-    format!("{}/oauth/authorize/resume?request={}", config.jwt.issuer, request.expose())
+    format!(
+        "{}/oauth/authorize/resume?request={}",
+        config.jwt.issuer,
+        request.expose()
+    )
 }
 
 /// A page of the deployer with one opaque id and nothing else.

@@ -8,11 +8,32 @@
 //! | `GET, POST /oauth/authorize` | [`authorize`] | RFC 6749 §4.1.1, OpenID Connect Core §3.1.2 |
 //! | `GET /oauth/authorize/resume` | [`resume`] | the second half of the same |
 //! | `GET, POST /oauth/consent` | [`consent`] | OpenID Connect Core §3.1.2.4 |
+//! | `POST /oauth/token` | [`token`], [`grants`], [`tokens`] | RFC 6749 §4.1.3, §5, §6; OpenID Connect Core §3.1.3, §12 |
+//! | `GET, POST /oauth/userinfo` | [`userinfo`] | OpenID Connect Core §5.3 |
+//! | `POST /oauth/introspect` | [`introspect`] | RFC 7662 |
+//! | `POST /oauth/revoke` | [`revoke`] | RFC 7009 |
+//! | `GET /.well-known/…` | [`discovery`] | OpenID Connect Discovery, RFC 8414, RFC 7517 |
 
 pub mod authorize;
 pub mod code;
 pub mod consent;
+pub mod discovery;
+pub mod grants;
 pub mod id_token_hint;
+pub mod introspect;
 pub mod login_redirect;
 pub mod pending;
 pub mod resume;
+pub mod revoke;
+pub mod token;
+pub mod tokens;
+pub mod userinfo;
+
+/// The routes that need no browser: token, UserInfo, introspection, revocation, discovery and keys.
+pub fn token_routes() -> axum::Router<crate::http::state::AppState> {
+    token::routes()
+        .merge(userinfo::routes())
+        .merge(introspect::routes())
+        .merge(revoke::routes())
+        .merge(discovery::routes())
+}

@@ -17,7 +17,10 @@ pub const LIFETIME: Duration = Duration::minutes(10);
 
 /// What the decision needs to know of the browser's session.
 pub fn facts(session: Option<&BrowserSession>) -> Option<SessionFacts> {
-    session.map(|session| SessionFacts { user_id: session.session.user_id, auth_time: session.session.auth_time })
+    session.map(|session| SessionFacts {
+        user_id: session.session.user_id,
+        auth_time: session.session.auth_time,
+    })
 }
 
 /// Stores `request` and returns the handle under which it is resumed. `browser` is `None` for a cross-site POST, whose
@@ -48,7 +51,10 @@ pub async fn store(
     if stored {
         Ok(handle)
     } else {
-        Err(OAuthRefusal::new(OAuthErrorCode::TemporarilyUnavailable, "too many sign-ins are under way, try again later"))
+        Err(OAuthRefusal::new(
+            OAuthErrorCode::TemporarilyUnavailable,
+            "too many sign-ins are under way, try again later",
+        ))
     }
 }
 
@@ -75,7 +81,9 @@ pub async fn step(
         _ => crate::protocol::scope::ScopeSet::default(),
     };
     // What was done for this request counts only for the session that did it.
-    let own = pending.filter(|pending| session.is_some_and(|session| pending.session_id == Some(session.session.session_id)));
+    let own = pending.filter(|pending| {
+        session.is_some_and(|session| pending.session_id == Some(session.session.session_id))
+    });
     Ok(next_step(&Situation {
         request,
         session: facts(session),
@@ -98,6 +106,9 @@ pub fn decision(pending: &PendingRequest) -> Option<Decision> {
 
 /// A database that is away, said at the client.
 pub fn unavailable(error: &sqlx::Error) -> OAuthRefusal {
-    tracing::error!(error = format!("{error:#}"), "an authorization request could not be answered");
+    tracing::error!(
+        error = format!("{error:#}"),
+        "an authorization request could not be answered"
+    );
     OAuthRefusal::new(OAuthErrorCode::TemporarilyUnavailable, "try again in a moment")
 }

@@ -24,7 +24,6 @@ use crate::protocol::client::Client;
 use crate::protocol::interaction::{Decision, Step, demands_login};
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
-use crate::protocol::redirect_uri;
 use crate::protocol::scope::ScopeSet;
 
 /// `GET /oauth/authorize/resume`.
@@ -42,18 +41,31 @@ pub async fn resume(
         return Ok(gone(&state, now).await);
     };
     let pending = db::authorization_requests::claim(&state.db, &handle.hash(), &browser.hash(), now).await?;
-    let Some((pending, request)) = pending.and_then(|pending| Some((pending.clone(), pending::open(&handle, &pending)?)))
+    let Some((pending, request)) =
+        pending.and_then(|pending| Some((pending.clone(), pending::open(&handle, &pending)?)))
     else {
         return Ok(gone(&state, now).await);
     };
-    let Some(client) = state.clients.reload(&state.db, &pending.client_id).await?.filter(|client| !client.disabled) else {
+    let Some(client) = state
+        .clients
+        .reload(&state.db, &pending.client_id)
+        .await?
+        .filter(|client| !client.disabled)
+    else {
         return Ok(refuse_on_page(&state, &Params::default(), None, &unregistered(), now).await);
     };
     // The registration may have changed while the person was away.
-    if !redirect_uri::is_registered(request.callback.redirect_uri(), &client.redirect_uris, client.client_type) {
+    if !request.callback.is_still_trusted(&client) {
         return Ok(refuse_on_page(&state, &Params::default(), Some(&client), &unregistered(), now).await);
     }
-    let going = Going { state: &state, handle: &handle, pending: &pending, request: &request, client: &client, now };
+    let going = Going {
+        state: &state,
+        handle: &handle,
+        pending: &pending,
+        request: &request,
+        client: &client,
+        now,
+    };
     let mut response = match going.on(session.as_ref()).await {
         Ok(response) => response,
         Err(refusal) => {
@@ -83,28 +95,30 @@ impl Going<'_> {
         if let Some(failure) = &self.pending.failure {
             return Err(upstream_failure(failure));
         }
-        if let Some(lost) = self.request.scope.iter().find(|scope| !self.may_still_request(scope)) {
-            tracing::debug!(client.id = %self.client.client_id, scope = lost, "a scope was withdrawn from the client");
-            return Err(OAuthRefusal::new(OAuthErrorCode::InvalidScope, "the client may no longer ask for this scope"));
-        }
+        self.request.require_still_allowed(self.client)?;
         let demands_login = match self.pending.demands_login {
             Some(judged) => judged,
             None => self.judge(session).await?,
         };
-        let step =
-            pending::step(self.state, self.request, self.client, session, Some(self.pending), demands_login).await?;
+        let step = pending::step(
+            self.state,
+            self.request,
+            self.client,
+            session,
+            Some(self.pending),
+            demands_login,
+        )
+        .await?;
         match (step, session) {
             (Step::Refuse(refusal), _) => Err(refusal),
             (Step::Issue(scope), Some(session)) => self.issue(session, scope).await,
             (Step::Consent, Some(session)) => self.ask_consent(session).await,
-            (Step::Login | Step::Issue(_) | Step::Consent, _) => login_redirect::login(&self.state.config, self.handle)
-                .map(|page| page::redirect(&page))
-                .ok_or_else(no_login_page),
+            (Step::Login | Step::Issue(_) | Step::Consent, _) => {
+                login_redirect::login(&self.state.config, self.handle)
+                    .map(|page| page::redirect(&page))
+                    .ok_or_else(no_login_page)
+            }
         }
-    }
-
-    fn may_still_request(&self, scope: &str) -> bool {
-        self.state.defined_scopes.contains(scope) && self.client.may_request(scope)
     }
 
     /// A request that came by POST is judged now, when the browser first shows its cookies.
@@ -140,14 +154,25 @@ impl Going<'_> {
             if pending::decision(self.pending) == Some(Decision::Approved) {
                 let user_id = session.session.user_id;
                 let before = db::consents::find(&mut *tx, user_id, &self.client.client_id).await?;
-                let consented = before.union(&scope);
-                db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now).await?;
+                let consented = before.union(&self.request.consent_scope());
+                db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now)
+                    .await?;
             }
-            let code = code::issue(&mut tx, self.state, self.request, &session.session, scope, self.now).await?;
+            let code = code::issue(
+                &mut tx,
+                self.state,
+                self.request,
+                &session.session,
+                &scope,
+                self.now,
+            )
+            .await?;
             tx.commit().await?;
             Ok(Some(code))
         };
-        let issued = issued.await.map_err(|error: sqlx::Error| pending::unavailable(&error))?;
+        let issued = issued
+            .await
+            .map_err(|error: sqlx::Error| pending::unavailable(&error))?;
         Ok(match issued {
             Some(code) => page::authorization_response(&self.request.callback.code(&code.expose())),
             None => gone(self.state, self.now).await,
@@ -158,21 +183,30 @@ impl Going<'_> {
 /// The error that an upstream sign-in left behind, in our own words.
 fn upstream_failure(failure: &str) -> OAuthRefusal {
     match failure {
-        "login_required" => {
-            OAuthRefusal::new(OAuthErrorCode::LoginRequired, "the provider could not prove a new sign-in")
-        }
-        "interaction_required" => {
-            OAuthRefusal::new(OAuthErrorCode::InteractionRequired, "the person has to complete their account first")
-        }
-        "temporarily_unavailable" => {
-            OAuthRefusal::new(OAuthErrorCode::TemporarilyUnavailable, "the provider could not be reached")
-        }
-        _ => OAuthRefusal::new(OAuthErrorCode::AccessDenied, "the sign-in was cancelled or refused"),
+        "login_required" => OAuthRefusal::new(
+            OAuthErrorCode::LoginRequired,
+            "the provider could not prove a new sign-in",
+        ),
+        "interaction_required" => OAuthRefusal::new(
+            OAuthErrorCode::InteractionRequired,
+            "the person has to complete their account first",
+        ),
+        "temporarily_unavailable" => OAuthRefusal::new(
+            OAuthErrorCode::TemporarilyUnavailable,
+            "the provider could not be reached",
+        ),
+        _ => OAuthRefusal::new(
+            OAuthErrorCode::AccessDenied,
+            "the sign-in was cancelled or refused",
+        ),
     }
 }
 
 fn unregistered() -> OAuthRefusal {
-    OAuthRefusal::new(OAuthErrorCode::InvalidRequest, "the client or its redirect_uri is no longer registered")
+    OAuthRefusal::new(
+        OAuthErrorCode::InvalidRequest,
+        "the client or its redirect_uri is no longer registered",
+    )
 }
 
 /// A request that is not there, has expired, was answered, or belongs to another browser: all the same.

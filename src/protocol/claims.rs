@@ -196,9 +196,10 @@ pub fn id_token(
 ) -> IdTokenClaims {
     let requested = grant.claims.as_ref().map(|claims| &claims.id_token);
     // §5.4: with an access token at hand, the claims of the scopes are UserInfo's.
-    let scope_in_id_token = match claims_in_id_token {
-        true => grant.scope.clone(),
-        false => ScopeSet::default(),
+    let scope_in_id_token = if claims_in_id_token {
+        grant.scope.clone()
+    } else {
+        ScopeSet::default()
     };
     IdTokenClaims {
         iss: issuer.to_owned(),
@@ -426,4 +427,254 @@ pub fn supported_claims(passthrough: &[String]) -> Vec<&'static str> {
     let is_given = |name: &&str| OWN.contains(name) || passthrough.iter().any(|listed| listed == name);
     let about_person = PERSON_CLAIMS.iter().map(|(name, ..)| *name).filter(is_given);
     PROTOCOL.into_iter().chain(about_person).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixtures::{ISSUER, NOW, client, grant, person, scope};
+    use super::*;
+
+    fn given(upstream: Value, scopes: &str) -> Value {
+        Value::Object(person_claims(&person(upstream), &scope(scopes), None))
+    }
+
+    fn names(claims: &Map<String, Value>) -> Vec<&str> {
+        claims.keys().map(String::as_str).collect()
+    }
+
+    fn token_of(grant: &Grant, upstream: Option<Value>, claims_in_id_token: bool) -> Value {
+        let person = upstream.map(person);
+        let claims = id_token(
+            ISSUER,
+            grant,
+            person.as_ref(),
+            claims_in_id_token,
+            "0",
+            "half".to_owned(),
+            NOW,
+            900,
+        );
+        serde_json::to_value(claims).unwrap()
+    }
+
+    /// OpenID Connect Core A.3.
+    #[test]
+    fn the_published_access_token_has_the_published_at_hash() {
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        for algorithm in SigningAlgorithm::ALL.iter().copied() {
+            assert_eq!(at_hash(token, algorithm), "77QmUPtjPfzWtF2AnpK9RQ");
+        }
+    }
+
+    /// OpenID Connect Core §5.4.
+    #[test]
+    fn each_scope_gives_its_claims_and_openid_none() {
+        assert_eq!(given(json!({}), "openid api"), json!({}));
+        assert_eq!(
+            given(json!({}), "openid profile"),
+            json!({"name": "Alice A", "preferred_username": "alice",
+                "picture": "https://pics.example/a.png", "updated_at": NOW - 5000})
+        );
+        assert_eq!(
+            given(json!({}), "openid email"),
+            json!({"email": "alice@mail.example", "email_verified": true})
+        );
+    }
+
+    #[test]
+    fn upstream_claims_are_passed_on_where_their_scope_was_granted() {
+        let upstream = json!({"given_name": "Alice", "birthdate": "1970-01-31", "locale": "de-DE",
+            "address": {"country": "DE", "planet": "Earth"}, "phone_number": "+49 1", "phone_number_verified": false,
+            "department": "sales"});
+        assert_eq!(
+            given(upstream.clone(), "address phone"),
+            json!({"address": {"country": "DE"}, "phone_number": "+49 1", "phone_number_verified": false})
+        );
+        let profile = given(upstream, "profile");
+        assert_eq!(profile["given_name"], "Alice");
+        assert_eq!(profile["birthdate"], "1970-01-31");
+        assert_eq!(profile.get("department"), None);
+    }
+
+    #[test]
+    fn what_the_account_says_wins_over_the_upstream() {
+        let upstream = json!({"name": "Other", "preferred_username": "other", "email": "x@y.example",
+            "email_verified": true, "updated_at": 1, "picture": "https://other.example/p"});
+        let claims = given(upstream.clone(), "profile email");
+        assert_eq!(
+            (&claims["name"], &claims["preferred_username"]),
+            (&json!("Alice A"), &json!("alice"))
+        );
+        assert_eq!(claims["email"], "alice@mail.example");
+        let nameless = Person {
+            display_name: None,
+            picture: None,
+            email: None,
+            ..person(upstream)
+        };
+        let claims = person_claims(&nameless, &scope("profile email"), None);
+        assert_eq!(
+            (&claims["name"], &claims["picture"]),
+            (&json!("Other"), &json!("https://other.example/p"))
+        );
+        assert!(!claims.contains_key("email") && !claims.contains_key("email_verified"));
+    }
+
+    /// OpenID Connect Core §5.1, §5.3.2: a claim without a value is left out.
+    #[test]
+    fn claims_of_the_wrong_form_are_left_out() {
+        for (name, value) in [
+            ("given_name", json!(null)),
+            ("given_name", json!("")),
+            ("given_name", json!("  ")),
+            ("given_name", json!("null")),
+            ("given_name", json!(7)),
+            ("given_name", json!("a".repeat(2049))),
+            ("website", json!("not a url")),
+            ("website", json!("javascript:alert(1)")),
+            ("birthdate", json!("1970-02-30")),
+            ("birthdate", json!("1970-1-1")),
+            ("birthdate", json!("31.01.1970")),
+            ("birthdate", json!("0001-01-01")),
+            ("birthdate", json!("1849")),
+            ("birthdate", json!("+970")),
+            ("birthdate", json!("1970-13-01")),
+            ("address", json!({})),
+            ("address", json!("Street 1")),
+            ("address", json!({"country": ""})),
+            ("address", json!({"country": 49})),
+            ("phone_number", json!(49)),
+            ("phone_number_verified", json!("true")),
+        ] {
+            let claims = given(json!({name: value}), "profile address phone");
+            assert_eq!(claims.get(name), None, "{name} {claims}");
+        }
+    }
+
+    #[test]
+    fn a_birthdate_may_hide_its_year_or_be_one() {
+        for birthdate in ["1850", "2001", "0000-02-29", "2000-02-29", "1999-12-31"] {
+            let claims = given(json!({"birthdate": birthdate}), "profile");
+            assert_eq!(claims["birthdate"], birthdate);
+        }
+    }
+
+    /// OpenID Connect Core §5.5.
+    #[test]
+    fn single_claims_are_given_where_they_are_asked_for() {
+        let request =
+            ClaimsRequest::parse(r#"{"userinfo":{"name":{"essential":true}},"id_token":{"email":null}}"#)
+                .unwrap();
+        let claims = userinfo(&person(json!({})), &scope("openid"), Some(&request));
+        assert_eq!(names(&claims), ["name", "sub"]);
+        let grant = Grant {
+            scope: scope("openid profile"),
+            claims: Some(request),
+            ..grant()
+        };
+        let token = token_of(&grant, Some(json!({})), false);
+        assert_eq!(token["email"], "alice@mail.example");
+        assert!(token.get("name").is_none() && token.get("email_verified").is_none());
+    }
+
+    #[test]
+    fn a_claims_request_keeps_what_is_known_and_knows_its_scopes() {
+        let json =
+            r#"{"userinfo":{"address":null,"nonsense":null},"id_token":{"acr":{"values":["1"]}},"other":1}"#;
+        let request = ClaimsRequest::parse(json).unwrap();
+        assert_eq!(
+            (names(&request.userinfo), names(&request.id_token)),
+            (vec!["address"], vec!["acr"])
+        );
+        assert_eq!(request.scopes().collect::<Vec<_>>(), ["address"]);
+        let without_address = Client {
+            scope: ScopeSet::default(),
+            ..client()
+        };
+        assert!(request.clone().limited_to(&without_address).userinfo.is_empty());
+        assert_eq!(request.clone().limited_to(&client()), request);
+        let stored = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<ClaimsRequest>(&stored).unwrap(), request);
+    }
+
+    #[test]
+    fn userinfo_always_has_sub_and_it_is_nobodys_to_overwrite() {
+        let claims = userinfo(&person(json!({"sub": "other"})), &scope("openid profile"), None);
+        assert_eq!(claims["sub"], json!(person(json!({})).user_id));
+    }
+
+    /// OpenID Connect Core §2, §5.4.
+    #[test]
+    fn an_id_token_holds_protocol_claims_alone_unless_asked() {
+        let token = token_of(&grant(), Some(json!({})), false);
+        let members = token.as_object().unwrap();
+        let expected = [
+            "acr",
+            "at_hash",
+            "aud",
+            "auth_time",
+            "exp",
+            "iat",
+            "iss",
+            "nonce",
+            "sid",
+            "sub",
+        ];
+        let mut found = names(members);
+        found.sort_unstable();
+        assert_eq!(found, expected);
+        assert_eq!((&token["aud"], &token["acr"]), (&json!("app"), &json!("0")));
+        assert_eq!((&token["exp"], &token["iat"]), (&json!(NOW + 900), &json!(NOW)));
+        assert_eq!(token["auth_time"], NOW - 100);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_in_the_id_token() {
+        let grant = Grant {
+            nonce: None,
+            session_id: None,
+            amr: Some(Vec::new()),
+            acr: Some("urn:mfa".to_owned()),
+            ..grant()
+        };
+        let token = token_of(&grant, None, true);
+        for name in ["nonce", "sid", "amr", "name"] {
+            assert_eq!(token.get(name), None, "{name}");
+        }
+        assert_eq!(token["acr"], "urn:mfa");
+    }
+
+    #[test]
+    fn a_client_registered_for_it_has_the_claims_of_its_scope_in_the_id_token() {
+        let token = token_of(&grant(), Some(json!({})), true);
+        assert_eq!(token["preferred_username"], "alice");
+        assert_eq!(token.get("email"), None);
+    }
+
+    #[test]
+    fn an_id_token_reads_back() {
+        let token = token_of(&grant(), Some(json!({"given_name": "A"})), true);
+        let read: IdTokenClaims = serde_json::from_value(token).unwrap();
+        assert_eq!(
+            (read.aud, &read.extra["given_name"]),
+            (grant().client_id, &json!("A"))
+        );
+    }
+
+    #[test]
+    fn the_account_answers_for_its_own_claims() {
+        for own in [
+            "email",
+            "email_verified",
+            "preferred_username",
+            "updated_at",
+            "sub",
+            "department",
+        ] {
+            assert!(!may_pass_through(own), "{own}");
+        }
+        assert!(may_pass_through("given_name") && may_pass_through("address"));
+    }
 }

@@ -88,9 +88,11 @@ fn secret_is_right(credentials: &ClientCredentials, client: Option<&Client>, now
         .iter()
         .flat_map(|client| &client.secrets)
         .filter(|secret| secret.expires_at.is_none_or(|expires_at| now < expires_at));
-    let fits_dummy = hash.equals(&NO_SECRET);
-    let fits_own = good.fold(false, |fits, secret| hash.equals(&secret.hash) | fits);
-    presented.is_some() && fits_own && !fits_dummy
+    // At least one comparison, whoever asks. The dummy fits exactly where nothing was presented.
+    let fits = good.fold(hash.equals(&NO_SECRET), |fits, secret| {
+        hash.equals(&secret.hash) | fits
+    });
+    presented.is_some() && fits
 }
 
 fn from_body(client_id: Option<&str>, secret: Option<&str>) -> Result<ClientCredentials, OAuthRefusal> {
@@ -177,4 +179,270 @@ fn hex_value(digit: u8) -> Option<u8> {
 
 const fn invalid_client(description: &'static str) -> OAuthRefusal {
     OAuthRefusal::new(OAuthErrorCode::InvalidClient, description)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use proptest::prelude::*;
+    use url::form_urlencoded;
+
+    use super::super::client::ClientSecret;
+    use super::super::fixtures::{NOW, at, client, params, public_client};
+    use super::*;
+
+    fn basic(text: &str) -> String {
+        format!("Basic {}", STANDARD.encode(text))
+    }
+
+    fn extract_code(authorization: &[&str], form: &[(&str, &str)]) -> OAuthErrorCode {
+        let refusal = extract(authorization, &params(form)).err();
+        refusal.expect("the credentials are refused").code
+    }
+
+    fn credentials(secret: Option<&str>, method: TokenEndpointAuthMethod) -> ClientCredentials {
+        ClientCredentials {
+            client_id: ClientId("app".to_owned()),
+            secret: secret.map(str::to_owned),
+            method,
+        }
+    }
+
+    /// A confidential client and its secret.
+    fn with_secret() -> (Client, String) {
+        let secret = Opaque::generate(&SystemRandom::new());
+        let mut client = client();
+        client.secrets = vec![ClientSecret {
+            hash: secret.hash(),
+            expires_at: None,
+        }];
+        (client, secret.expose())
+    }
+
+    /// RFC 6749 §2.3.1.
+    #[test]
+    fn basic_credentials_are_form_decoded_after_the_first_colon() {
+        for (text, id, secret) in [
+            ("app:se:cret", "app", "se:cret"),
+            ("a%3Ab+c:p%2Bq%25", "a:b c", "p+q%"),
+            ("%C3%A9:x-_.", "\u{e9}", "x-_."),
+        ] {
+            let found = extract(&[&basic(text)], &Params::default()).unwrap();
+            assert_eq!(
+                (found.client_id.as_str(), found.secret.as_deref()),
+                (id, Some(secret))
+            );
+            assert_eq!(found.method, TokenEndpointAuthMethod::ClientSecretBasic);
+        }
+    }
+
+    #[test]
+    fn the_scheme_name_is_read_in_any_case() {
+        let header = basic("app:s").replace("Basic", "bASIC");
+        assert!(extract(&[&header], &Params::default()).is_ok());
+    }
+
+    #[test]
+    fn a_broken_basic_header_is_refused_and_the_body_is_not_looked_at() {
+        let body = [("client_id", "app"), ("client_secret", "s")];
+        for header in [
+            "Basic".to_owned(),
+            "Basic ".to_owned(),
+            "Basic !!!!".to_owned(),
+            "Basic YXBwOnM".to_owned(),
+            "Basic YXBwOnN=".to_owned(),
+            "Basic YXBwOnM= x".to_owned(),
+            "Basic YXBw_-8=".to_owned(),
+            basic("no colon"),
+            basic(":secret"),
+            basic("app:%4"),
+            basic("app:%zz"),
+            basic("app:%00"),
+            basic("app:%ff"),
+            basic("app:%+1"),
+        ] {
+            assert_eq!(
+                extract_code(&[&header], &body),
+                OAuthErrorCode::InvalidClient,
+                "{header}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_header_wins_over_an_equal_body_and_contradiction_is_refused() {
+        let header = basic("app:s");
+        for form in [
+            &[][..],
+            &[("client_id", "app")],
+            &[("client_id", "app"), ("client_secret", "s")],
+        ] {
+            let found = extract(&[&header], &params(form)).unwrap();
+            assert_eq!(found.method, TokenEndpointAuthMethod::ClientSecretBasic);
+        }
+        for form in [
+            &[("client_id", "other")][..],
+            &[("client_secret", "t")],
+            &[("client_id", "app"), ("client_id", "app")],
+        ] {
+            assert_eq!(
+                extract_code(&[&header], form),
+                OAuthErrorCode::InvalidRequest,
+                "{form:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_headers_or_another_scheme_beside_the_body_are_refused() {
+        let header = basic("app:s");
+        assert_eq!(
+            extract_code(&[&header, &header], &[]),
+            OAuthErrorCode::InvalidRequest
+        );
+        let bearer = ["Bearer abc"];
+        assert_eq!(
+            extract_code(&bearer, &[("client_id", "app")]),
+            OAuthErrorCode::InvalidRequest
+        );
+        assert_eq!(
+            extract_code(&bearer, &[("client_secret", "s")]),
+            OAuthErrorCode::InvalidRequest
+        );
+        assert_eq!(extract_code(&bearer, &[]), OAuthErrorCode::InvalidClient);
+    }
+
+    #[test]
+    fn the_body_identifies_with_or_without_a_secret() {
+        let post = extract(&[], &params(&[("client_id", "app"), ("client_secret", "s")])).unwrap();
+        assert_eq!(post.method, TokenEndpointAuthMethod::ClientSecretPost);
+        let none = extract(&[], &params(&[("client_id", "app")])).unwrap();
+        assert_eq!((none.method, none.secret), (TokenEndpointAuthMethod::None, None));
+        let empty = extract(&[&basic("app:")], &Params::default()).unwrap();
+        assert_eq!(
+            (empty.method, empty.secret),
+            (TokenEndpointAuthMethod::None, None)
+        );
+    }
+
+    #[test]
+    fn a_request_without_an_id_is_refused() {
+        assert_eq!(extract_code(&[], &[]), OAuthErrorCode::InvalidClient);
+        assert_eq!(
+            extract_code(&[], &[("client_secret", "s")]),
+            OAuthErrorCode::InvalidClient
+        );
+    }
+
+    #[test]
+    fn a_confidential_client_proves_itself_by_its_secret() {
+        let (client, secret) = with_secret();
+        for method in [
+            TokenEndpointAuthMethod::ClientSecretBasic,
+            TokenEndpointAuthMethod::ClientSecretPost,
+        ] {
+            let right = credentials(Some(&secret), method);
+            assert_eq!(authenticate(&right, Some(&client), at(NOW)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn unknown_disabled_and_wrong_are_refused_in_the_same_words() {
+        let (client, secret) = with_secret();
+        let (_, other) = with_secret();
+        let basic = TokenEndpointAuthMethod::ClientSecretBasic;
+        let disabled = Client {
+            disabled: true,
+            ..client.clone()
+        };
+        let zeros = Opaque::parse(&"A".repeat(43)).unwrap().expose();
+        for (presented, method, client) in [
+            (Some(secret.as_str()), basic, None),
+            (Some(secret.as_str()), basic, Some(&disabled)),
+            (Some(other.as_str()), basic, Some(&client)),
+            (Some("not of our making"), basic, Some(&client)),
+            (Some(zeros.as_str()), basic, Some(&client)),
+            (None, TokenEndpointAuthMethod::None, Some(&client)),
+        ] {
+            let refused = authenticate(&credentials(presented, method), client, at(NOW));
+            assert_eq!(refused, Err(AUTHENTICATION_FAILED));
+        }
+    }
+
+    #[test]
+    fn a_client_without_secrets_is_not_opened_by_the_dummy() {
+        let mut client = client();
+        client.secrets = vec![ClientSecret {
+            hash: NO_SECRET,
+            expires_at: None,
+        }];
+        for presented in [None, Some("x")] {
+            let credentials = credentials(presented, TokenEndpointAuthMethod::ClientSecretPost);
+            assert!(authenticate(&credentials, Some(&client), at(NOW)).is_err());
+        }
+    }
+
+    #[test]
+    fn during_a_rotation_both_secrets_are_good_until_the_old_one_runs_out() {
+        let (mut client, old) = with_secret();
+        let (newer, new) = with_secret();
+        client.secrets[0].expires_at = Some(at(NOW));
+        client.secrets.extend(newer.secrets);
+        let proves = |secret: &str, now: i64| {
+            let credentials = credentials(Some(secret), TokenEndpointAuthMethod::ClientSecretBasic);
+            authenticate(&credentials, Some(&client), at(now)).is_ok()
+        };
+        assert!(proves(&old, NOW - 1) && proves(&new, NOW - 1));
+        assert!(!proves(&old, NOW) && proves(&new, NOW));
+    }
+
+    #[test]
+    fn a_public_client_with_any_secret_is_refused() {
+        let (with_secret, secret) = with_secret();
+        for client_type in [ClientType::Public, ClientType::Native] {
+            let client = Client {
+                client_type,
+                secrets: with_secret.secrets.clone(),
+                ..public_client()
+            };
+            let alone = credentials(None, TokenEndpointAuthMethod::None);
+            assert_eq!(authenticate(&alone, Some(&client), at(NOW)), Ok(()));
+            let guess = credentials(Some(&secret), TokenEndpointAuthMethod::ClientSecretPost);
+            assert_eq!(
+                authenticate(&guess, Some(&client), at(NOW)),
+                Err(AUTHENTICATION_FAILED)
+            );
+        }
+    }
+
+    #[test]
+    fn a_registered_method_is_named_only_to_who_knows_the_secret() {
+        let (mut client, secret) = with_secret();
+        client.token_endpoint_auth_method = Some(TokenEndpointAuthMethod::ClientSecretBasic);
+        let post = TokenEndpointAuthMethod::ClientSecretPost;
+        let refusal = authenticate(&credentials(Some(&secret), post), Some(&client), at(NOW)).unwrap_err();
+        assert_eq!(refusal.code, OAuthErrorCode::InvalidClient);
+        assert!(refusal.description.contains("client_secret_basic"));
+        let (_, other) = with_secret();
+        let refused = authenticate(&credentials(Some(&other), post), Some(&client), at(NOW));
+        assert_eq!(refused, Err(AUTHENTICATION_FAILED));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(header in ".{0,60}", decoded in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = extract(&[&header], &Params::default()).is_ok();
+            let _ = extract(&[&format!("Basic {}", STANDARD.encode(decoded))], &Params::default()).is_ok();
+        }
+
+        #[test]
+        fn what_a_client_form_encodes_is_read_back(id in "[^\\p{Cc}]{1,20}", secret in "[^\\p{Cc}]{1,20}") {
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let header = basic(&format!("{}:{}", encode(&id), encode(&secret)));
+            let found = extract(&[&header], &Params::default()).map_err(|refusal| refusal.code);
+            let found = found.expect("the header is well formed");
+            prop_assert_eq!(found.client_id.0, id);
+            prop_assert_eq!(found.secret, Some(secret));
+        }
+    }
 }

@@ -151,3 +151,241 @@ fn is_somebody_else(request: &AuthorizationRequest, session: SessionFacts) -> bo
         .hint_subject
         .is_some_and(|subject| subject != session.user_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{NOW, authorize, client, scope, user};
+    use super::*;
+
+    const ALICE: SessionFacts = SessionFacts {
+        user_id: UserId(uuid::Uuid::from_u128(1)),
+        auth_time: NOW - 100,
+    };
+    const NOBODY: Option<SessionFacts> = None;
+
+    fn request(more: &[(&str, &str)]) -> AuthorizationRequest {
+        authorize(&client(), more).unwrap()
+    }
+
+    /// A request as it stands when it arrives: judged for `session`, nothing decided, `consented` remembered.
+    fn arriving<'a>(
+        request: &'a AuthorizationRequest,
+        session: Option<SessionFacts>,
+        consented: &'a ScopeSet,
+    ) -> Situation<'a> {
+        Situation {
+            request,
+            session,
+            demands_login: demands_login(request, session),
+            login_satisfied: false,
+            decision: None,
+            consented,
+            auto_approve: false,
+        }
+    }
+
+    fn step(more: &[(&str, &str)], session: Option<SessionFacts>, consented: &str) -> Step {
+        next_step(&arriving(&request(more), session, &scope(consented)))
+    }
+
+    fn refusal(step: Step) -> OAuthErrorCode {
+        match step {
+            Step::Refuse(refusal) => refusal.code,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_is_signed_in_and_has_agreed_gets_a_code() {
+        assert_eq!(step(&[], Some(ALICE), "openid"), Step::Issue(scope("openid")));
+    }
+
+    #[test]
+    fn without_a_session_somebody_has_to_sign_in() {
+        assert_eq!(step(&[], NOBODY, "openid"), Step::Login);
+    }
+
+    /// OpenID Connect Core §3.1.2.1.
+    #[test]
+    fn prompt_none_names_the_step_that_would_have_been() {
+        let none = [("prompt", "none")];
+        assert_eq!(
+            refusal(step(&none, NOBODY, "openid")),
+            OAuthErrorCode::LoginRequired
+        );
+        assert_eq!(
+            refusal(step(&none, Some(ALICE), "")),
+            OAuthErrorCode::ConsentRequired
+        );
+        assert_eq!(step(&none, Some(ALICE), "openid"), Step::Issue(scope("openid")));
+        let stale = [("prompt", "none"), ("max_age", "10")];
+        assert_eq!(
+            refusal(step(&stale, Some(ALICE), "openid")),
+            OAuthErrorCode::LoginRequired
+        );
+    }
+
+    #[test]
+    fn a_login_is_demanded_by_prompt_by_age_and_by_a_hint_for_somebody_else() {
+        let demands = |more: &[(&str, &str)], session| demands_login(&request(more), session);
+        assert!(!demands(&[], Some(ALICE)) && !demands(&[], NOBODY));
+        assert!(demands(&[("prompt", "login")], Some(ALICE)));
+        assert!(demands(&[("prompt", "select_account")], Some(ALICE)));
+        assert!(!demands(&[("prompt", "consent")], Some(ALICE)));
+        for (max_age, demanded) in [("0", true), ("99", true), ("100", false), ("101", false)] {
+            assert_eq!(
+                demands(&[("max_age", max_age)], Some(ALICE)),
+                demanded,
+                "{max_age}"
+            );
+        }
+        assert!(demands(&[("max_age", "1000000")], NOBODY));
+        let hinted = AuthorizationRequest {
+            hint_subject: Some(user(2)),
+            ..request(&[])
+        };
+        assert!(demands_login(&hinted, Some(ALICE)) && !demands_login(&hinted, NOBODY));
+    }
+
+    #[test]
+    fn max_age_0_is_exceeded_even_by_a_login_of_this_very_second() {
+        let just_now = SessionFacts {
+            auth_time: NOW,
+            ..ALICE
+        };
+        assert!(demands_login(&request(&[("max_age", "0")]), Some(just_now)));
+        assert!(!demands_login(&request(&[("max_age", "1")]), Some(just_now)));
+    }
+
+    /// The return address alone proves nothing: only a sign-in that was started for the request counts.
+    #[test]
+    fn a_demanded_login_is_satisfied_only_by_a_sign_in_for_the_request() {
+        let consented = scope("openid");
+        for more in [
+            [("prompt", "login")],
+            [("max_age", "0")],
+            [("prompt", "select_account")],
+            [("max_age", "50")],
+        ] {
+            let request = request(&more);
+            let mut situation = arriving(&request, Some(ALICE), &consented);
+            assert_eq!(next_step(&situation), Step::Login, "{more:?}");
+            situation.session = Some(SessionFacts {
+                auth_time: NOW + 60,
+                ..ALICE
+            });
+            assert_eq!(next_step(&situation), Step::Login, "a login elsewhere, {more:?}");
+            situation.login_satisfied = true;
+            assert_eq!(next_step(&situation), Step::Issue(scope("openid")), "{more:?}");
+        }
+    }
+
+    #[test]
+    fn a_browser_that_comes_back_with_an_older_session_has_to_sign_in() {
+        let (request, consented) = (request(&[("max_age", "1000")]), scope("openid"));
+        let mut situation = arriving(&request, Some(ALICE), &consented);
+        assert_eq!(next_step(&situation), Step::Issue(scope("openid")));
+        situation.session = Some(SessionFacts {
+            auth_time: NOW - 5000,
+            ..ALICE
+        });
+        assert_eq!(next_step(&situation), Step::Login);
+    }
+
+    /// OpenID Connect Core §3.1.2.1, id_token_hint.
+    #[test]
+    fn a_hint_for_somebody_else_leads_to_one_login_and_not_to_a_loop() {
+        let hinted = AuthorizationRequest {
+            hint_subject: Some(user(2)),
+            ..request(&[])
+        };
+        let consented = scope("openid");
+        let mut situation = arriving(&hinted, Some(ALICE), &consented);
+        assert_eq!(next_step(&situation), Step::Login);
+        situation.login_satisfied = true;
+        assert_eq!(refusal(next_step(&situation)), OAuthErrorCode::LoginRequired);
+        situation.session = Some(SessionFacts {
+            user_id: user(2),
+            ..ALICE
+        });
+        assert_eq!(next_step(&situation), Step::Issue(scope("openid")));
+    }
+
+    #[test]
+    fn a_hint_for_somebody_else_is_login_required_under_prompt_none() {
+        let hinted = AuthorizationRequest {
+            hint_subject: Some(user(2)),
+            ..request(&[("prompt", "none")])
+        };
+        let step = next_step(&arriving(&hinted, Some(ALICE), &scope("openid")));
+        assert_eq!(refusal(step), OAuthErrorCode::LoginRequired);
+    }
+
+    #[test]
+    fn consent_is_asked_for_what_was_not_granted_before() {
+        let more = [("scope", "openid email")];
+        assert_eq!(step(&more, Some(ALICE), "openid"), Step::Consent);
+        assert_eq!(
+            step(&more, Some(ALICE), "email profile openid"),
+            Step::Issue(scope("openid email"))
+        );
+    }
+
+    #[test]
+    fn prompt_consent_always_asks_and_the_decision_counts() {
+        let (request, consented) = (request(&[("prompt", "consent")]), scope("openid"));
+        let mut situation = arriving(&request, Some(ALICE), &consented);
+        assert_eq!(next_step(&situation), Step::Consent);
+        situation.decision = Some(Decision::Approved);
+        assert_eq!(next_step(&situation), Step::Issue(scope("openid")));
+        situation.decision = Some(Decision::Denied);
+        assert_eq!(refusal(next_step(&situation)), OAuthErrorCode::AccessDenied);
+    }
+
+    #[test]
+    fn an_approval_does_not_stand_for_a_login() {
+        let (request, consented) = (request(&[("prompt", "login consent")]), scope(""));
+        let mut situation = arriving(&request, Some(ALICE), &consented);
+        situation.decision = Some(Decision::Approved);
+        assert_eq!(next_step(&situation), Step::Login);
+    }
+
+    #[test]
+    fn an_auto_approved_client_is_never_asked_about() {
+        let (request, consented) = (
+            request(&[("prompt", "consent"), ("scope", "openid offline_access")]),
+            scope(""),
+        );
+        let mut situation = arriving(&request, Some(ALICE), &consented);
+        situation.auto_approve = true;
+        assert_eq!(next_step(&situation), Step::Issue(scope("openid offline_access")));
+        situation.session = None;
+        assert_eq!(next_step(&situation), Step::Login);
+    }
+
+    /// OpenID Connect Core §11.
+    #[test]
+    fn offline_access_is_given_with_consent_and_dropped_silently_without() {
+        let wanted = "openid offline_access";
+        let silent = [("scope", wanted), ("prompt", "none")];
+        assert_eq!(step(&[("scope", wanted)], Some(ALICE), "openid"), Step::Consent);
+        assert_eq!(step(&silent, Some(ALICE), "openid"), Step::Issue(scope("openid")));
+        assert_eq!(step(&silent, Some(ALICE), wanted), Step::Issue(scope(wanted)));
+        let alone = [("scope", "offline_access"), ("prompt", "none")];
+        assert_eq!(
+            refusal(step(&alone, Some(ALICE), "")),
+            OAuthErrorCode::ConsentRequired
+        );
+    }
+
+    /// OpenID Connect Core §5.5: single claims are agreed to as the scope is to which they belong.
+    #[test]
+    fn a_claim_asked_for_by_itself_needs_consent_to_its_scope() {
+        let more = [("claims", r#"{"userinfo":{"email":null}}"#)];
+        assert_eq!(step(&more, Some(ALICE), "openid"), Step::Consent);
+        assert_eq!(
+            step(&more, Some(ALICE), "openid email"),
+            Step::Issue(scope("openid"))
+        );
+    }
+}

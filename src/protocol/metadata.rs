@@ -118,3 +118,127 @@ fn id_token_algorithms(input: &MetadataInput<'_>) -> Vec<&'static str> {
     }
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(issuer: &str) -> Map<String, Value> {
+        metadata(&MetadataInput {
+            issuer,
+            algorithms: &[
+                SigningAlgorithm::Es256,
+                SigningAlgorithm::Rs256,
+                SigningAlgorithm::Es256,
+            ],
+            configured_scopes: &["api".to_owned(), "openid".to_owned()],
+            acr_values: &["0".to_owned()],
+            passthrough_claims: &["given_name".to_owned(), "department".to_owned()],
+            ui_locales: &[],
+        })
+    }
+
+    /// OpenID Connect Discovery §3.
+    #[test]
+    fn the_document_says_what_is_offered() {
+        let document = document("https://auth.example");
+        for (name, value) in [
+            ("issuer", json!("https://auth.example")),
+            (
+                "authorization_endpoint",
+                json!("https://auth.example/oauth/authorize"),
+            ),
+            ("token_endpoint", json!("https://auth.example/oauth/token")),
+            ("userinfo_endpoint", json!("https://auth.example/oauth/userinfo")),
+            ("jwks_uri", json!("https://auth.example/.well-known/jwks.json")),
+            (
+                "scopes_supported",
+                json!([
+                    "openid",
+                    "profile",
+                    "email",
+                    "address",
+                    "phone",
+                    "offline_access",
+                    "api"
+                ]),
+            ),
+            ("response_types_supported", json!(["code"])),
+            ("response_modes_supported", json!(["query", "form_post"])),
+            (
+                "grant_types_supported",
+                json!(["authorization_code", "refresh_token"]),
+            ),
+            ("acr_values_supported", json!(["0"])),
+            ("subject_types_supported", json!(["public"])),
+            ("id_token_signing_alg_values_supported", json!(["ES256", "RS256"])),
+            (
+                "request_object_signing_alg_values_supported",
+                json!(["none", "RS256", "ES256"]),
+            ),
+            (
+                "token_endpoint_auth_methods_supported",
+                json!(["client_secret_basic", "client_secret_post", "none"]),
+            ),
+            (
+                "introspection_endpoint_auth_methods_supported",
+                json!(["client_secret_basic", "client_secret_post"]),
+            ),
+            ("code_challenge_methods_supported", json!(["S256"])),
+            ("request_parameter_supported", json!(true)),
+            ("request_uri_parameter_supported", json!(false)),
+            ("claims_parameter_supported", json!(true)),
+            ("authorization_response_iss_parameter_supported", json!(true)),
+            (
+                "prompt_values_supported",
+                json!(["none", "login", "consent", "select_account"]),
+            ),
+        ] {
+            assert_eq!(document.get(name), Some(&value), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_listed_that_does_not_exist() {
+        let document = document("https://auth.example");
+        for name in [
+            "ui_locales_supported",
+            "registration_endpoint",
+            "end_session_endpoint",
+            "backchannel_logout_supported",
+            "userinfo_signing_alg_values_supported",
+        ] {
+            assert!(!document.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_are_those_of_the_accounts_and_those_passed_through() {
+        let document = document("https://auth.example");
+        let claims = document["claims_supported"].as_array().unwrap();
+        for name in [
+            "sub",
+            "name",
+            "preferred_username",
+            "picture",
+            "email",
+            "email_verified",
+            "updated_at",
+            "auth_time",
+            "given_name",
+        ] {
+            assert!(claims.contains(&json!(name)), "{name}");
+        }
+        assert!(!claims.contains(&json!("department")) && !claims.contains(&json!("address")));
+    }
+
+    #[test]
+    fn an_issuer_with_a_path_or_a_final_slash_is_kept_as_it_is() {
+        let slashed = document("https://auth.example/tenant/");
+        assert_eq!(slashed["issuer"], "https://auth.example/tenant/");
+        assert_eq!(
+            slashed["token_endpoint"],
+            "https://auth.example/tenant/oauth/token"
+        );
+    }
+}

@@ -18,6 +18,8 @@ pub mod authorization;
 pub mod claims;
 pub mod client;
 pub mod client_auth;
+#[cfg(test)]
+mod fixtures;
 pub mod grant;
 pub mod ids;
 pub mod interaction;

@@ -49,6 +49,7 @@ impl Opaque {
 
     /// The value that follows this one: HMAC-SHA-256 under `salt`. Whoever holds the token and finds the salt in its row
     /// comes to the same successor, so a repeated request needs no stored plain text.
+    #[must_use]
     pub fn successor(&self, salt: &Salt) -> Self {
         Self(self.derive(&salt.0))
     }

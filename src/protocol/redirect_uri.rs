@@ -88,25 +88,17 @@ fn validate_destination(
     issuer_is_loopback: bool,
 ) -> Result<Url, RedirectUriRefused> {
     let url = parse(uri)?;
+    let is_native = client_type == ClientType::Native;
     match url.scheme() {
-        "https" => {}
-        "http" if !is_loopback_http(uri) => {
-            return refuse("plain http is only for loopback hosts; use https");
-        }
-        "http" if client_type != ClientType::Native && !issuer_is_loopback => {
-            return refuse("only native clients may use http on loopback");
-        }
-        "http" => {}
-        _ if client_type != ClientType::Native => {
-            return refuse("only native clients may use a private-use scheme; use https");
-        }
+        "https" => Ok(url),
+        "http" if !is_loopback_http(uri) => refuse("plain http is only for loopback hosts; use https"),
+        "http" if is_native || issuer_is_loopback => Ok(url),
+        "http" => refuse("only native clients may use http on loopback"),
+        _ if !is_native => refuse("only native clients may use a private-use scheme; use https"),
         // RFC 8252 §7.1: a reversed domain name, so that the scheme belongs to somebody.
-        scheme if !scheme.contains('.') => {
-            return refuse("a private-use scheme has to be a reversed domain name, with a dot");
-        }
-        _ => {}
+        scheme if scheme.contains('.') => Ok(url),
+        _ => refuse("a private-use scheme has to be a reversed domain name, with a dot"),
     }
-    Ok(url)
 }
 
 /// A URI whose text means the same to every reader: what a browser would first repair or decode is refused.
@@ -228,4 +220,270 @@ fn after_port(text: &str) -> Option<&str> {
     let (port, rest) = text.split_at(digits);
     let port: u16 = port.parse().ok()?;
     (port != 0).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use ClientType::{Confidential, Native, Public};
+
+    fn registered(uri: &str) -> Vec<String> {
+        vec![uri.to_owned()]
+    }
+
+    /// RFC 9700 §2.1.
+    #[test]
+    fn a_requested_uri_is_compared_byte_for_byte() {
+        let own = registered("https://app.example/callback?a=1");
+        assert!(is_registered(
+            "https://app.example/callback?a=1",
+            &own,
+            Confidential
+        ));
+        for other in [
+            "https://app.example/callback",
+            "https://app.example/callback?a=1&b=2",
+            "https://app.example/callback?a=1#",
+            "https://app.example:443/callback?a=1",
+            "https://APP.example/callback?a=1",
+            "https://app.example/callback/?a=1",
+            "https://app.example/%63allback?a=1",
+            "https://app.example/callback/../callback?a=1",
+            "https://app.example.evil.example/callback?a=1",
+            "https://app.example@evil.example/callback?a=1",
+            " https://app.example/callback?a=1",
+            "",
+        ] {
+            assert!(!is_registered(other, &own, Native), "{other}");
+        }
+    }
+
+    /// RFC 8252 §7.3.
+    #[test]
+    fn a_native_client_may_take_any_loopback_port() {
+        for (own, requested) in [
+            ("http://127.0.0.1/cb", "http://127.0.0.1:49152/cb"),
+            ("http://127.0.0.1:80/cb", "http://127.0.0.1/cb"),
+            ("http://[::1]/cb?a=1", "http://[::1]:1/cb?a=1"),
+            ("http://localhost:3000/cb", "http://localhost:65535/cb"),
+        ] {
+            assert!(is_registered(requested, &registered(own), Native), "{requested}");
+            assert!(!is_registered(requested, &registered(own), Public), "{requested}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_the_loopback_port_may_differ() {
+        let own = registered("http://127.0.0.1/cb");
+        for other in [
+            "http://127.0.0.1:1/cb/",
+            "http://127.0.0.1:1/cb?a",
+            "http://127.0.0.1:1/cb#a",
+            "http://127.0.0.1:0/cb",
+            "http://127.0.0.1:65536/cb",
+            "http://127.0.0.1:/cb",
+            "http://127.0.0.1:+80/cb",
+            "http://127.0.0.1:80@evil.example/cb",
+            "http://127.0.0.1.evil.example/cb",
+            "http://127.0.0.1@evil.example/cb",
+            "http://localhost:80/cb",
+            "https://127.0.0.1:80/cb",
+            "HTTP://127.0.0.1:80/cb",
+            "http://[::1]:80/cb",
+        ] {
+            assert!(!is_registered(other, &own, Native), "{other}");
+        }
+        let https = registered("https://127.0.0.1/cb");
+        assert!(!is_registered("https://127.0.0.1:80/cb", &https, Native));
+    }
+
+    #[test]
+    fn https_is_admitted_for_every_client() {
+        for uri in [
+            "https://app.example",
+            "https://app.example/cb",
+            "https://app.example:8443/cb?tenant=1",
+            "https://xn--bcher-kva.example/cb",
+            "https://app.example/@user/cb",
+            "https://app.example/a%20b",
+            "https://192.0.2.1/cb",
+            "https://localhost:3000/cb",
+        ] {
+            for client_type in [Confidential, Public, Native] {
+                assert_eq!(validate_registration(uri, client_type, false), Ok(()), "{uri}");
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_and_private_schemes_are_for_native_clients() {
+        for uri in [
+            "http://127.0.0.1/cb",
+            "http://[::1]:8080/cb",
+            "http://localhost/cb",
+            "com.example.app:/cb",
+            "com.example.app://cb",
+        ] {
+            assert_eq!(validate_registration(uri, Native, false), Ok(()), "{uri}");
+            assert!(validate_registration(uri, Confidential, false).is_err(), "{uri}");
+            assert!(validate_registration(uri, Public, false).is_err(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn in_development_loopback_is_for_every_client_and_still_without_port_slack() {
+        let uri = "http://localhost:3000/cb";
+        assert_eq!(validate_registration(uri, Confidential, true), Ok(()));
+        assert!(validate_registration("http://app.example/cb", Confidential, true).is_err());
+        assert!(validate_registration("com.example.app:/cb", Confidential, true).is_err());
+        assert!(!is_registered(
+            "http://localhost:3001/cb",
+            &registered(uri),
+            Confidential
+        ));
+    }
+
+    #[test]
+    fn a_uri_that_could_mean_two_things_is_not_registered() {
+        for uri in [
+            "",
+            "/cb",
+            "app.example/cb",
+            "http://app.example/cb",
+            "https://",
+            "https:///cb",
+            "https:app.example/cb",
+            "https:/app.example/cb",
+            "https://app.example/cb#",
+            "https://app.example/cb#top",
+            "https://user@app.example/cb",
+            "https://user:pass@app.example/cb",
+            "https://@app.example/cb",
+            "https://a@b@app.example/cb",
+            "https://*.app.example/cb",
+            "https://app.example/*",
+            "https://app.example/a b",
+            "https://app.example/\tcb",
+            "https://app.example/\r\ncb",
+            "https://app.example\\@evil.example/cb",
+            "https://b\u{fc}cher.example/cb",
+            "https://app.example/../cb",
+            "https://app.example/a/./cb",
+            "https://app.example/a/..",
+            "https://app.example/%2e%2E/cb",
+            "https://app.example/.%2e/cb",
+            "https://app.example/a/..;/cb",
+            "https://app.example/a%2f..%2fcb",
+            "https://app.example/a%5c..%5ccb",
+            "https://app.example/a%0d%0ab",
+            "https://app.example/a%00b",
+            "https://app.example/100%",
+            "https://app.example/%zz",
+            "https://APP.example/cb",
+            "https://app%2eexample/cb",
+            "https://127.1/cb",
+            "https://0x7f.0.0.1/cb",
+            "HTTPS://app.example/cb",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "data:text/html,hi",
+            "vbscript:x",
+            "file:///etc/passwd",
+            "blob:https://app.example/1",
+            "about:blank",
+            "myapp:/cb",
+            "com.example.app:/../cb",
+            "http://127.0.0.2/cb",
+            "http://127.0.0.1.evil.example/cb",
+        ] {
+            assert!(validate_registration(uri, Native, false).is_err(), "{uri:?}");
+        }
+        let long = format!("https://app.example/{}", "a".repeat(MAX_BYTES));
+        assert!(validate_registration(&long, Confidential, false).is_err());
+    }
+
+    /// RFC 6749 §3.1.2: the query is kept, so it must not speak for us.
+    #[test]
+    fn the_query_has_no_parameter_of_the_response() {
+        for key in ["code", "state", "error", "error_description", "iss", "%63ode"] {
+            let uri = format!("https://app.example/cb?a=1&{key}=x");
+            assert!(validate_registration(&uri, Confidential, false).is_err(), "{uri}");
+        }
+        assert_eq!(
+            validate_registration("https://app.example/cb?codes=x", Confidential, false),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn post_logout_uris_follow_the_same_rules_and_keep_their_query() {
+        let validate = |uri| validate_post_logout_registration(uri, Confidential, false);
+        assert_eq!(validate("https://app.example/bye?code=1"), Ok(()));
+        assert!(validate("https://app.example/bye?state=1").is_err());
+        assert!(validate("http://app.example/bye").is_err());
+    }
+
+    #[test]
+    fn a_back_channel_logout_uri_is_https_without_fragment_or_userinfo() {
+        assert_eq!(
+            validate_backchannel_logout_uri("https://app.example/out?a=1", false),
+            Ok(())
+        );
+        for uri in [
+            "http://app.example/out",
+            "https://app.example/out#x",
+            "https://u@app.example/out",
+            "com.example.app:/out",
+            "http://127.0.0.1/out",
+        ] {
+            assert!(validate_backchannel_logout_uri(uri, false).is_err(), "{uri}");
+        }
+        assert_eq!(
+            validate_backchannel_logout_uri("http://127.0.0.1:9000/out", true),
+            Ok(())
+        );
+    }
+
+    /// RFC 8252 §8.6.
+    #[test]
+    fn consent_is_skipped_only_where_the_redirect_proves_the_client() {
+        assert!(auto_approve_is_provable(
+            &registered("https://app.example/cb"),
+            false
+        ));
+        for uri in [
+            "http://127.0.0.1/cb",
+            "com.example.app:/cb",
+            "https://localhost/cb",
+        ] {
+            let uris = [registered("https://app.example/cb"), registered(uri)].concat();
+            assert!(!auto_approve_is_provable(&uris, false), "{uri}");
+            assert!(auto_approve_is_provable(&uris, true), "{uri}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn without_loopback_only_the_same_text_is_registered(requested in ".{0,40}", path in "[a-z/]{0,10}") {
+            let own = registered(&format!("https://app.example/{path}"));
+            prop_assert_eq!(is_registered(&requested, &own, Native), requested == own[0]);
+        }
+
+        #[test]
+        fn any_port_and_nothing_else_matches(port in 1u16.., tail in "[ -~]{0,12}") {
+            let own = registered("http://127.0.0.1/cb");
+            let requested = format!("http://127.0.0.1:{port}/cb{tail}");
+            prop_assert_eq!(is_registered(&requested, &own, Native), tail.is_empty());
+        }
+
+        #[test]
+        fn what_may_be_registered_is_one_header_safe_line(uri in "(https://a|com\\.a:|http://127\\.0\\.0\\.1)[ -~\\x00-\\x1f]{0,20}") {
+            if validate_registration(&uri, Native, false).is_ok() {
+                prop_assert!(uri.bytes().all(|byte| byte.is_ascii_graphic()));
+                prop_assert!(is_registered(&uri, &registered(&uri), Native));
+            }
+        }
+    }
 }

@@ -117,6 +117,8 @@ pub fn is_scope_token(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -158,5 +160,22 @@ mod tests {
         assert!(small.is_subset_of(&large) && !large.is_subset_of(&small));
         assert_eq!(small.union(&large).to_string(), "openid profile");
         assert_eq!(large.filtered(|token| token != "openid").to_string(), "profile");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_what_is_accepted_reads_back(text in "[ -~\\x00é]{0,60}") {
+            if let Ok(set) = ScopeSet::parse(&text) {
+                prop_assert!(set.iter().all(is_scope_token));
+                prop_assert_eq!(ScopeSet::parse(&set.to_string()), Ok(set));
+            }
+        }
+
+        #[test]
+        fn tokens_of_the_grammar_are_all_found_again(tokens in proptest::collection::vec("[!#-\\[\\]-~]{1,8}", 1..20)) {
+            let set = ScopeSet::parse(&tokens.join(" ")).unwrap();
+            prop_assert!(tokens.iter().all(|token| set.contains(token)));
+            prop_assert!(set.iter().all(|token| tokens.iter().any(|own| own == token)));
+        }
     }
 }

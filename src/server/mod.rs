@@ -1,1 +1,133 @@
-//! server
+//! Wiring: the state, the router, the listeners, the workers, and their orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use aws_lc_rs::rand::SystemRandom;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, LoadedConfig};
+use crate::db;
+use crate::http::clients::Clients;
+use crate::http::state::{AppState, Inner};
+use crate::jwt::{KeySet, SharedKeySet};
+use crate::upstream::Upstreams;
+
+pub mod accept;
+pub mod cors;
+pub mod error_shape;
+pub mod health;
+pub mod reload;
+pub mod request_log;
+pub mod routes;
+pub mod security_headers;
+
+/// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
+pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
+    let db = db::connect(&config.database)?;
+    let upstreams = Upstreams::new(&config, clock.clone())?;
+    let defined_scopes = config.defined_scopes();
+    Ok(AppState::new(Inner {
+        config: Arc::new(config),
+        db,
+        keys: SharedKeySet::new(keys),
+        clock,
+        rng: SystemRandom::new(),
+        clients: Clients::default(),
+        upstreams,
+        defined_scopes,
+        shutdown: CancellationToken::new(),
+    }))
+}
+
+/// The keys that the configuration names; fails when none of them may sign now.
+pub fn load_keys(config: &Config, clock: &Clock) -> anyhow::Result<KeySet> {
+    let keys = KeySet::load(config.jwt.key_files(), false).map_err(|errors| {
+        anyhow::anyhow!(
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
+    })?;
+    keys.require_signer(clock.now())
+        .map_err(|error| anyhow::anyhow!(error.to_string()))?;
+    Ok(keys)
+}
+
+/// The production router over `state`: what `serve`, `dev` and every test run.
+pub fn build(state: AppState) -> Router {
+    routes::router(state)
+}
+
+/// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
+/// the workers have stopped.
+pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
+    let router = build(state.clone());
+    let grace = Duration::from_secs(state.config.server.shutdown_grace_secs);
+    let mut tasks = JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(accept::serve(
+            listener,
+            router.clone(),
+            state.shutdown.clone(),
+            grace,
+        ));
+    }
+    tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
+    while tasks.join_next().await.is_some() {}
+    state.db.close().await;
+}
+
+/// `riley-auth serve`.
+pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
+    let clock = Clock::default();
+    let keys = load_keys(&loaded.config, &clock)?;
+    let state = state(loaded.config.clone(), keys, clock)?;
+    if loaded.config.database.migrate {
+        db::schema::migrate(&state.db)
+            .await
+            .context("the database could not be migrated")?;
+    }
+    let address = format!("{}:{}", loaded.config.server.host, loaded.config.server.port);
+    let listener = TcpListener::bind(&address).await.with_context(|| {
+        format!(
+            "cannot listen on {address}: is another program using the port? Set server.port to another one"
+        )
+    })?;
+    tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
+    let _reload = reload::spawn(state.clone(), loaded.path.clone());
+    tokio::spawn(stop_on_signal(state.shutdown.clone()));
+    run(state, vec![listener]).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once.
+pub async fn stop_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received");
+        return;
+    };
+    for attempt in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if attempt == 0 {
+            tracing::info!("stopping: requests in flight are finished first");
+            shutdown.cancel();
+        } else {
+            std::process::exit(1);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `GET /auth/{provider}`: sends a browser to an upstream to prove who sits before it; `GET /auth/providers`: which there
+//! are.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::destination;
+use super::flow::{self, FLOW_LIFETIME, FLOWS_PER_BROWSER, LoginFlow, Target};
+use super::respond::{Audience, with_browser};
+use crate::db;
+use crate::db::upstream_flows::NewFlow;
+use crate::error::AppError;
+use crate::http::browser::Browser;
+use crate::http::now::Now;
+use crate::http::page;
+use crate::http::return_to::ReturnTo;
+use crate::http::state::AppState;
+use crate::protocol::authorization::AuthorizationRequest;
+use crate::protocol::opaque::Opaque;
+use crate::protocol::params::Params;
+use crate::protocol::pkce::CodeVerifier;
+use crate::upstream::{StartRequest, UpstreamError};
+
+/// An upstream, as a login page shows it.
+#[derive(Debug, Serialize)]
+pub struct ProviderView {
+    pub name: String,
+    pub display_name: String,
+    /// Where its button leads; `request_id` or `return_to` is added by the page.
+    pub start_url: String,
+}
+
+/// What a login is for, and what it asks of the upstream.
+struct Purpose {
+    target: Target,
+    login_hint: Option<String>,
+    ui_locales: Option<String>,
+    reauthenticate: bool,
+    select_account: bool,
+    max_age_secs: Option<u64>,
+}
+
+/// `GET /auth/providers`.
+pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>> {
+    let views = state.upstreams.list().map(|provider| ProviderView {
+        name: provider.name().to_owned(),
+        display_name: provider.display_name().to_owned(),
+        start_url: format!("{}/auth/{}", state.config.jwt.issuer, provider.name()),
+    });
+    Json(views.collect())
+}
+
+/// `GET /auth/{provider}?return_to=…|request_id=…`.
+pub async fn start(
+    State(state): State<AppState>,
+    Path(provider): Path<String>,
+    Now(now): Now,
+    browser: Browser,
+    audience: Audience,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match begin(&state, &provider, &browser, &query.unwrap_or_default(), now).await {
+        Ok(url) => with_browser(page::redirect(&url), &browser, &state),
+        Err(error) => audience.refuse(&state, error, now).await,
+    }
+}
+
+/// Stores the flow and gives the upstream's URL.
+async fn begin(
+    state: &AppState,
+    provider: &str,
+    browser: &Browser,
+    query: &str,
+    now: OffsetDateTime,
+) -> Result<String, AppError> {
+    let provider = state.upstreams.get(provider).ok_or_else(AppError::not_found)?;
+    let purpose = purpose(state, browser, query, now).await?;
+    let handle = Opaque::generate(&state.rng);
+    let nonce = Opaque::generate(&state.rng).expose();
+    let code_verifier = CodeVerifier::generate(&state.rng);
+    let url = provider
+        .authorization_url(&StartRequest {
+            redirect_uri: &destination::callback(&state.config, provider.name()),
+            state: &handle.expose(),
+            nonce: &nonce,
+            code_verifier: &code_verifier,
+            login_hint: purpose.login_hint.as_deref(),
+            reauthenticate: purpose.reauthenticate,
+            select_account: purpose.select_account,
+            max_age_secs: purpose.max_age_secs,
+            ui_locales: purpose.ui_locales.as_deref(),
+        })
+        .await
+        .map_err(|error| unavailable(provider.name(), &error))?;
+    let flow = LoginFlow {
+        nonce,
+        code_verifier: code_verifier.expose().to_owned(),
+        target: purpose.target,
+        reauthenticate: purpose.reauthenticate,
+    };
+    let sealed = flow::seal(&handle, &state.rng, &flow);
+    let row = NewFlow {
+        state_hash: &handle.hash(),
+        browser_hash: &browser.hash(),
+        provider: provider.name(),
+        sealed: &sealed,
+        expires_at: now + FLOW_LIFETIME,
+    };
+    db::upstream_flows::insert_login(&state.db, &row, FLOWS_PER_BROWSER, now).await?;
+    Ok(url.into())
+}
+
+async fn purpose(
+    state: &AppState,
+    browser: &Browser,
+    query: &str,
+    now: OffsetDateTime,
+) -> Result<Purpose, AppError> {
+    let params = Params::parse(query.as_bytes()).map_err(|_| invalid_request())?;
+    let read = |name| params.get(name).map_err(|_| invalid_request());
+    if let Some(request_id) = read("request_id")? {
+        return for_request(state, browser, request_id, now).await;
+    }
+    let target = match read("return_to")? {
+        Some(url) => {
+            let url = ReturnTo::parse(url, &state.config).ok_or_else(|| {
+                AppError::bad_request("invalid_return_to", "return_to leads to a place that is not ours")
+            })?;
+            Target::ReturnTo(url.as_str().to_owned())
+        }
+        None => Target::Default,
+    };
+    Ok(Purpose {
+        target,
+        login_hint: None,
+        ui_locales: None,
+        reauthenticate: false,
+        select_account: false,
+        max_age_secs: None,
+    })
+}
+
+/// The purpose of a login for an authorization request, which has to wait in this very browser.
+async fn for_request(
+    state: &AppState,
+    browser: &Browser,
+    request_id: &str,
+    now: OffsetDateTime,
+) -> Result<Purpose, AppError> {
+    let handle = Opaque::parse(request_id).ok_or_else(unknown_request)?;
+    let pending = db::authorization_requests::find_pending(&state.db, &handle.hash(), &browser.hash(), now)
+        .await?
+        .ok_or_else(unknown_request)?;
+    let request: AuthorizationRequest = flow::open(&handle, &pending.sealed).ok_or_else(unknown_request)?;
+    let demanded = pending.demands_login.unwrap_or(false);
+    // A choice of accounts is a wish of its own and does not mean that the chosen one has to log in again.
+    let only_a_choice =
+        request.prompt.select_account && !request.prompt.login && request.max_age_secs.is_none();
+    Ok(Purpose {
+        target: Target::Request(handle.expose()),
+        login_hint: request.login_hint,
+        ui_locales: request.ui_locales,
+        reauthenticate: demanded && !only_a_choice,
+        select_account: request.prompt.select_account,
+        max_age_secs: request.max_age_secs,
+    })
+}
+
+/// The provider cannot be reached: only logins by this one suffer.
+fn unavailable(provider: &str, error: &UpstreamError) -> AppError {
+    tracing::warn!(provider.name = provider, error = %error.detail(), "a login could not be started at an upstream");
+    AppError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "upstream_unavailable",
+        "this sign-in provider cannot be reached at the moment, try again or use another",
+    )
+}
+
+fn invalid_request() -> AppError {
+    AppError::bad_request("invalid_request", "a parameter is malformed or sent twice")
+}
+
+/// Expired, answered, another browser's, never there: all the same.
+fn unknown_request() -> AppError {
+    AppError::bad_request(
+        "unknown_request",
+        "this sign-in has expired or was completed in another window, go back to the app and start again",
+    )
+}

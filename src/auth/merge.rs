@@ -1,0 +1,172 @@
+//! Whether a newcomer is joined to an account that exists (`oauth.account_merge_policy`): a pure decision.
+//!
+//! An address proves nothing by itself: some upstreams let anybody claim any. It counts only where both sides' providers
+//! say they verified it and are trusted to say so, and only if it leads to exactly one account.
+
+use crate::config::oauth::AccountMergePolicy;
+use crate::config::providers::EmailTrust;
+use crate::protocol::ids::UserId;
+
+/// The newcomer's side.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    pub email_verified: bool,
+    /// How far the provider is believed about this very address.
+    pub trust: EmailTrust,
+}
+
+/// A link, verified by its provider, with the same address (compared as ASCII without case; others never match).
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    pub user_id: UserId,
+    /// How far that link's provider is believed; `None` for one that is no longer configured.
+    pub trust: EmailTrust,
+    /// Neither disabled nor deleted.
+    pub live: bool,
+    /// Has an identity at the newcomer's provider already, so it cannot have a second.
+    pub has_provider: bool,
+}
+
+/// What becomes of the newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeDecision {
+    /// Nobody has this address, or nobody can be believed about it.
+    Newcomer,
+    /// An account has it: the person may be asked to prove that it is theirs by signing in there.
+    Suggest,
+    /// The identity joins this account.
+    Merge(UserId),
+}
+
+/// Decides.
+pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Candidate]) -> MergeDecision {
+    if !newcomer.email_verified || newcomer.trust < EmailTrust::Verified {
+        // Nothing is said about the address to somebody who may not own it.
+        return MergeDecision::Newcomer;
+    }
+    let believed: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|candidate| candidate.trust >= EmailTrust::Verified)
+        .collect();
+    let Some(first) = believed.iter().find(|candidate| candidate.live) else {
+        return MergeDecision::Newcomer;
+    };
+    let is_the_only_one = believed
+        .iter()
+        .all(|candidate| candidate.user_id == first.user_id);
+    match policy {
+        AccountMergePolicy::VerifiedEmail if is_the_only_one && !first.has_provider => {
+            MergeDecision::Merge(first.user_id)
+        }
+        AccountMergePolicy::VerifiedEmail | AccountMergePolicy::None => MergeDecision::Suggest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const ALICE: UserId = UserId(Uuid::from_u128(1));
+    const MALLORY: UserId = UserId(Uuid::from_u128(2));
+    const SURE: Newcomer = Newcomer {
+        email_verified: true,
+        trust: EmailTrust::Verified,
+    };
+
+    fn link(user_id: UserId) -> Candidate {
+        Candidate {
+            user_id,
+            trust: EmailTrust::Verified,
+            live: true,
+            has_provider: false,
+        }
+    }
+
+    fn merging(newcomer: Newcomer, candidates: &[Candidate]) -> MergeDecision {
+        decide(AccountMergePolicy::VerifiedEmail, newcomer, candidates)
+    }
+
+    #[test]
+    fn an_address_verified_on_both_sides_joins_the_one_account() {
+        assert_eq!(merging(SURE, &[link(ALICE)]), MergeDecision::Merge(ALICE));
+        assert_eq!(
+            merging(SURE, &[link(ALICE), link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
+        let authoritative = Newcomer {
+            trust: EmailTrust::Authoritative,
+            ..SURE
+        };
+        assert_eq!(
+            merging(authoritative, &[link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
+    }
+
+    #[test]
+    fn without_the_policy_nobody_is_merged_only_asked() {
+        assert_eq!(
+            decide(AccountMergePolicy::None, SURE, &[link(ALICE)]),
+            MergeDecision::Suggest
+        );
+        assert_eq!(
+            decide(AccountMergePolicy::None, SURE, &[]),
+            MergeDecision::Newcomer
+        );
+    }
+
+    #[test]
+    fn a_newcomer_whose_address_is_not_proven_learns_nothing() {
+        for newcomer in [
+            Newcomer {
+                email_verified: false,
+                ..SURE
+            },
+            Newcomer {
+                trust: EmailTrust::None,
+                ..SURE
+            },
+        ] {
+            for policy in [AccountMergePolicy::VerifiedEmail, AccountMergePolicy::None] {
+                assert_eq!(decide(policy, newcomer, &[link(ALICE)]), MergeDecision::Newcomer);
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_whose_provider_is_not_believed_does_not_count() {
+        let doubtful = Candidate {
+            trust: EmailTrust::None,
+            ..link(MALLORY)
+        };
+        assert_eq!(merging(SURE, &[doubtful]), MergeDecision::Newcomer);
+        assert_eq!(
+            merging(SURE, &[doubtful, link(ALICE)]),
+            MergeDecision::Merge(ALICE)
+        );
+    }
+
+    #[test]
+    fn two_accounts_or_a_second_identity_of_one_provider_are_only_asked() {
+        assert_eq!(
+            merging(SURE, &[link(ALICE), link(MALLORY)]),
+            MergeDecision::Suggest
+        );
+        let taken = Candidate {
+            has_provider: true,
+            ..link(ALICE)
+        };
+        assert_eq!(merging(SURE, &[taken]), MergeDecision::Suggest);
+    }
+
+    #[test]
+    fn an_account_that_is_not_live_is_never_joined_and_stands_in_the_way_of_another() {
+        let disabled = Candidate {
+            live: false,
+            ..link(MALLORY)
+        };
+        assert_eq!(merging(SURE, &[disabled]), MergeDecision::Newcomer);
+        assert_eq!(merging(SURE, &[disabled, link(ALICE)]), MergeDecision::Suggest);
+    }
+}

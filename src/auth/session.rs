@@ -1,0 +1,202 @@
+//! The life of a session after the login: `POST /auth/refresh`, `/auth/logout`, `/auth/logout-all`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+use time::{Duration, OffsetDateTime};
+
+use super::profile::UserView;
+use super::respond::{json_answer, with_cookies};
+use super::rotation::{self, SessionRotation, TokenFacts};
+use super::sign_in::{OpenSession, session_cookies};
+use crate::accounts::{self, EndReason};
+use crate::db;
+use crate::db::sessions::{NewSuccessor, StoredSessionToken};
+use crate::db::users::User;
+use crate::error::AppError;
+use crate::http::browser::{BrowserSession, MaybeBrowserSession};
+use crate::http::cookies::{CookieKind, Cookies};
+use crate::http::csrf::SameSiteRequest;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::protocol::opaque::{Opaque, Salt};
+
+/// How often a renewal looks again when another one was faster.
+const ATTEMPTS: usize = 3;
+
+/// The answer to a renewal; the tokens themselves are in the cookies.
+#[derive(Debug, Serialize)]
+pub struct Refreshed {
+    /// Seconds for which the access cookie is good.
+    pub expires_in: u32,
+    pub user: UserView,
+}
+
+/// `POST /auth/refresh`: another value of the session cookie, a new access cookie.
+///
+/// An answer that was lost, or a second tab, gets the same values again for a few seconds (`refresh_reuse_leeway_secs`). A
+/// refusal clears no cookie: it may belong to the slower of two tabs, and the faster one's cookies are good.
+pub async fn refresh(
+    State(state): State<AppState>,
+    Now(now): Now,
+    headers: HeaderMap,
+    _same_site: SameSiteRequest,
+) -> Result<Response, AppError> {
+    let presented = Cookies::new(&state.config)
+        .read(&headers, CookieKind::Refresh)
+        .opaque()
+        .ok_or_else(AppError::unauthenticated)?;
+    for _ in 0..ATTEMPTS {
+        let token = db::sessions::load_token(&state.db, &presented.hash(), now)
+            .await?
+            .ok_or_else(AppError::unauthenticated)?;
+        let facts = TokenFacts {
+            alive: token.alive,
+            consumed_at: token.consumed_at,
+            successor_salt: token.successor_salt,
+        };
+        match rotation::decide(&facts, state.config.oauth.refresh_reuse_leeway_secs, now) {
+            SessionRotation::Rotate => {
+                if let Some((successor, expires_at)) = rotate(&state, &presented, now).await? {
+                    return refreshed(&state, token, &successor, expires_at, now);
+                }
+            }
+            SessionRotation::Repeat(salt) => {
+                tracing::info!(session.id = %token.session_id, "a session cookie was renewed again within the leeway");
+                let expires_at = token.expires_at;
+                return refreshed(&state, token, &presented.successor(&salt), expires_at, now);
+            }
+            SessionRotation::Reused => {
+                end_reused(&state, &token, now).await?;
+                return Err(AppError::unauthenticated());
+            }
+            SessionRotation::Dead => return Err(AppError::unauthenticated()),
+        }
+    }
+    Err(AppError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "temporarily_unavailable",
+        "try again in a moment",
+    ))
+}
+
+/// Spends the value and stores its successor. `None`: somebody was faster.
+async fn rotate(
+    state: &AppState,
+    presented: &Opaque,
+    now: OffsetDateTime,
+) -> Result<Option<(Opaque, OffsetDateTime)>, AppError> {
+    let salt = Salt::generate(&state.rng);
+    let successor = presented.successor(&salt);
+    let ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
+    let rotation = NewSuccessor {
+        token_hash: &presented.hash(),
+        salt,
+        successor_hash: &successor.hash(),
+        expires_at: now + ttl,
+    };
+    let expires_at = db::sessions::rotate(&state.db, &rotation, now).await?;
+    Ok(expires_at.map(|expires_at| (successor, expires_at)))
+}
+
+fn refreshed(
+    state: &AppState,
+    token: StoredSessionToken,
+    successor: &Opaque,
+    expires_at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<Response, AppError> {
+    let (session_id, auth_time) = (token.session_id, token.auth_time);
+    let user = User {
+        user_id: token.user_id,
+        username: token.username,
+        display_name: token.display_name,
+        picture: token.picture,
+        role: token.role,
+        created_at: token.user_created_at,
+    };
+    let session = OpenSession {
+        user: &user,
+        session_id,
+        auth_time,
+        token: successor,
+        expires_at,
+    };
+    let cookies = session_cookies(state, &session, now)?;
+    let body = Refreshed {
+        expires_in: state.config.jwt.access_token_ttl_secs,
+        user: UserView::from(&user),
+    };
+    Ok(with_cookies(json_answer(&body), cookies))
+}
+
+/// A value that was replaced long ago, or whose successor is in use, is presented: two parties hold this session, and we
+/// cannot tell which is its owner. It ends for both.
+async fn end_reused(
+    state: &AppState,
+    token: &StoredSessionToken,
+    now: OffsetDateTime,
+) -> Result<(), AppError> {
+    let mut tx = state.db.begin().await?;
+    let ended = accounts::end_session(&mut tx, token.session_id, EndReason::TokenReused, now).await?;
+    tx.commit().await?;
+    if ended {
+        tracing::warn!(
+            session.id = %token.session_id,
+            user.id = %token.user_id,
+            "a spent session cookie was used again, the session has been ended"
+        );
+    }
+    Ok(())
+}
+
+/// `POST /auth/logout`: ends this session. Without one there is nothing to end, and the cookies go all the same.
+pub async fn logout(
+    State(state): State<AppState>,
+    Now(now): Now,
+    MaybeBrowserSession(session): MaybeBrowserSession,
+    _same_site: SameSiteRequest,
+) -> Result<Response, AppError> {
+    if let Some(session) = session {
+        let mut tx = state.db.begin().await?;
+        accounts::end_session(&mut tx, session.session.session_id, EndReason::Logout, now).await?;
+        tx.commit().await?;
+    }
+    Ok(signed_out(&state))
+}
+
+/// `POST /auth/logout-all`: ends every session of the person.
+pub async fn logout_all(
+    State(state): State<AppState>,
+    Now(now): Now,
+    session: BrowserSession,
+    _same_site: SameSiteRequest,
+) -> Result<Response, AppError> {
+    let mut tx = state.db.begin().await?;
+    accounts::end_sessions_of_user(&mut tx, session.session.user_id, None, EndReason::LogoutAll, now).await?;
+    tx.commit().await?;
+    Ok(signed_out(&state))
+}
+
+/// After a logout the browser holds no cookie of ours.
+fn signed_out(state: &AppState) -> Response {
+    let response = match &state.config.oauth.signed_out_url {
+        Some(url) => json_answer(&json!({ "redirect_to": url.as_str() })),
+        None => StatusCode::NO_CONTENT.into_response(),
+    };
+    with_cookies(response, cleared_cookies(state))
+}
+
+/// The removal of every cookie of ours, each with its exact attributes.
+pub fn cleared_cookies(state: &AppState) -> [HeaderValue; 4] {
+    let cookies = Cookies::new(&state.config);
+    [
+        CookieKind::Refresh,
+        CookieKind::Access,
+        CookieKind::Setup,
+        CookieKind::Browser,
+    ]
+    .map(|kind| cookies.clear(kind))
+}

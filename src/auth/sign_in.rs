@@ -1,0 +1,226 @@
+//! The session that a proved identity opens, and its two cookies. Callback and onboarding both end here.
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use sqlx::PgTransaction;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::flow::Target;
+use crate::accounts::{self, EndReason};
+use crate::db;
+use crate::db::sessions::{LiveSession, Login};
+use crate::db::users::User;
+use crate::error::AppError;
+use crate::http::browser::{Browser, MaybeBrowserSession};
+use crate::http::client_ip::ClientIp;
+use crate::http::cookies::{CookieKind, Cookies};
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::protocol::claims::{SESSION_TOKEN_TYP, SessionTokenClaims};
+use crate::protocol::ids::{LinkId, SessionId};
+use crate::protocol::opaque::Opaque;
+use crate::upstream::Identity;
+
+/// Longer `User-Agent` values are cut off.
+const MAX_USER_AGENT_CHARS: usize = 512;
+/// Longer picture URLs stay out of the access cookie, which has to fit into 4 KiB.
+const MAX_COOKIE_PICTURE_BYTES: usize = 512;
+
+/// Everything about a request that signing in depends on.
+pub struct Visit {
+    pub state: AppState,
+    pub now: OffsetDateTime,
+    pub browser: Browser,
+    /// The session that this browser has already.
+    pub previous: Option<LiveSession>,
+    pub user_agent: Option<String>,
+    pub ip_address: Option<String>,
+}
+
+/// A session as its cookies carry it.
+pub struct OpenSession<'a> {
+    pub user: &'a User,
+    pub session_id: SessionId,
+    /// Seconds since the epoch.
+    pub auth_time: i64,
+    /// The value of the session cookie.
+    pub token: &'a Opaque,
+    pub expires_at: OffsetDateTime,
+}
+
+/// A session that a login has just opened or renewed.
+pub struct SignedIn {
+    pub user: User,
+    pub session_id: SessionId,
+    pub token: Opaque,
+    pub expires_at: OffsetDateTime,
+}
+
+impl<S> FromRequestParts<S> for Visit
+where
+    S: Send + Sync,
+    AppState: FromRef<S>,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, outer: &S) -> Result<Self, Self::Rejection> {
+        let Ok(Now(now)) = Now::from_request_parts(parts, outer).await;
+        let Ok(browser) = Browser::from_request_parts(parts, outer).await;
+        let Ok(ClientIp(ip_address)) = ClientIp::from_request_parts(parts, outer).await;
+        let MaybeBrowserSession(previous) = MaybeBrowserSession::from_request_parts(parts, outer).await?;
+        let user_agent = parts
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        Ok(Self {
+            state: AppState::from_ref(outer),
+            now,
+            browser,
+            previous: previous.map(|previous| previous.session),
+            user_agent: user_agent.map(|value| value.chars().take(MAX_USER_AGENT_CHARS).collect()),
+            ip_address: ip_address.map(|address| address.to_string()),
+        })
+    }
+}
+
+impl Visit {
+    /// Opens a session for `user`, who has just proved to be `identity`, and notes at the authorization request that the
+    /// sign-in was for that it succeeded.
+    ///
+    /// The same person's session in this browser goes on with a new cookie value and a new `auth_time`; another person's
+    /// ends as by logout. A cookie value that came with the request is never taken over.
+    pub async fn open_session(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        user: User,
+        link_id: LinkId,
+        identity: &Identity,
+        target: &Target,
+    ) -> sqlx::Result<SignedIn> {
+        let jwt = &self.state.config.jwt;
+        let absolute_ttl = Some(jwt.session_absolute_ttl_secs).filter(|secs| *secs > 0);
+        let absolute_expires_at = absolute_ttl.map(|secs| self.now + seconds(secs));
+        let sliding = self.now + seconds(jwt.refresh_token_ttl_secs);
+        let expires_at = absolute_expires_at.map_or(sliding, |absolute| absolute.min(sliding));
+        let login = Login {
+            user_id: user.user_id,
+            link_id,
+            provider: &identity.provider,
+            upstream_sid: identity.sid.as_deref(),
+            acr: identity.acr.as_deref(),
+            amr: identity.amr.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            ip_address: self.ip_address.as_deref(),
+            expires_at,
+            absolute_expires_at,
+        };
+        let token = Opaque::generate(&self.state.rng);
+        let session_id = self.renew_or_insert(tx, &token, &login).await?;
+        if let Some(request_hash) = target.request_hash() {
+            db::authorization_requests::mark_login_satisfied(
+                &mut **tx,
+                &request_hash,
+                &self.browser.hash(),
+                user.user_id,
+                session_id,
+                self.now,
+            )
+            .await?;
+        }
+        Ok(SignedIn {
+            user,
+            session_id,
+            token,
+            expires_at,
+        })
+    }
+
+    async fn renew_or_insert(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        token: &Opaque,
+        login: &Login<'_>,
+    ) -> sqlx::Result<SessionId> {
+        if let Some(previous) = &self.previous {
+            let same_person = previous.user_id == login.user_id;
+            if same_person
+                && db::sessions::renew(tx, previous.session_id, &token.hash(), login, self.now).await?
+            {
+                return Ok(previous.session_id);
+            }
+            if !same_person {
+                accounts::end_session(tx, previous.session_id, EndReason::OtherPerson, self.now).await?;
+            }
+        }
+        let session_id = SessionId(Uuid::new_v4());
+        db::sessions::insert(tx, session_id, &token.hash(), login, self.now).await?;
+        Ok(session_id)
+    }
+
+    /// The two cookies of a session that has just been opened.
+    pub fn cookies(&self, signed_in: &SignedIn) -> Result<[HeaderValue; 2], AppError> {
+        let session = OpenSession {
+            user: &signed_in.user,
+            session_id: signed_in.session_id,
+            auth_time: self.now.unix_timestamp(),
+            token: &signed_in.token,
+            expires_at: signed_in.expires_at,
+        };
+        session_cookies(&self.state, &session, self.now)
+    }
+}
+
+/// The session cookie and the access cookie, each for as long as it is good.
+pub fn session_cookies(
+    state: &AppState,
+    session: &OpenSession<'_>,
+    now: OffsetDateTime,
+) -> Result<[HeaderValue; 2], AppError> {
+    let access_ttl = seconds(state.config.jwt.access_token_ttl_secs);
+    let claims = access_claims(&state.config.jwt.issuer, session, access_ttl, now);
+    let access = state
+        .keys
+        .current()
+        .sign(SESSION_TOKEN_TYP, &claims, None, now)
+        .map_err(|error| AppError::failure(anyhow::Error::new(error).context("sign the access cookie")))?;
+    let cookies = Cookies::new(&state.config);
+    Ok([
+        cookies.set(
+            CookieKind::Refresh,
+            session.token.expose(),
+            Some(session.expires_at - now),
+        ),
+        cookies.set(CookieKind::Access, access, Some(access_ttl)),
+    ])
+}
+
+fn access_claims(
+    issuer: &str,
+    session: &OpenSession<'_>,
+    ttl: Duration,
+    now: OffsetDateTime,
+) -> SessionTokenClaims {
+    SessionTokenClaims {
+        iss: issuer.to_owned(),
+        sub: session.user.user_id,
+        aud: issuer.to_owned(),
+        exp: (now + ttl).unix_timestamp(),
+        iat: now.unix_timestamp(),
+        jti: Uuid::new_v4().to_string(),
+        sid: session.session_id,
+        auth_time: session.auth_time,
+        username: session.user.username.clone(),
+        role: session.user.role.clone(),
+        picture: session
+            .user
+            .picture
+            .clone()
+            .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
+    }
+}
+
+fn seconds(secs: u32) -> Duration {
+    Duration::seconds(i64::from(secs))
+}

@@ -1,0 +1,148 @@
+//! Clean-up: what has expired is deleted in batches that lock nobody out for long.
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+
+/// Rows per statement.
+pub const BATCH_ROWS: i64 = 1000;
+
+/// Takes the right to clean up until the end of the transaction; `false`: another instance has it.
+pub async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    // The number is this job's name among the advisory locks of the database.
+    sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock(7241965034) AS "locked!""#)
+        .fetch_one(db)
+        .await
+}
+
+/// Authorization requests, upstream sign-ins, waiting identities and error reports whose time is over.
+pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<u64> {
+    let deleted = sqlx::query_scalar!(
+        r#"
+        WITH requests AS (
+            DELETE FROM authorization_requests WHERE request_hash IN
+                (SELECT request_hash FROM authorization_requests WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        ), flows AS (
+            DELETE FROM upstream_flows WHERE state_hash IN
+                (SELECT state_hash FROM upstream_flows WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        ), identities AS (
+            DELETE FROM pending_identities WHERE handle_hash IN
+                (SELECT handle_hash FROM pending_identities WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        ), reports AS (
+            DELETE FROM error_reports WHERE error_id IN
+                (SELECT error_id FROM error_reports WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        ), names AS (
+            DELETE FROM held_usernames WHERE username_folded IN
+                (SELECT username_folded FROM held_usernames WHERE held_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM requests) + (SELECT count(*) FROM flows) + (SELECT count(*) FROM identities)
+             + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names) AS "deleted!"
+        "#,
+        now,
+        BATCH_ROWS,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(u64::try_from(deleted).unwrap_or(0))
+}
+
+/// Codes that nobody redeemed, and used ones whose grant is gone: until then a replay must still revoke it.
+pub async fn delete_dead_codes(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM authorization_codes WHERE code_hash IN (
+            SELECT code_hash
+            FROM authorization_codes c
+            WHERE c.expires_at <= $1
+              AND (c.used_at IS NULL OR NOT EXISTS (SELECT 1 FROM grants g WHERE g.grant_id = c.grant_id))
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        now,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Grants under which nothing can be alive: made before `made_before` (longer ago than an access token lives), with no
+/// refresh token that could still be used, or revoked before then.
+pub async fn delete_dead_grants(
+    db: impl PgExecutor<'_>,
+    made_before: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM grants WHERE grant_id IN (
+            SELECT grant_id
+            FROM grants g
+            WHERE g.created_at < $1
+              AND (g.revoked_at < $1 OR NOT EXISTS (
+                  SELECT 1 FROM refresh_tokens r
+                  WHERE r.grant_id = g.grant_id AND r.consumed_at IS NULL AND r.expires_at > $2))
+            LIMIT $3
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        made_before,
+        now,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Sessions that have ended or expired and that nothing refers to.
+pub async fn delete_dead_sessions(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM sessions WHERE session_id IN (
+            SELECT session_id
+            FROM sessions s
+            WHERE (s.ended_at IS NOT NULL OR s.expires_at <= $1 OR s.absolute_expires_at <= $1)
+              AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.session_id = s.session_id)
+              AND NOT EXISTS (SELECT 1 FROM authorization_codes c WHERE c.session_id = s.session_id)
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        now,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Salts whose leeway is over: from then on no token can be derived from a predecessor.
+pub async fn erase_old_salts(db: impl PgExecutor<'_>, consumed_before: OffsetDateTime) -> sqlx::Result<u64> {
+    let erased = sqlx::query_scalar!(
+        r#"
+        WITH refresh AS (
+            UPDATE refresh_tokens SET successor_salt = NULL WHERE token_hash IN
+                (SELECT token_hash FROM refresh_tokens WHERE successor_salt IS NOT NULL AND consumed_at < $1
+                 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        ), session AS (
+            UPDATE session_tokens SET successor_salt = NULL WHERE token_hash IN
+                (SELECT token_hash FROM session_tokens WHERE successor_salt IS NOT NULL AND consumed_at < $1
+                 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM refresh) + (SELECT count(*) FROM session) AS "erased!"
+        "#,
+        consumed_before,
+        BATCH_ROWS,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(u64::try_from(erased).unwrap_or(0))
+}

@@ -1,0 +1,153 @@
+//! Who people are at upstream providers: `oauth_links`. The identity is (issuer, subject), never an address.
+
+use sqlx::{PgExecutor, PgTransaction};
+use time::OffsetDateTime;
+
+use crate::protocol::ids::{LinkId, UserId};
+
+/// The constraint that two accounts meet at when both want one identity.
+pub const IDENTITY_LINKED: &str = "oauth_links_identity_unique";
+/// The constraint that keeps a second identity of one provider from an account.
+pub const PROVIDER_LINKED: &str = "oauth_links_one_per_provider";
+
+/// An identity to be linked.
+pub struct NewLink<'a> {
+    pub link_id: LinkId,
+    pub user_id: UserId,
+    pub provider: &'a str,
+    pub issuer: &'a str,
+    pub subject: &'a str,
+    pub description: LinkDescription<'a>,
+}
+
+/// What the upstream says beside the identity; refreshed at every login.
+#[derive(Clone, Copy)]
+pub struct LinkDescription<'a> {
+    pub display: Option<&'a str>,
+    pub email: Option<&'a str>,
+    /// ASCII addresses only; what merging compares.
+    pub email_folded: Option<&'a str>,
+    pub email_verified: bool,
+}
+
+/// Whose identity it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkedUser {
+    pub link_id: LinkId,
+    pub user_id: UserId,
+    pub disabled: bool,
+}
+
+/// An account that some provider says a verified address belongs to.
+#[derive(Clone, Debug)]
+pub struct VerifiedLink {
+    pub user_id: UserId,
+    pub provider: String,
+    /// The account is neither disabled nor deleted.
+    pub live: bool,
+    /// The account has an identity at the newcomer's provider already.
+    pub has_provider: bool,
+}
+
+/// The account that this identity belongs to. Its row stays locked until `tx` ends, so that a login and whatever ends the
+/// account's sessions come one after the other.
+pub async fn lock_user_of(
+    tx: &mut PgTransaction<'_>,
+    issuer: &str,
+    subject: &str,
+) -> sqlx::Result<Option<LinkedUser>> {
+    sqlx::query_as!(
+        LinkedUser,
+        r#"
+        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", u.disabled_at IS NOT NULL AS "disabled!"
+        FROM oauth_links l
+        JOIN users u ON u.user_id = l.user_id
+        WHERE l.issuer = $1
+          AND l.subject = $2
+          AND u.deleted_at IS NULL
+        FOR NO KEY UPDATE OF u
+        "#,
+        issuer,
+        subject,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// Every link with this address, said to be verified by its provider; at most a handful, since two already decide. How far
+/// a provider is believed is configuration and judged by the caller.
+pub async fn find_verified_by_email(
+    db: impl PgExecutor<'_>,
+    email_folded: &str,
+    provider: &str,
+) -> sqlx::Result<Vec<VerifiedLink>> {
+    sqlx::query_as!(
+        VerifiedLink,
+        r#"
+        SELECT l.user_id AS "user_id: _", l.provider,
+               u.disabled_at IS NULL AND u.deleted_at IS NULL AS "live!",
+               EXISTS (SELECT FROM oauth_links o WHERE o.user_id = l.user_id AND o.provider = $2) AS "has_provider!"
+        FROM oauth_links l
+        JOIN users u ON u.user_id = l.user_id
+        WHERE l.email_folded = $1
+          AND l.email_verified
+        ORDER BY l.created_at, l.link_id
+        LIMIT 20
+        "#,
+        email_folded,
+        provider,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Links an identity. Violates [`IDENTITY_LINKED`] or [`PROVIDER_LINKED`] when there is one already.
+pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO oauth_links (link_id, user_id, provider, issuer, subject, display, email, email_folded,
+                                 email_verified, created_at, last_login_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+        "#,
+        link.link_id as _,
+        link.user_id as _,
+        link.provider,
+        link.issuer,
+        link.subject,
+        link.description.display,
+        link.description.email,
+        link.description.email_folded,
+        link.description.email_verified,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes over what the upstream says at a login.
+pub async fn mark_login(
+    db: impl PgExecutor<'_>,
+    link_id: LinkId,
+    provider: &str,
+    description: LinkDescription<'_>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE oauth_links
+        SET provider = $2, display = $3, email = $4, email_folded = $5, email_verified = $6, last_login_at = $7
+        WHERE link_id = $1
+        "#,
+        link_id as _,
+        provider,
+        description.display,
+        description.email,
+        description.email_folded,
+        description.email_verified,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! `GET /health` and `GET /ready`: for supervisors and load balancers. Neither says anything about versions or hosts.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::db;
+use crate::http::no_store::NoStore;
+use crate::http::state::AppState;
+
+/// How long the database may take to answer.
+const BUDGET: Duration = Duration::from_secs(1);
+
+/// What is said.
+#[derive(Serialize)]
+pub struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// The process is alive; it needs nothing for that.
+pub async fn health() -> NoStore<Json<Health>> {
+    NoStore(Json(Health {
+        status: "ok",
+        reason: None,
+    }))
+}
+
+/// Requests can be answered: not shutting down, the database answers, its schema is at least ours.
+pub async fn ready(State(state): State<AppState>) -> (StatusCode, NoStore<Json<Health>>) {
+    match unready(&state).await {
+        None => (
+            StatusCode::OK,
+            NoStore(Json(Health {
+                status: "ready",
+                reason: None,
+            })),
+        ),
+        Some(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            NoStore(Json(Health {
+                status: "unready",
+                reason: Some(reason),
+            })),
+        ),
+    }
+}
+
+async fn unready(state: &AppState) -> Option<&'static str> {
+    if state.shutdown.is_cancelled() {
+        return Some("shutting down");
+    }
+    match tokio::time::timeout(BUDGET, db::schema::applied_version(&state.db)).await {
+        Err(_) | Ok(Err(_)) => Some("the database does not answer"),
+        Ok(Ok(version)) if version < db::schema::required_version() => Some("the database is not migrated"),
+        Ok(Ok(_)) => None,
+    }
+}

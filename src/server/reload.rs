@@ -1,0 +1,101 @@
+//! Keys are read again on SIGHUP and when a file changes: a rotation needs no restart. A broken new set is refused and the
+//! old one kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::load_keys;
+use crate::config::Config;
+use crate::http::state::AppState;
+
+/// Editors write a file in several steps; what follows a change within this time belongs to it.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Watches until the server stops. The watcher works for as long as the returned value lives.
+pub fn spawn(state: AppState, path: Option<PathBuf>) -> Option<RecommendedWatcher> {
+    let changed = Arc::new(Notify::new());
+    let watcher = watch(&state.config, path.as_deref(), Arc::clone(&changed));
+    tokio::spawn(async move {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+            tracing::error!("SIGHUP cannot be received: restart to load new keys");
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {}
+                () = changed.notified() => tokio::time::sleep(SETTLE).await,
+                () = state.shutdown.cancelled() => return,
+            }
+            reload(&state, path.as_deref());
+        }
+    });
+    watcher
+}
+
+/// Tells of changes in the directories of the configuration and the keys: a directory, because editors replace files.
+fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
+    let handler = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            changed.notify_one();
+        }
+    };
+    let mut watcher = match notify::recommended_watcher(handler) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(error = %error, "files cannot be watched: send SIGHUP to load new keys");
+            return None;
+        }
+    };
+    let keys = config.jwt.key_files();
+    let mut directories: Vec<&Path> = path
+        .into_iter()
+        .chain(keys.iter().filter_map(|key| key.private_key_path.as_deref()))
+        .chain(keys.iter().filter_map(|key| key.public_key_path.as_deref()))
+        .filter_map(Path::parent)
+        .map(|directory| {
+            if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                directory
+            }
+        })
+        .collect();
+    directories.sort_unstable();
+    directories.dedup();
+    for directory in directories {
+        if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
+            tracing::warn!(error = %error, "a directory cannot be watched: send SIGHUP to load new keys");
+        }
+    }
+    Some(watcher)
+}
+
+/// Reads configuration and keys anew; takes over the keys, says what else would need a restart.
+pub fn reload(state: &AppState, path: Option<&Path>) {
+    let loaded = match Config::load(path) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            tracing::error!(findings = %findings, "the new configuration is refused, the old one stays");
+            return;
+        }
+    };
+    match load_keys(&loaded.config, &state.clock) {
+        Ok(keys) => {
+            let now_published: Vec<&str> = keys.entries().iter().map(crate::jwt::KeyEntry::kid).collect();
+            let old = state.keys.current();
+            let before: Vec<&str> = old.entries().iter().map(crate::jwt::KeyEntry::kid).collect();
+            if now_published == before {
+                tracing::debug!("the keys are as they were");
+            } else {
+                tracing::info!(?before, now = ?now_published, "the signing keys were loaded anew");
+            }
+            state.keys.replace(keys);
+        }
+        Err(error) => tracing::error!(error = %error, "the new keys are refused, the old ones stay"),
+    }
+}

@@ -1,0 +1,91 @@
+//! The whole route table on one screen: which endpoints there are, who may read them from a browser, what wraps them.
+
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::error_shape::{error_shape, method_not_allowed, not_found};
+use super::request_log::request_log;
+use super::security_headers::security_headers;
+use super::{cors, health};
+use crate::auth;
+use crate::error::AppError;
+use crate::http::state::AppState;
+use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
+
+/// Bodies are forms and small JSON documents.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// A request that takes longer is answered 503.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every route, below the issuer's path, with every layer.
+pub fn router(state: AppState) -> Router {
+    let config = &state.config;
+    let apps = Router::new()
+        .merge(token::routes())
+        .merge(userinfo::routes())
+        .merge(introspect::routes())
+        .merge(revoke::routes())
+        .layer(cors::for_apps(config));
+    let first_party = Router::new()
+        .route("/oauth/consent", get(consent::context).post(consent::decide))
+        .merge(auth::api_routes())
+        .layer(cors::for_first_party(config));
+    let everybody = discovery::routes().layer(cors::for_everybody());
+    let navigation = Router::new()
+        .route(
+            "/oauth/authorize",
+            without_head(get(authorize::authorize).post(authorize::authorize)),
+        )
+        .route(
+            "/oauth/authorize/resume",
+            without_head(on(MethodFilter::GET, resume::resume)),
+        )
+        .merge(auth::navigation_routes());
+    let operation = Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready));
+
+    let all = apps
+        .merge(first_party)
+        .merge(everybody)
+        .merge(navigation)
+        .merge(operation);
+    let issuer_path = config.issuer_path().to_owned();
+    let placed = if issuer_path.is_empty() {
+        all
+    } else {
+        let inserted = discovery::inserted_routes(&issuer_path).layer(cors::for_everybody());
+        Router::new().nest(&issuer_path, all).merge(inserted)
+    };
+    placed
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(error_shape))
+        .layer(middleware::from_fn_with_state(state.clone(), security_headers))
+        .layer(middleware::from_fn(request_log))
+        .with_state(state)
+}
+
+/// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused.
+pub fn without_head(route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route.head(method_not_allowed)
+}
+
+/// A panic ends one request, not the process.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
+fn panicked(_payload: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()
+}
