@@ -125,7 +125,8 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
     Ok(())
 }
 
-/// Takes over what the upstream says at a login.
+/// Takes over what the upstream says at a login. A provider that was renamed in the configuration is renamed here, unless
+/// the account has another identity under that name.
 pub async fn mark_login(
     db: impl PgExecutor<'_>,
     link_id: LinkId,
@@ -135,8 +136,17 @@ pub async fn mark_login(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        UPDATE oauth_links
-        SET provider = $2, display = $3, email = $4, email_folded = $5, email_verified = $6, last_login_at = $7
+        UPDATE oauth_links l
+        SET provider = CASE
+                WHEN EXISTS (
+                    SELECT FROM oauth_links o
+                    WHERE o.user_id = l.user_id
+                      AND o.provider = $2
+                      AND o.link_id <> l.link_id
+                ) THEN l.provider
+                ELSE $2
+            END,
+            display = $3, email = $4, email_folded = $5, email_verified = $6, last_login_at = $7
         WHERE link_id = $1
         "#,
         link_id as _,
