@@ -124,8 +124,8 @@ class Person:
     def walk(self, method, url):
         """Opens the address and does what a person would, until the suite's callback page or an error page.
 
-        Returns the last picture of a page that asked for a sign-in or showed an error (PNG, base64), with its title; or
-        None if there was no such page.
+        Returns the picture of the last page that asked for a sign-in or said what is wrong, or None if there was none:
+        `png` (base64), `title`, and `shows`, "LoginPage" or "ErrorPage".
         """
         self._open(method, url)
         deadline = time.monotonic() + WALK_LIMIT_SECS
@@ -138,13 +138,13 @@ class Person:
             if not look.get("complete") or look["pressed"] or look["url"] == "about:blank":
                 time.sleep(POLL_SECS)
             elif look["error"]:
-                return self._picture()
+                return self._picture("ErrorPage")
             elif look["url"].startswith("chrome-error:"):
                 break
             elif look["buttons"]:
                 button = look["buttons"][0]
                 if button == "person-ada":
-                    picture = self._picture()
+                    picture = self._picture("LoginPage")
                 self._press(button)
             else:
                 time.sleep(POLL_SECS)
@@ -167,10 +167,10 @@ class Person:
     def _press(self, button):
         self._evaluate(f"window.pressedByDriver = true; document.getElementById({json.dumps(button)}).click()")
 
-    def _picture(self):
+    def _picture(self, shows):
         title = self._evaluate("document.title")
         shot = self._command("Page.captureScreenshot", {"format": "png"})
-        return {"png": shot["data"], "title": title} if shot else None
+        return {"png": shot["data"], "title": title, "shows": shows} if shot else None
 
     def _evaluate(self, expression):
         result = self._command("Runtime.evaluate", {"expression": expression, "returnByValue": True}) or {}

@@ -145,7 +145,7 @@ class Provider:
         made = self.directory / algorithm
         command = [self.binaries / "riley-auth", "generate-keys", "--algorithm", algorithm, "--output-dir", made]
         size = ["--key-size", "2048"] if algorithm == "rs256" else []
-        subprocess.run([*command, *size], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, *size], env=self.environment, check=True, capture_output=True)
         private = [path for path in made.iterdir() if b"PRIVATE KEY" in path.read_bytes()]
         keys.mkdir(exist_ok=True)
         private[0].rename(keys / f"{algorithm}.pem")

@@ -63,9 +63,9 @@ class Suite:
         self.call("POST", f"runner/browser/{test_id}/visit", {"url": url})
 
     def open_placeholders(self, test_id):
-        """The pictures that the module waits for, as (placeholder, what it should show)."""
+        """The pictures that the module would take, as (placeholder, the check that asks for it: "ExpectSecondLoginPage" …)."""
         entries = self.get(f"log/{test_id}")
-        return [(entry["upload"], entry.get("msg", "")) for entry in entries if entry.get("upload") and not entry.get("img")]
+        return [(entry["upload"], entry.get("src", "")) for entry in entries if entry.get("upload") and not entry.get("img")]
 
     def upload(self, test_id, placeholder, png_base64):
         data = f"data:image/png;base64,{png_base64}"
