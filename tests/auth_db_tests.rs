@@ -75,7 +75,10 @@ fn identity(subject: &str) -> Identity {
         acr: None,
         amr: None,
         sid: None,
-        claims: json!({ "locale": "en", "zoneinfo": "Europe/Berlin" }).as_object().unwrap().clone(),
+        claims: json!({ "locale": "en", "zoneinfo": "Europe/Berlin" })
+            .as_object()
+            .unwrap()
+            .clone(),
         display: subject.to_owned(),
     }
 }
@@ -204,8 +207,16 @@ async fn a_cookie_value_rotates_once_and_its_salt_lasts_until_the_successor_rota
     assert!(spent.alive && spent.consumed_at.is_some());
     let again = alice.cookie.successor(&spent.successor_salt.unwrap());
     assert!(again.hash().equals(&second.hash()));
-    assert!(world.is_live(&alice.cookie, world.now + Duration::seconds(9)).await);
-    assert!(!world.is_live(&alice.cookie, world.now + Duration::seconds(10)).await);
+    assert!(
+        world
+            .is_live(&alice.cookie, world.now + Duration::seconds(9))
+            .await
+    );
+    assert!(
+        !world
+            .is_live(&alice.cookie, world.now + Duration::seconds(10))
+            .await
+    );
 
     world.rotate(&second, world.now).await.unwrap();
     let spent = db::sessions::load_token(&world.db, &alice.cookie.hash(), world.now)
@@ -226,7 +237,12 @@ async fn of_many_renewals_at_once_one_writes() {
         let (db, cookie, now) = (world.db.clone(), alice.cookie.clone(), world.now);
         requests.spawn(async move { rotate(&db, &cookie, now).await.is_some() });
     }
-    let written = requests.join_all().await.into_iter().filter(|wrote| *wrote).count();
+    let written = requests
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|wrote| *wrote)
+        .count();
     assert_eq!(written, 1);
     assert_eq!(world.count("session_tokens").await, 2);
     assert_eq!(world.count("session_tokens WHERE consumed_at IS NULL").await, 1);
@@ -257,8 +273,16 @@ async fn a_session_that_ended_renews_nothing() {
     let mut tx = world.db.begin().await.unwrap();
     let end = |reason| (alice.session_id, reason);
     let (session_id, reason) = end(EndReason::Logout);
-    assert!(accounts::end_session(&mut tx, session_id, reason, world.now).await.unwrap());
-    assert!(!accounts::end_session(&mut tx, session_id, reason, world.now).await.unwrap());
+    assert!(
+        accounts::end_session(&mut tx, session_id, reason, world.now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !accounts::end_session(&mut tx, session_id, reason, world.now)
+            .await
+            .unwrap()
+    );
     tx.commit().await.unwrap();
     assert!(world.rotate(&alice.cookie, world.now).await.is_none());
     assert!(!world.is_live(&alice.cookie, world.now).await);
@@ -279,7 +303,12 @@ async fn a_disabled_account_has_no_live_session() {
         .unwrap()
         .unwrap();
     assert!(linked.disabled);
-    assert!(db::users::lock_live(&mut tx, alice.user.user_id).await.unwrap().is_none());
+    assert!(
+        db::users::lock_live(&mut tx, alice.user.user_id)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 /// The same person in the same browser: the session goes on, older values of its cookie do not.
@@ -352,7 +381,9 @@ async fn names_are_unique_without_case_held_for_a_while_and_reserved() {
         .unwrap();
     assert_eq!(after, Availability::Free);
     let wanted = ["alice", "bob", "root", "carol"].map(str::to_owned);
-    let free = db::users::free_usernames(&world.db, &wanted, world.now).await.unwrap();
+    let free = db::users::free_usernames(&world.db, &wanted, world.now)
+        .await
+        .unwrap();
     assert_eq!(free, ["carol"]);
 }
 
@@ -382,7 +413,12 @@ async fn of_many_newcomers_at_once_one_gets_the_name_and_the_identity() {
 async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
     let world = World::new().await;
     let (user, _) = world.join("alice", "1").await.unwrap();
-    assert_eq!(world.count("users WHERE upstream_claims = '{\"locale\": \"en\"}'").await, 1);
+    assert_eq!(
+        world
+            .count("users WHERE upstream_claims = '{\"locale\": \"en\"}'")
+            .await,
+        1
+    );
 
     let later = world.now + Duration::hours(1);
     let mut tx = world.db.begin().await.unwrap();

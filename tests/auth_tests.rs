@@ -19,7 +19,11 @@ use riley_auth::dev::simulated_upstream::{
 };
 use riley_auth::http::state::AppState;
 use riley_auth::jwt::{KeySet, KeySource, generate};
+use riley_auth::db;
 use riley_auth::protocol::algorithm::SigningAlgorithm;
+use riley_auth::protocol::client::{Client, ClientType, GrantType};
+use riley_auth::protocol::ids::ClientId;
+use riley_auth::protocol::scope::ScopeSet;
 use riley_auth::server;
 use serde_json::{Value, json};
 use time::Duration;
@@ -191,7 +195,10 @@ async fn a_newcomer_is_in_and_comes_back_to_the_same_account() {
     let callback = elsewhere
         .to_callback("alice", "?return_to=https://app.example.com/inbox")
         .await;
-    assert_eq!(location(&elsewhere.get(&callback).await), "https://app.example.com/inbox");
+    assert_eq!(
+        location(&elsewhere.get(&callback).await),
+        "https://app.example.com/inbox"
+    );
     assert_eq!(elsewhere.me().await["user_id"], me["user_id"]);
 }
 
@@ -249,7 +256,10 @@ async fn a_newcomer_picks_a_name_and_a_refused_one_costs_nothing() {
     assert_eq!(browser.get("/auth/me").await.status(), StatusCode::UNAUTHORIZED);
     let known: Value = browser.get("/auth/setup").await.json().await.unwrap();
     assert!(known["suggested_username"].is_string(), "{known}");
-    assert_eq!(server.browser().get("/auth/setup").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        server.browser().get("/auth/setup").await.status(),
+        StatusCode::NOT_FOUND
+    );
 
     for body in [
         json!({ "username": "1" }),
@@ -260,7 +270,9 @@ async fn a_newcomer_picks_a_name_and_a_refused_one_costs_nothing() {
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     }
     let choice = json!({ "username": "Alice_1" });
-    let done = browser.send(Method::POST, "/auth/setup", Some(choice.clone())).await;
+    let done = browser
+        .send(Method::POST, "/auth/setup", Some(choice.clone()))
+        .await;
     assert_eq!(done.status(), StatusCode::OK);
     assert_eq!(browser.me().await["username"], "Alice_1");
     assert_eq!(browser.me().await["role"], "user");
@@ -297,15 +309,24 @@ async fn a_logout_ends_the_session_and_leaves_no_cookie() {
     let forged = browser
         .http
         .post(format!("{}/auth/logout", server.issuer))
-        .header(header::COOKIE, format!("auth_refresh={}", before.cookies["auth_refresh"]))
+        .header(
+            header::COOKIE,
+            format!("auth_refresh={}", before.cookies["auth_refresh"]),
+        )
         .header("origin", "https://evil.example")
         .send()
         .await
         .unwrap();
     assert_eq!(forged.status(), StatusCode::FORBIDDEN);
-    assert_eq!(browser.post("/auth/logout").await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        browser.post("/auth/logout").await.status(),
+        StatusCode::NO_CONTENT
+    );
     assert!(browser.cookies.is_empty());
-    assert_eq!(before.clone().get("/auth/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        before.clone().get("/auth/me").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
 }
 
 /// The same person keeps the session with a new cookie value; another person ends it.
@@ -317,12 +338,101 @@ async fn signing_in_again_renews_the_session_and_another_person_ends_it() {
     let first = browser.clone();
     browser.sign_in("alice").await;
     assert_ne!(first.cookies["auth_refresh"], browser.cookies["auth_refresh"]);
-    assert_eq!(first.clone().get("/auth/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        first.clone().get("/auth/me").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
     let sessions = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sessions");
     assert_eq!(sessions.fetch_one(&server.state.db).await.unwrap(), 1);
 
     let second = browser.clone();
     browser.sign_in("bob").await;
-    assert_eq!(second.clone().get("/auth/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        second.clone().get("/auth/me").await.status(),
+        StatusCode::UNAUTHORIZED
+    );
     assert!(browser.me().await["user_id"].is_string());
+}
+
+/// An authorization request of a public client, as its app sends it.
+const AUTHORIZE: &str = "/oauth/authorize?response_type=code&client_id=app&scope=openid&state=s\
+&redirect_uri=https://app.example/callback&code_challenge_method=S256\
+&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+async fn register_client(server: &Server) {
+    let client = Client {
+        client_id: ClientId("app".to_owned()),
+        name: "App".to_owned(),
+        client_type: ClientType::Public,
+        secrets: Vec::new(),
+        redirect_uris: vec!["https://app.example/callback".to_owned()],
+        post_logout_redirect_uris: Vec::new(),
+        backchannel_logout_uri: None,
+        backchannel_logout_session_required: false,
+        scope: ScopeSet::default(),
+        grant_types: GrantType::ALL.to_vec(),
+        auto_approve: true,
+        require_pkce: true,
+        token_endpoint_auth_method: None,
+        id_token_signed_response_alg: None,
+        claims_in_id_token: false,
+        audience: None,
+        request_object_jwks: None,
+        refresh_reuse_leeway_secs: None,
+        disabled: false,
+        generation: 0,
+    };
+    db::clients::insert(&server.state.db, &client, server.clock.now())
+        .await
+        .unwrap();
+}
+
+/// Sends the app's request and gives the query that starts the login for it.
+async fn request_login(server: &Server, browser: &mut Browser, more: &str) -> String {
+    let response = browser.get(&format!("{AUTHORIZE}{more}")).await;
+    let start = location(&response);
+    let query = start.strip_prefix(&format!("{}/auth/it", server.issuer)).unwrap();
+    query.to_owned()
+}
+
+/// OpenID Connect Core §3.1.2.1: `prompt=login` is satisfied by the login that was started for the request, once.
+#[tokio::test]
+async fn a_login_for_a_request_ends_with_a_code_at_the_app() {
+    let server = Server::start(auto()).await;
+    register_client(&server).await;
+    let mut browser = server.browser();
+    browser.sign_in("alice").await;
+
+    let query = request_login(&server, &mut browser, "&prompt=login").await;
+    let unknown = server.browser().get(&format!("/auth/it{query}")).await;
+    assert_eq!(unknown.status(), StatusCode::BAD_REQUEST);
+    let callback = browser.to_callback("alice", &query).await;
+    let resume = location(&browser.get(&callback).await);
+    let done = browser.get(resume.strip_prefix(&server.issuer).unwrap()).await;
+    let url = location(&done);
+    assert!(url.starts_with("https://app.example/callback?code="), "{url}");
+}
+
+/// RFC 6749 §4.1.2.1: a login that the person cancels is `access_denied` at the app; nothing of the upstream's words.
+#[tokio::test]
+async fn a_cancelled_login_is_access_denied() {
+    let server = Server::start(auto()).await;
+    register_client(&server).await;
+    let mut browser = server.browser();
+    let denied = |callback: &str| {
+        let state = callback.split_once("state=").unwrap().1.split('&').next().unwrap();
+        format!("/auth/it/callback?error=access_denied&error_description=evil&state={state}")
+    };
+
+    let query = request_login(&server, &mut browser, "").await;
+    let callback = browser.to_callback("alice", &query).await;
+    let resume = location(&browser.get(&denied(&callback)).await);
+    let done = browser.get(resume.strip_prefix(&server.issuer).unwrap()).await;
+    let url = location(&done);
+    assert!(url.contains("error=access_denied") && !url.contains("evil"), "{url}");
+
+    let callback = browser.to_callback("alice", "").await;
+    let url = location(&browser.get(&denied(&callback)).await);
+    assert_eq!(url, "https://app.example.com/home?error=access_denied");
+    assert_eq!(browser.get("/auth/me").await.status(), StatusCode::UNAUTHORIZED);
 }
