@@ -14,12 +14,12 @@ use database::TestDatabase;
 use reqwest::{Method, Response, StatusCode, header};
 use riley_auth::clock::Clock;
 use riley_auth::config::Config;
+use riley_auth::db;
 use riley_auth::dev::simulated_upstream::{
     Options, SigningAlgorithm as UpstreamAlgorithm, SimulatedUpstream,
 };
 use riley_auth::http::state::AppState;
 use riley_auth::jwt::{KeySet, KeySource, generate};
-use riley_auth::db;
 use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::protocol::client::{Client, ClientType, GrantType};
 use riley_auth::protocol::ids::ClientId;
@@ -420,7 +420,13 @@ async fn a_cancelled_login_is_access_denied() {
     register_client(&server).await;
     let mut browser = server.browser();
     let denied = |callback: &str| {
-        let state = callback.split_once("state=").unwrap().1.split('&').next().unwrap();
+        let state = callback
+            .split_once("state=")
+            .unwrap()
+            .1
+            .split('&')
+            .next()
+            .unwrap();
         format!("/auth/it/callback?error=access_denied&error_description=evil&state={state}")
     };
 
@@ -429,7 +435,10 @@ async fn a_cancelled_login_is_access_denied() {
     let resume = location(&browser.get(&denied(&callback)).await);
     let done = browser.get(resume.strip_prefix(&server.issuer).unwrap()).await;
     let url = location(&done);
-    assert!(url.contains("error=access_denied") && !url.contains("evil"), "{url}");
+    assert!(
+        url.contains("error=access_denied") && !url.contains("evil"),
+        "{url}"
+    );
 
     let callback = browser.to_callback("alice", "").await;
     let url = location(&browser.get(&denied(&callback)).await);
