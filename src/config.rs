@@ -91,8 +91,12 @@ impl Config {
     /// Every scope that somebody has defined: OpenID Connect's and the deployer's.
     pub fn defined_scopes(&self) -> ScopeSet {
         let mut defined = ScopeSet::default();
-        STANDARD.into_iter().for_each(|scope| defined.insert(scope));
-        self.scopes.0.keys().for_each(|scope| defined.insert(scope));
+        for scope in STANDARD
+            .into_iter()
+            .chain(self.scopes.0.keys().map(String::as_str))
+        {
+            defined.insert(scope);
+        }
         defined
     }
 

@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(first(&["Алиса"]), "user");
         assert_eq!(first(&["42"]), "user");
         assert_eq!(first(&["admin"]), "admin2");
-        assert_eq!(first(&["x"]), "x123"[..1].to_owned() + &first(&["x"])[1..]);
+        assert!(first(&["x"]).starts_with('x') && rules().check(&first(&["x"])).is_ok());
     }
 
     #[test]

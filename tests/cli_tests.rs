@@ -1,16 +1,19 @@
 //! The program itself, run as an operator runs it.
 
-mod common {
-    #![expect(unreachable_pub, reason = "a module of its own in every test program")]
-    pub mod database;
-}
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it like the test itself"
+)]
+
+#[path = "common/database.rs"]
+mod database;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::database::TestDatabase;
+use database::TestDatabase;
 use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -342,6 +345,25 @@ fn validate_says_that_the_database_does_not_answer() {
             .fails(&["validate"])
             .contains("the database does not answer")
     );
+}
+
+/// RS-12: one wrong table does not hide what is wrong elsewhere.
+#[test]
+fn validate_looks_at_keys_and_database_although_the_configuration_has_errors() {
+    let operator = Operator::with_key(NO_DATABASE);
+    let config = operator
+        .config()
+        .replace("[database]", "[database]\nacquire_timeout_secs = 1");
+    operator.set_config(&(config + "[server]\nport = 0.5\n"));
+    fs::remove_dir_all(operator.path("keys")).unwrap();
+    let said = operator.fails(&["validate"]);
+    for part in [
+        "server.port",
+        "the file does not exist",
+        "the database does not answer",
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! The configuration: where it is found, what is refused and where the finding points.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it like the test itself"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -27,6 +27,8 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 /// One `name: value` a line, what is nested indented below its name.
 fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
+    use std::fmt::Write as _;
+
     use serde_json::Value;
     let indent = "  ".repeat(depth);
     match value {
@@ -34,10 +36,10 @@ fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
             for (name, member) in members {
                 let name = name.replace('_', " ");
                 if member.is_object() || member.is_array() {
-                    text.push_str(&format!("{indent}{name}:\n"));
+                    let _ = writeln!(text, "{indent}{name}:");
                     describe(member, depth + 1, text);
                 } else {
-                    text.push_str(&format!("{indent}{name}: {}\n", plain(member)));
+                    let _ = writeln!(text, "{indent}{name}: {}", plain(member));
                 }
             }
         }
@@ -46,11 +48,13 @@ fn describe(value: &serde_json::Value, depth: usize, text: &mut String) {
                 if item.is_object() || item.is_array() {
                     describe(item, depth + 1, text);
                 } else {
-                    text.push_str(&format!("{indent}- {}\n", plain(item)));
+                    let _ = writeln!(text, "{indent}- {}", plain(item));
                 }
             }
         }
-        other => text.push_str(&format!("{indent}{}\n", plain(other))),
+        other => {
+            let _ = writeln!(text, "{indent}{}", plain(other));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::finding::{ConfigFindings, Finding};
-use crate::config::{Config, LoadedConfig, Source};
+use crate::config::{Config, Source};
 
 mod completions;
 mod dev;
@@ -124,15 +124,6 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
 impl Global {
     fn source(&self) -> Result<Source, ConfigFindings> {
         Source::find(self.config.as_deref())
-    }
-
-    /// The configuration; its warnings are printed.
-    fn load(&self) -> anyhow::Result<LoadedConfig> {
-        let loaded = self.source()?.load()?;
-        if !loaded.warnings.is_empty() {
-            eprintln!("{}", ConfigFindings(loaded.warnings.clone()));
-        }
-        Ok(loaded)
     }
 
     /// The configuration without its warnings, and the database: for commands that change rows.

@@ -11,11 +11,11 @@ pub(super) fn render(headings: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: String = cells
+        let padded: Vec<String> = cells
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}  "))
+            .map(|(cell, width)| format!("{cell:width$}"))
             .collect();
-        format!("{}\n", padded.trim_end())
+        format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut headings.iter().copied());
     for row in rows {

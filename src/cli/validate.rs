@@ -38,18 +38,13 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let findings = match global.source() {
         Ok(mut source) => {
             source.offline = args.offline;
-            match source.load() {
-                Ok(loaded) => {
-                    let mut found = check_keys(&loaded.config);
-                    if !args.offline {
-                        found.extend(check_database(&loaded.config).await);
-                        found.extend(check_providers(&loaded.config).await);
-                    }
-                    source.locate(&mut found);
-                    loaded.warnings.into_iter().chain(found).collect()
-                }
-                Err(ConfigFindings(findings)) => findings,
+            let (config, mut findings) = source.check();
+            if let Some(config) = config {
+                let mut found = check_surroundings(&config, &findings, args.offline).await;
+                source.locate(&mut found);
+                findings.extend(found);
             }
+            findings
         }
         Err(ConfigFindings(findings)) => findings,
     };
@@ -69,6 +64,27 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     } else {
         Err(AlreadyReported.into())
     }
+}
+
+/// What can be tried out, as far as nothing wrong has been found about it in the configuration.
+async fn check_surroundings(config: &Config, known: &[Finding], offline: bool) -> Vec<Finding> {
+    let sound = |key: &str| {
+        !known
+            .iter()
+            .any(|finding| finding.is_error() && finding.key.starts_with(key))
+    };
+    let mut findings = Vec::new();
+    if sound("jwt.keys") && sound("jwt.private_key_path") && sound("jwt.public_key_path") {
+        findings.extend(check_keys(config));
+    }
+    if !offline && sound("database") {
+        findings.extend(check_database(config).await);
+    }
+    if !offline {
+        let about_providers = check_providers(config).await;
+        findings.extend(about_providers.into_iter().filter(|finding| sound(&finding.key)));
+    }
+    findings
 }
 
 fn check_keys(config: &Config) -> Vec<Finding> {

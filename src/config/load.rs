@@ -86,9 +86,22 @@ impl Source {
 
     /// Checks everything and builds the configuration; the error holds warnings too.
     pub fn load(&self) -> Result<LoadedConfig, ConfigFindings> {
+        match self.check() {
+            (Some(config), findings) if !findings.iter().any(Finding::is_error) => Ok(LoadedConfig {
+                config,
+                path: self.path.clone(),
+                warnings: findings,
+            }),
+            (_, findings) => Err(ConfigFindings(findings)),
+        }
+    }
+
+    /// Everything that is to be said, and the configuration as far as it can be understood, in which placeholders stand
+    /// for what has a finding: for further checks, never for running.
+    pub fn check(&self) -> (Option<Config>, Vec<Finding>) {
         let document = match DeTable::parse_recoverable(&self.text) {
             (document, errors) if errors.is_empty() => document,
-            (_, errors) => return Err(self.syntax_errors(&errors)),
+            (_, errors) => return (None, self.syntax_errors(&errors)),
         };
         let schema = Schema::of_config();
         let mut root = tree::from_document(document.get_ref());
@@ -130,14 +143,7 @@ impl Source {
             Err(_) => None,
         };
         self.place(&mut findings, &places, &walked);
-        match config {
-            Some(config) if !findings.iter().any(Finding::is_error) => Ok(LoadedConfig {
-                config,
-                path: self.path.clone(),
-                warnings: findings,
-            }),
-            _ => Err(ConfigFindings(findings)),
-        }
+        (config, findings)
     }
 
     /// Gives findings that were made later, about keys of this configuration, their places.
@@ -168,7 +174,7 @@ impl Source {
             .map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
     }
 
-    fn syntax_errors(&self, errors: &[toml::de::Error]) -> ConfigFindings {
+    fn syntax_errors(&self, errors: &[toml::de::Error]) -> Vec<Finding> {
         let findings = errors.iter().map(|error| {
             let mut finding = Finding::error("", error.message().replace('\n', "; "), "correct the TOML");
             if let Some(span) = error.span() {
@@ -181,7 +187,7 @@ impl Source {
             }
             finding
         });
-        ConfigFindings(findings.collect())
+        findings.collect()
     }
 
     /// Gives every finding its place and brings them into the order of the file.

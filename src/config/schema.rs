@@ -87,20 +87,17 @@ impl Schema {
         let mut removed = Vec::new();
         for (key, node) in table.iter_mut() {
             let path = join(path, key);
-            match members.get(key).or(additional) {
-                Some(schema) => {
-                    if schema.get("x-secret") == Some(&Json::Bool(true)) {
-                        walked.secrets.insert(path.clone());
-                    }
-                    if !self.node(&path, schema, node, walked) {
-                        removed.push(key.clone());
-                    }
-                }
-                None => {
-                    walked.findings.push(unknown_key(&path, key, members));
-                    walked.unknown.insert(path);
-                    removed.push(key.clone());
-                }
+            let Some(schema) = members.get(key).or(additional) else {
+                walked.findings.push(unknown_key(&path, key, members));
+                walked.unknown.insert(path);
+                removed.push(key.clone());
+                continue;
+            };
+            if schema.get("x-secret") == Some(&Json::Bool(true)) {
+                walked.secrets.insert(path.clone());
+            }
+            if !self.node(&path, schema, node, walked) {
+                removed.push(key.clone());
             }
         }
         for key in &removed {

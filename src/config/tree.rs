@@ -211,7 +211,7 @@ impl Indirection<'_> {
                 match result {
                     Ok(fetched) => *text = fetched,
                     Err((problem, mend)) => {
-                        *text = super::schema::PLACEHOLDER.to_owned();
+                        super::schema::PLACEHOLDER.clone_into(text);
                         let mut finding = Finding::error(path, problem, mend);
                         if self.offline {
                             finding.severity = super::finding::Severity::Warning;

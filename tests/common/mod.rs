@@ -1,0 +1,45 @@
+//! What the integration tests are written with: a provider on a database of its own, people with browsers, apps with verbs.
+//!
+//! Everything is what production runs: the router, the accept loop, the queries. Only the upstream is simulated, and the
+//! clock is shared and moves when a test says so. The issuer is an https name while the socket is plain http on loopback,
+//! so that cookies, prefixes and `Secure` are those of a deployment; [`browser`] obeys them as browsers do.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`provider`] | `TestProvider`: the server, its upstream, its clock, its clients |
+//! | [`browser`] | navigation, redirects, forms, `fetch` with CORS |
+//! | [`person`] | what people do: sign in, authorize, agree |
+//! | [`cookies`] | the rules by which cookies are kept and sent |
+//! | [`html`] | forms as a browser reads them |
+//! | [`app`] | a registered client: redeem, refresh, ask, revoke |
+//! | [`answer`] | an HTTP answer and what is asserted of it |
+//! | [`checks`] | the checks of the conformance suite that many tests share |
+
+#![allow(dead_code, reason = "every test target uses a part of the kit")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+pub(crate) mod answer;
+pub(crate) mod app;
+pub(crate) mod browser;
+pub(crate) mod checks;
+pub(crate) mod cookies;
+pub(crate) mod database;
+pub(crate) mod html;
+pub(crate) mod person;
+pub(crate) mod provider;
+
+pub(crate) use answer::{Answer, Tokens};
+pub(crate) use app::TestClient;
+pub(crate) use browser::{Browser, Visit};
+pub(crate) use person::{Granted, Outcome};
+pub(crate) use provider::TestProvider;
+
+/// Letters and digits that nobody has used before.
+pub(crate) fn random_text(length: usize) -> String {
+    let mut text = String::new();
+    while text.len() < length {
+        text.push_str(&uuid::Uuid::new_v4().simple().to_string());
+    }
+    text.truncate(length);
+    text
+}
