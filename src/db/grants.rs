@@ -205,7 +205,8 @@ pub async fn find_for_userinfo(
             LIMIT 1
         ) e ON true
         WHERE g.grant_id = $1
-          AND g.user_id = $2
+          -- Not by "=", which would let the planner walk through all grants of a user who has thousands.
+          AND g.user_id IS NOT DISTINCT FROM $2
           AND g.revoked_at IS NULL
           AND u.deleted_at IS NULL
           AND u.disabled_at IS NULL
@@ -245,7 +246,11 @@ pub async fn find_status(
                AND g.grant_id IS NOT NULL AS "alive!",
                u.username AS "username?"
         FROM oauth_clients caller
-        LEFT JOIN grants g ON g.grant_id = $2 AND g.client_id = $3 AND g.user_id = $4
+        LEFT JOIN grants g
+               ON g.grant_id = $2
+              -- Not by "=", which would let the planner walk through all grants of a client or user.
+              AND g.client_id IS NOT DISTINCT FROM $3
+              AND g.user_id IS NOT DISTINCT FROM $4
         LEFT JOIN users u ON u.user_id = g.user_id
         LEFT JOIN oauth_clients c ON c.client_id = g.client_id
         LEFT JOIN sessions s ON s.session_id = g.session_id

@@ -1,22 +1,30 @@
 //! What `riley-auth dev` adds to `serve`, and nothing else may use.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`run`] | starts everything, prints what to open, stops everything |
+//! | [`settings`] | the ports, and the configuration that follows from them |
+//! | [`data`] | keys and secrets that are made once and kept |
+//! | [`database`], [`postgres`] | which database, and a private server if none is given |
+//! | [`provider`] | the provider itself, the same as under `serve` |
+//! | [`simulated_upstream`] | the upstream that believes every name |
+//! | [`demo_app`] | an ordinary app that people sign in to |
+//! | [`front_end`] | the pages that a deployer would write, on the public API |
+//! | [`listen`], [`loopback_only`] | loopback addresses and host names, nothing else |
 
+pub mod data;
 pub mod database;
+pub mod demo_app;
+pub mod front_end;
+pub mod listen;
+pub mod loopback_only;
 pub mod postgres;
+pub mod provider;
+pub mod run;
+pub mod settings;
 pub mod simulated_upstream;
 
-/// What `riley-auth dev` was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct DevOptions {
-    /// Start with an empty database and new keys.
-    pub fresh: bool,
-    /// The provider's port.
-    pub port: Option<u16>,
-    /// A database to use if it is empty or `dev`'s own.
-    pub database_url: Option<String>,
-}
+pub use run::{DevOptions, run};
 
-/// Runs everything until it is told to stop.
-pub async fn run(options: DevOptions) -> anyhow::Result<()> {
-    let _ = options;
-    anyhow::bail!("dev is not there yet")
-}
+/// The style of the demo app's and the front end's pages.
+pub(crate) const STYLE: &str = include_str!("style.css");

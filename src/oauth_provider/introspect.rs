@@ -14,7 +14,6 @@ use crate::http::bearer;
 use crate::http::client::ClientRequest;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
-use crate::http::oauth_params::ParamsRejection;
 use crate::http::state::AppState;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
 use crate::protocol::opaque::Opaque;
@@ -65,12 +64,12 @@ pub fn routes() -> Router<AppState> {
 pub async fn introspect(
     State(state): State<AppState>,
     Now(now): Now,
-    request: Result<ClientRequest, ParamsRejection>,
-) -> Result<NoStore<Json<Introspection>>, ParamsRejection> {
-    let mut request = request?;
+    mut request: ClientRequest,
+) -> Result<NoStore<Json<Introspection>>, OAuthError> {
     request.require_confidential(&state, now).await?;
-    let token = request.params.get("token").map_err(OAuthError::from)?;
-    let token = token
+    let token = request
+        .params
+        .get("token")?
         .ok_or_else(|| OAuthError::invalid_request("token is missing"))?
         .to_owned();
     // §2.1: the hint is no more than that; the form of a token tells what it is.

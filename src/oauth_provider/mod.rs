@@ -28,12 +28,3 @@ pub mod revoke;
 pub mod token;
 pub mod tokens;
 pub mod userinfo;
-
-/// The routes that need no browser: token, UserInfo, introspection, revocation, discovery and keys.
-pub fn token_routes() -> axum::Router<crate::http::state::AppState> {
-    token::routes()
-        .merge(userinfo::routes())
-        .merge(introspect::routes())
-        .merge(revoke::routes())
-        .merge(discovery::routes())
-}

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
+use crate::config::providers::EmailTrust;
 use crate::db::grants::{StoredEmail, StoredPerson};
 use crate::db::refresh_tokens::NewRefreshToken;
 use crate::error::OAuthError;
@@ -249,16 +250,8 @@ pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
 
 /// Whether the provider's word about an address is believed. A provider that is no longer configured is not.
 fn is_trusted_for_email(state: &AppState, provider: &str) -> bool {
-    use crate::config::providers::{EmailTrust, Preset};
-    let Some(provider) = state.config.oauth.providers.get(provider) else {
-        return false;
-    };
-    let preset = match provider.preset {
-        Some(Preset::Google) => EmailTrust::Authoritative,
-        Some(Preset::Github | Preset::Gitlab | Preset::Apple) => EmailTrust::Verified,
-        Some(Preset::Microsoft | Preset::Discord) | None => EmailTrust::None,
-    };
-    provider.email_trust.unwrap_or(preset) != EmailTrust::None
+    let provider = state.upstreams.get(provider);
+    provider.is_some_and(|provider| provider.email_trust() != EmailTrust::None)
 }
 
 /// Whether UserInfo of this scope tells the address.

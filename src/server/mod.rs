@@ -70,6 +70,11 @@ pub fn build(state: AppState) -> Router {
 /// the workers have stopped.
 pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
     let router = build(state.clone());
+    run_router(state, router, listeners).await;
+}
+
+/// As [`run`], with layers of the caller's own around the router of [`build`].
+pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListener>) {
     let grace = Duration::from_secs(state.config.server.shutdown_grace_secs);
     let mut tasks = JoinSet::new();
     for listener in listeners {

@@ -29,6 +29,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// so groups with CORS set it before their layer.
 pub fn router(state: AppState) -> Router {
     let config = &state.config;
+    // The fallback stands inside of the CORS layers: set afterwards, it would take the place of the layered one and
+    // answer preflights 405.
     let apps = Router::new()
         .merge(token::routes())
         .merge(userinfo::routes())

@@ -1,0 +1,175 @@
+// What the pages do, on the public JSON API alone. Every page is handed one opaque id in its URL and passes it on;
+// who somebody is, the API knows by its own cookies, which this script cannot read.
+"use strict";
+
+const issuer = document.documentElement.dataset.issuer;
+const parameters = new URLSearchParams(location.search);
+const element = (id) => document.getElementById(id);
+
+// Calls the API with the person's cookies. X-Requested-With cannot be sent by foreign pages without being asked about
+// it first, so it tells the API that this call is meant (its protection against forged requests).
+async function call(method, path, body) {
+  const headers = { "X-Requested-With": "front-end", Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(issuer + path, {
+    method,
+    headers,
+    credentials: "include",
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await response.text();
+  const answer = text === "" ? {} : JSON.parse(text);
+  if (!response.ok) {
+    const failure = new Error(answer.error_description || answer.error || "That did not work.");
+    failure.status = response.status;
+    throw failure;
+  }
+  return answer;
+}
+
+function say(text, isBad = false) {
+  const message = element("message");
+  message.textContent = text;
+  message.className = isBad ? "bad" : "";
+}
+
+// Runs something that may fail, and tells the person if it does.
+async function attempt(action) {
+  try {
+    say("");
+    await action();
+  } catch (failure) {
+    say(failure.message, true);
+  }
+}
+
+function onClick(id, action) {
+  element(id).addEventListener("click", () => attempt(action));
+}
+
+// One link for each upstream provider. The API goes on with the stored request after the sign-in.
+async function listProviders() {
+  const providers = await call("GET", "/auth/providers");
+  const requestId = parameters.get("request_id");
+  const query = requestId === null ? "" : "?" + new URLSearchParams({ request_id: requestId });
+  for (const provider of providers) {
+    const link = document.createElement("a");
+    link.className = "button first";
+    link.id = "provider-" + provider.name;
+    link.href = provider.start_url + query;
+    link.textContent = "Sign in with " + provider.display_name;
+    element("providers").append(link, " ");
+  }
+  if (providers.length === 0) say("There is no way to sign in here.", true);
+}
+
+// The person who is signed in, or null.
+async function whoAmI() {
+  try {
+    return await call("GET", "/auth/me");
+  } catch (failure) {
+    if (failure.status === 401) return null;
+    throw failure;
+  }
+}
+
+async function signOut() {
+  await call("POST", "/auth/logout");
+  location.assign("/signed-out");
+}
+
+const pages = {
+  async login() {
+    await listProviders();
+  },
+
+  async welcome() {
+    const setup = await call("GET", "/auth/setup");
+    const username = element("username");
+    const displayName = element("display-name");
+    username.value = setup.suggested_username || "";
+    username.minLength = setup.username_rules.min_length;
+    username.maxLength = setup.username_rules.max_length;
+    displayName.value = setup.name || "";
+    displayName.maxLength = setup.username_rules.max_display_name_length;
+    element("link-suggested").hidden = !setup.link_suggested;
+    element("setup").hidden = false;
+    username.focus();
+    element("setup").addEventListener("submit", (event) => {
+      event.preventDefault();
+      attempt(async () => {
+        const account = { username: username.value };
+        if (displayName.value.trim() !== "") account.display_name = displayName.value.trim();
+        const { redirect_to } = await call("POST", "/auth/setup", account);
+        location.assign(redirect_to || "/account");
+      });
+    });
+  },
+
+  async link() {
+    await listProviders();
+    const confirm = element("confirm-link");
+    onClick("confirm-link", async () => {
+      const { redirect_to } = await call("POST", "/auth/link/confirm");
+      location.assign(redirect_to || "/account");
+    });
+    confirm.hidden = (await whoAmI()) === null;
+  },
+
+  async consent() {
+    const consentId = parameters.get("consent_id") || "";
+    const consent = await call("GET", "/oauth/consent?" + new URLSearchParams({ consent_id: consentId }));
+    const user = consent.user;
+    element("client-name").textContent = consent.client.name;
+    element("redirect-host").textContent = consent.client.redirect_host;
+    element("user").textContent = typeof user === "string" ? user : user.display_name || user.username;
+    for (const scope of consent.scopes) {
+      const item = document.createElement("li");
+      item.id = "scope-" + scope.name;
+      item.textContent = scope.description || scope.name;
+      element("scopes").append(item);
+    }
+    const decide = (approved) => async () => {
+      const { redirect_to } = await call("POST", "/oauth/consent", { consent_id: consentId, approved });
+      location.assign(redirect_to);
+    };
+    onClick("approve", decide(true));
+    onClick("deny", decide(false));
+    element("consent").hidden = false;
+  },
+
+  async account() {
+    const me = await whoAmI();
+    if (me === null) {
+      say("You are not signed in.");
+      element("anonymous").hidden = false;
+      return;
+    }
+    element("username").textContent = me.username;
+    element("display-name").textContent = me.display_name || "";
+    element("created-at").textContent = new Date(me.created_at).toLocaleDateString();
+    onClick("sign-out", signOut);
+    element("account").hidden = false;
+  },
+
+  async "signed-out"() {
+    const me = await whoAmI();
+    if (me === null) {
+      say("You are signed out.");
+      element("anonymous").hidden = false;
+      return;
+    }
+    element("username").textContent = me.username;
+    onClick("sign-out", signOut);
+    element("account").hidden = false;
+  },
+
+  async error() {
+    const errorId = parameters.get("error_id");
+    if (errorId === null) return;
+    element("error-id").textContent = errorId;
+    element("help").hidden = false;
+  },
+};
+
+attempt(pages[document.documentElement.dataset.page]);
