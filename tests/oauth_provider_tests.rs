@@ -81,7 +81,13 @@ mod codes {
         other.redeem(&granted).await.refused("invalid_grant");
         let tokens = app.redeem(&granted).await.tokens();
         other.redeem(&granted).await.refused("invalid_grant");
-        assert_eq!(op.post("/oauth/token", &code_form(&granted)).await.status.is_success(), false);
+        assert_eq!(
+            op.post("/oauth/token", &code_form(&granted))
+                .await
+                .status
+                .is_success(),
+            false
+        );
         assert_eq!(app.userinfo(&tokens.access_token).await.status, 200);
     }
 
@@ -91,7 +97,10 @@ mod codes {
         let (_op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
         let tokens = app.redeem(&granted).await.tokens();
-        let wrong = Granted { redirect_uri: format!("{CALLBACK}/"), ..granted };
+        let wrong = Granted {
+            redirect_uri: format!("{CALLBACK}/"),
+            ..granted
+        };
         app.redeem(&wrong).await.refused("invalid_grant");
         assert_eq!(app.userinfo(&tokens.access_token).await.status, 200);
     }
@@ -101,10 +110,22 @@ mod codes {
     async fn a_code_is_not_redeemed_with_another_redirect_uri_or_none() {
         let (_op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
-        for redirect_uri in [format!("{CALLBACK}/"), format!("{CALLBACK}?x=1"), "https://APP.test/callback".into()] {
-            app.redeem(&Granted { redirect_uri, ..granted.clone() }).await.refused("invalid_grant");
+        for redirect_uri in [
+            format!("{CALLBACK}/"),
+            format!("{CALLBACK}?x=1"),
+            "https://APP.test/callback".into(),
+        ] {
+            app.redeem(&Granted {
+                redirect_uri,
+                ..granted.clone()
+            })
+            .await
+            .refused("invalid_grant");
         }
-        let form = [("grant_type", "authorization_code"), ("code", granted.code.as_str())];
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", granted.code.as_str()),
+        ];
         app.post("/oauth/token", &form).await.is_client_error();
     }
 
@@ -145,7 +166,10 @@ mod codes {
     async fn a_code_of_a_person_who_is_gone_is_refused() {
         let (op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
-        sqlx::query("update users set disabled_at = now()").execute(op.db()).await.unwrap();
+        sqlx::query("update users set disabled_at = now()")
+            .execute(op.db())
+            .await
+            .unwrap();
         app.redeem(&granted).await.refused("invalid_grant");
     }
 }
@@ -159,7 +183,10 @@ mod pkce {
         let (_op, app, ada) = start().await;
         for verifier in [None, Some(OTHER_VERIFIER), Some("short"), Some("")] {
             let granted = ada.authorize(&app).pkce(VERIFIER).code().await;
-            let wrong = Granted { verifier: verifier.map(str::to_owned), ..granted };
+            let wrong = Granted {
+                verifier: verifier.map(str::to_owned),
+                ..granted
+            };
             let answer = app.redeem(&wrong).await;
             answer.is_client_error();
         }
@@ -172,7 +199,10 @@ mod pkce {
     async fn a_code_without_a_challenge_refuses_a_verifier() {
         let (_op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
-        let with_one = Granted { verifier: Some(VERIFIER.to_owned()), ..granted };
+        let with_one = Granted {
+            verifier: Some(VERIFIER.to_owned()),
+            ..granted
+        };
         app.redeem(&with_one).await.refused("invalid_grant");
     }
 
@@ -182,17 +212,35 @@ mod pkce {
         let (_op, app, ada) = start().await;
         let request = || ada.authorize(&app).with("code_challenge", VERIFIER);
         request().send().await.refused("invalid_request");
-        request().with("code_challenge_method", "plain").send().await.refused("invalid_request");
-        request().with("code_challenge_method", "s256").send().await.refused("invalid_request");
-        let short = ada.authorize(&app).with("code_challenge", "abc").with("code_challenge_method", "S256");
+        request()
+            .with("code_challenge_method", "plain")
+            .send()
+            .await
+            .refused("invalid_request");
+        request()
+            .with("code_challenge_method", "s256")
+            .send()
+            .await
+            .refused("invalid_request");
+        let short = ada
+            .authorize(&app)
+            .with("code_challenge", "abc")
+            .with("code_challenge_method", "S256");
         short.send().await.refused("invalid_request");
-        ada.authorize(&app).with("code_challenge_method", "S256").send().await.refused("invalid_request");
+        ada.authorize(&app)
+            .with("code_challenge_method", "S256")
+            .send()
+            .await
+            .refused("invalid_request");
     }
 
     #[tokio::test]
     async fn public_clients_and_those_registered_for_it_have_to_use_pkce() {
         let (op, _app, ada) = start().await;
-        for app in [op.public_client().await, op.client_with(|client| client.require_pkce = true).await] {
+        for app in [
+            op.public_client().await,
+            op.client_with(|client| client.require_pkce = true).await,
+        ] {
             ada.authorize(&app).send().await.refused("invalid_request");
             let granted = ada.authorize(&app).pkce(VERIFIER).code().await;
             app.redeem(&granted).await.tokens();
@@ -246,7 +294,10 @@ mod refreshing {
         let second = app.refresh(first.refresh()).await.tokens();
         op.advance_secs(11);
         app.refresh(first.refresh()).await.refused("invalid_grant");
-        assert_eq!(count(&op, "select count(*) from grants where revoked_at is not null").await, 1);
+        assert_eq!(
+            count(&op, "select count(*) from grants where revoked_at is not null").await,
+            1
+        );
         let other = app.at(&op.second_instance().await);
         other.refresh(second.refresh()).await.refused("invalid_grant");
         assert_eq!(other.userinfo(&second.access_token).await.status, 401);
@@ -271,13 +322,21 @@ mod refreshing {
     async fn scope_narrows_the_access_token_alone_and_never_widens() {
         let (_op, app, ada) = start().await;
         let first = tokens(&app, &ada, "openid email").await;
-        app.refresh_with_scope(first.refresh(), "openid email phone").await.refused("invalid_scope");
+        app.refresh_with_scope(first.refresh(), "openid email phone")
+            .await
+            .refused("invalid_scope");
         let narrow = app.refresh_with_scope(first.refresh(), "openid").await.tokens();
         assert_eq!(narrow.scope, "openid");
         let userinfo = app.userinfo(&narrow.access_token).await;
         assert_eq!(userinfo.is(200).json().get("email"), None);
         let wide = app.refresh(narrow.refresh()).await.tokens();
-        assert!(app.userinfo(&wide.access_token).await.json().get("email").is_some());
+        assert!(
+            app.userinfo(&wide.access_token)
+                .await
+                .json()
+                .get("email")
+                .is_some()
+        );
     }
 
     /// OpenID Connect Core §12.2.
@@ -333,7 +392,10 @@ mod refreshing {
         let (op, app, ada) = start().await;
         let online = tokens(&app, &ada, "openid").await;
         let offline = tokens(&app, &ada, "openid offline_access").await;
-        sqlx::query("update sessions set ended_at = now()").execute(op.db()).await.unwrap();
+        sqlx::query("update sessions set ended_at = now()")
+            .execute(op.db())
+            .await
+            .unwrap();
         app.refresh(online.refresh()).await.refused("invalid_grant");
         assert_eq!(app.userinfo(&online.access_token).await.status, 401);
         app.refresh(offline.refresh()).await.tokens();
@@ -377,7 +439,9 @@ mod races {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn without_leeway_exactly_one_racing_refresh_succeeds() {
         let (op, _, ada) = start().await;
-        let app = op.client_with(|client| client.refresh_reuse_leeway_secs = Some(0)).await;
+        let app = op
+            .client_with(|client| client.refresh_reuse_leeway_secs = Some(0))
+            .await;
         let apps = [app.clone(), app.at(&op.second_instance().await)];
         for round in 0..20 {
             let first = tokens(&app, &ada, "openid").await;
@@ -385,7 +449,9 @@ mod races {
             let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
             assert_eq!(won.len(), 1, "round {round}");
             lost.iter().for_each(|answer| answer.refused("invalid_grant"));
-            app.refresh(won[0].tokens().refresh()).await.refused("invalid_grant");
+            app.refresh(won[0].tokens().refresh())
+                .await
+                .refused("invalid_grant");
             assert_eq!(count(&op, LIVE_REFRESH_TOKENS).await, 0, "round {round}");
         }
     }
@@ -399,8 +465,12 @@ mod races {
             let (racing, token) = (app.clone(), first.refresh().to_owned());
             let refresh = tokio::spawn(async move { racing.refresh(&token).await });
             app.revoke(first.refresh()).await.is(200);
-            if let Ok(answer) = refresh.await && answer.status == 200 {
-                app.refresh(answer.tokens().refresh()).await.refused("invalid_grant");
+            if let Ok(answer) = refresh.await
+                && answer.status == 200
+            {
+                app.refresh(answer.tokens().refresh())
+                    .await
+                    .refused("invalid_grant");
             }
             assert_eq!(count(&op, LIVE_REFRESH_TOKENS).await, 0);
         }
@@ -462,7 +532,9 @@ mod client_authentication {
             assert_ne!(answer.json()["error"], "invalid_grant", "{header}");
         }
         let header = basic(app.client_id(), app.secret());
-        redeem_with(&op, &[&header, &header], &form).await.is_client_error();
+        redeem_with(&op, &[&header, &header], &form)
+            .await
+            .is_client_error();
     }
 
     /// A repeated equal client_id is fine; a differing id or secret is invalid_request.
@@ -474,7 +546,9 @@ mod client_authentication {
         for (name, value) in [("client_id", "somebody-else"), ("client_secret", "another")] {
             let mut form = code_form(&granted);
             form.push((name, value));
-            redeem_with(&op, &[&header], &form).await.refused("invalid_request");
+            redeem_with(&op, &[&header], &form)
+                .await
+                .refused("invalid_request");
         }
         let mut form = code_form(&granted);
         form.push(("client_id", app.client_id()));
@@ -486,7 +560,11 @@ mod client_authentication {
     async fn the_halves_of_basic_are_form_decoded() {
         let (op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
-        let escape = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let escape = |text: &str| {
+            text.bytes()
+                .map(|byte| format!("%{byte:02X}"))
+                .collect::<String>()
+        };
         let halves = format!("{}:{}", escape(app.client_id()), escape(app.secret()));
         let header = format!("Basic {}", STANDARD.encode(halves));
         redeem_with(&op, &[&header], &code_form(&granted)).await.tokens();
@@ -496,12 +574,24 @@ mod client_authentication {
     async fn a_confidential_client_cannot_skip_its_secret_and_a_public_one_cannot_have_any() {
         let (op, app, _ada) = start().await;
         let public = op.public_client().await;
-        let form = |id| [("grant_type", "refresh_token"), ("refresh_token", "x"), ("client_id", id)];
-        op.post("/oauth/token", &form(app.client_id())).await.refused("invalid_client");
-        op.post("/oauth/token", &form(public.client_id())).await.refused("invalid_grant");
+        let form = |id| {
+            [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", "x"),
+                ("client_id", id),
+            ]
+        };
+        op.post("/oauth/token", &form(app.client_id()))
+            .await
+            .refused("invalid_client");
+        op.post("/oauth/token", &form(public.client_id()))
+            .await
+            .refused("invalid_grant");
         let mut with_secret = form(public.client_id()).to_vec();
         with_secret.push(("client_secret", "x"));
-        op.post("/oauth/token", &with_secret).await.refused("invalid_client");
+        op.post("/oauth/token", &with_secret)
+            .await
+            .refused("invalid_client");
     }
 
     /// RFC 7662 §2.1: public clients have nothing to prove who they are with.
@@ -510,7 +600,10 @@ mod client_authentication {
         let (op, app, ada) = start().await;
         let tokens = tokens(&app, &ada, "openid").await;
         let public = op.public_client().await;
-        public.introspect(&tokens.access_token).await.refused("invalid_client");
+        public
+            .introspect(&tokens.access_token)
+            .await
+            .refused("invalid_client");
     }
 }
 
@@ -528,7 +621,9 @@ mod token_requests {
         let body = json!({ "grant_type": "authorization_code", "code": granted.code });
         let answer = Answer::of(post("/oauth/token").json(&body)).await;
         assert!(matches!(answer.status.as_u16(), 400 | 415), "{}", answer.status);
-        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(code_form(&granted)).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(code_form(&granted))
+            .finish();
         let in_query = post(&format!("/oauth/token?{query}")).form(&[("x", "y")]);
         Answer::of(in_query).await.refused("invalid_request");
         app.redeem(&granted).await.tokens();
@@ -540,9 +635,15 @@ mod token_requests {
         let (_op, app, ada) = start().await;
         let granted = ada.authorize(&app).code().await;
         app.post("/oauth/token", &[]).await.refused("invalid_request");
-        app.post("/oauth/token", &[("grant_type", "password")]).await.refused("unsupported_grant_type");
-        app.post("/oauth/token", &[("grant_type", "authorization_code")]).await.refused("invalid_request");
-        app.post("/oauth/token", &[("grant_type", "refresh_token")]).await.refused("invalid_request");
+        app.post("/oauth/token", &[("grant_type", "password")])
+            .await
+            .refused("unsupported_grant_type");
+        app.post("/oauth/token", &[("grant_type", "authorization_code")])
+            .await
+            .refused("invalid_request");
+        app.post("/oauth/token", &[("grant_type", "refresh_token")])
+            .await
+            .refused("invalid_request");
         for doubled in code_form(&granted) {
             let mut form = code_form(&granted);
             form.push(doubled);
@@ -571,7 +672,9 @@ mod token_requests {
         for path in ["/oauth/token", "/oauth/introspect", "/oauth/revoke"] {
             for body in bodies {
                 let request = op.request(Method::POST, path).header("authorization", &header);
-                let request = request.header("content-type", "application/x-www-form-urlencoded").body(body.to_vec());
+                let request = request
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(body.to_vec());
                 Answer::of(request).await.is_client_error();
             }
         }
@@ -582,8 +685,11 @@ mod token_requests {
         let (op, _app, _ada) = start().await;
         for credentials in [&b"a\0b:c\0"[..], b"\xff\xfe:\xff", b":", b"a:", b":b", b"%00:%00"] {
             let header = format!("Basic {}", STANDARD.encode(credentials));
-            let request = op.request(Method::POST, "/oauth/token").header("authorization", header);
-            let answer = Answer::of(request.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")])).await;
+            let request = op
+                .request(Method::POST, "/oauth/token")
+                .header("authorization", header);
+            let answer =
+                Answer::of(request.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")])).await;
             answer.is_client_error();
         }
     }
@@ -618,7 +724,9 @@ mod token_requests {
     async fn an_id_token_is_signed_with_the_algorithm_that_the_client_registered() {
         let (op, _app, ada) = start().await;
         let rs256 = riley_auth::protocol::algorithm::SigningAlgorithm::Rs256;
-        let app = op.client_with(|client| client.id_token_signed_response_alg = Some(rs256)).await;
+        let app = op
+            .client_with(|client| client.id_token_signed_response_alg = Some(rs256))
+            .await;
         let tokens = tokens(&app, &ada, "openid").await;
         let header = jsonwebtoken::decode_header(tokens.id()).unwrap();
         assert_eq!(header.alg, jsonwebtoken::Algorithm::RS256);
@@ -633,7 +741,10 @@ mod revocation_and_introspection {
     #[tokio::test]
     async fn revoking_either_token_ends_both() {
         let (_op, app, ada) = start().await;
-        for pick in [|tokens: &Tokens| tokens.access_token.clone(), |tokens: &Tokens| tokens.refresh().to_owned()] {
+        for pick in [
+            |tokens: &Tokens| tokens.access_token.clone(),
+            |tokens: &Tokens| tokens.refresh().to_owned(),
+        ] {
             let tokens = tokens(&app, &ada, "openid").await;
             app.revoke(&pick(&tokens)).await.is(200);
             assert_eq!(app.userinfo(&tokens.access_token).await.status, 401);
@@ -660,7 +771,10 @@ mod revocation_and_introspection {
     async fn both_endpoints_need_a_client_and_a_token() {
         let (op, app, _ada) = start().await;
         for path in ["/oauth/revoke", "/oauth/introspect"] {
-            assert!(matches!(op.post(path, &[("token", "x")]).await.status.as_u16(), 400 | 401));
+            assert!(matches!(
+                op.post(path, &[("token", "x")]).await.status.as_u16(),
+                400 | 401
+            ));
             app.post(path, &[]).await.refused("invalid_request");
             assert_eq!(op.get(path).await.status, 405);
         }
@@ -675,12 +789,30 @@ mod revocation_and_introspection {
         let seen = other.introspect(&tokens.access_token).await;
         seen.is_not_stored();
         let seen = seen.is(200).json();
-        assert_eq!((&seen["active"], &seen["client_id"]), (&json!(true), &json!(app.client_id())));
-        for name in ["sub", "scope", "aud", "iss", "exp", "iat", "jti", "token_type", "sid", "auth_time", "username"] {
+        assert_eq!(
+            (&seen["active"], &seen["client_id"]),
+            (&json!(true), &json!(app.client_id()))
+        );
+        for name in [
+            "sub",
+            "scope",
+            "aud",
+            "iss",
+            "exp",
+            "iat",
+            "jti",
+            "token_type",
+            "sid",
+            "auth_time",
+            "username",
+        ] {
             assert!(seen.get(name).is_some(), "{name}");
         }
         assert!(app.is_active(tokens.refresh()).await);
-        assert_eq!(other.introspect(tokens.refresh()).await.is(200).text, r#"{"active":false}"#);
+        assert_eq!(
+            other.introspect(tokens.refresh()).await.is(200).text,
+            r#"{"active":false}"#
+        );
     }
 
     /// RFC 7662 §2.2, §4: nothing else is active, and nothing is said why.
@@ -693,7 +825,14 @@ mod revocation_and_introspection {
         let access_cookie = cookie("__Host-auth_access").expect("the access cookie is there");
         let session_cookie = cookie("__Host-auth_refresh").expect("the session cookie is there");
         let forged = format!("{}x", tokens.access_token);
-        for token in [tokens.id(), &access_cookie, &session_cookie, &forged, "x", "a.b.c"] {
+        for token in [
+            tokens.id(),
+            &access_cookie,
+            &session_cookie,
+            &forged,
+            "x",
+            "a.b.c",
+        ] {
             assert_eq!(app.introspect(token).await.is(200).text, r#"{"active":false}"#);
         }
         op.advance_secs(901);
@@ -704,7 +843,10 @@ mod revocation_and_introspection {
     async fn a_person_who_is_disabled_has_no_active_token() {
         let (op, app, ada) = start().await;
         let tokens = tokens(&app, &ada, "openid offline_access").await;
-        sqlx::query("update users set disabled_at = now()").execute(op.db()).await.unwrap();
+        sqlx::query("update users set disabled_at = now()")
+            .execute(op.db())
+            .await
+            .unwrap();
         assert!(!app.is_active(&tokens.access_token).await);
         assert!(!app.is_active(tokens.refresh()).await);
         app.refresh(tokens.refresh()).await.refused("invalid_grant");
@@ -721,13 +863,24 @@ mod authorize {
         let request = || ada.authorize(&app);
         request().with("client_id", "unknown").send().await.error_page();
         request().without("client_id").send().await.error_page();
-        request().also("client_id", app.client_id()).send().await.error_page();
+        request()
+            .also("client_id", app.client_id())
+            .send()
+            .await
+            .error_page();
         request().without("redirect_uri").send().await.error_page();
         request().also("redirect_uri", CALLBACK).send().await.error_page();
-        for near in ["https://app.test/callback/", "https://app.test:443/callback", "https://APP.test/callback",
-            "https://app.test/callback?x=1", "https://app.test/./callback", "http://app.test/callback",
-            "https://app.test/%63allback", "https://app.test/callback#x", "https://app.test@evil.test/callback"]
-        {
+        for near in [
+            "https://app.test/callback/",
+            "https://app.test:443/callback",
+            "https://APP.test/callback",
+            "https://app.test/callback?x=1",
+            "https://app.test/./callback",
+            "http://app.test/callback",
+            "https://app.test/%63allback",
+            "https://app.test/callback#x",
+            "https://app.test@evil.test/callback",
+        ] {
             request().with("redirect_uri", near).send().await.error_page();
         }
     }
@@ -744,7 +897,11 @@ mod authorize {
             ("max_age", "-1", "invalid_request"),
             ("max_age", "1.5", "invalid_request"),
             ("scope", "unknown-to-all", "invalid_scope"),
-            ("request_uri", "https://app.test/object", "request_uri_not_supported"),
+            (
+                "request_uri",
+                "https://app.test/object",
+                "request_uri_not_supported",
+            ),
             ("registration", "{}", "registration_not_supported"),
             ("id_token_hint", "x", "invalid_request"),
             ("claims", "[", "invalid_request"),
@@ -761,9 +918,18 @@ mod authorize {
         let (_op, app, ada) = start().await;
         for name in ["scope", "nonce", "prompt", "response_type"] {
             let request = ada.authorize(&app).with(name, "openid");
-            request.also(name, "openid").send().await.refused("invalid_request");
+            request
+                .also(name, "openid")
+                .send()
+                .await
+                .refused("invalid_request");
         }
-        let twice = ada.authorize(&app).also("state", "another").send().await.refused("invalid_request");
+        let twice = ada
+            .authorize(&app)
+            .also("state", "another")
+            .send()
+            .await
+            .refused("invalid_request");
         assert_eq!(twice.error, "invalid_request");
     }
 
@@ -774,14 +940,24 @@ mod authorize {
         let granted = ada.authorize(&app).scope("openid nobody:knows").code().await;
         assert_eq!(app.redeem(&granted).await.tokens().scope, "openid");
         let poor = op.client_with(|client| client.scope = Default::default()).await;
-        ada.authorize(&poor).scope("openid phone").send().await.refused("invalid_scope");
+        ada.authorize(&poor)
+            .scope("openid phone")
+            .send()
+            .await
+            .refused("invalid_scope");
     }
 
     /// `state` and `nonce` come back byte for byte, and cannot add anything to the URL.
     #[tokio::test]
     async fn state_and_nonce_come_back_untouched() {
         let (_op, app, ada) = start().await;
-        for value in ["a b+c%20d", "&code=evil&x=", "\u{1F600} \"\\'<>#", "\r\nSet-Cookie: a=b", "-._~"] {
+        for value in [
+            "a b+c%20d",
+            "&code=evil&x=",
+            "\u{1F600} \"\\'<>#",
+            "\r\nSet-Cookie: a=b",
+            "-._~",
+        ] {
             let request = ada.authorize(&app).with("state", value).with("nonce", value);
             let granted = request.code().await;
             assert_eq!(granted.state.as_deref(), Some(value));
@@ -793,26 +969,43 @@ mod authorize {
     #[tokio::test]
     async fn nul_bytes_and_invalid_utf8_are_the_callers_fault() {
         let (op, app, ada) = start().await;
-        for garbage in ["state=%00", "nonce=%FF%FE", "scope=%00", "client_id=%00", "prompt=%ED%A0%80", "%"] {
+        for garbage in [
+            "state=%00",
+            "nonce=%FF%FE",
+            "scope=%00",
+            "client_id=%00",
+            "prompt=%ED%A0%80",
+            "%",
+        ] {
             let path = format!("/oauth/authorize?{garbage}");
             assert!(op.get(&path).await.status.is_client_error(), "{garbage}");
         }
         let long = "x".repeat(20_000);
         let visit = ada.authorize(&app).with("state", &long).visit().await;
         assert!(visit.status().is_none_or(|status| status.is_client_error()));
-        op.get("/oauth/authorize/resume?request=%00").await.is_client_error();
+        op.get("/oauth/authorize/resume?request=%00")
+            .await
+            .is_client_error();
     }
 
     /// OAuth 2.0 Form Post Response Mode §2.
     #[tokio::test]
     async fn form_post_brings_code_and_error_by_a_form() {
         let (_op, app, ada) = start().await;
-        let request = ada.authorize(&app).with("response_mode", "form_post").with("state", "\"><script>&");
+        let request = ada
+            .authorize(&app)
+            .with("response_mode", "form_post")
+            .with("state", "\"><script>&");
         let granted = request.code().await;
         assert!(granted.posted);
         checks::callback_is_sound(&granted, Some("\"><script>&"));
         app.redeem(&granted).await.tokens();
-        let refused = ada.authorize(&app).with("response_mode", "form_post").prompt("bad").send().await;
+        let refused = ada
+            .authorize(&app)
+            .with("response_mode", "form_post")
+            .prompt("bad")
+            .send()
+            .await;
         assert!(refused.refused("invalid_request").posted);
     }
 
@@ -832,12 +1025,23 @@ mod authorize {
     #[tokio::test]
     async fn a_parameter_split_over_query_and_body_was_sent_twice() {
         let (op, app, ada) = start().await;
-        let params = [("client_id", app.client_id()), ("redirect_uri", CALLBACK), ("response_type", "code")];
-        let form = params.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let params = [
+            ("client_id", app.client_id()),
+            ("redirect_uri", CALLBACK),
+            ("response_type", "code"),
+        ];
+        let form = params
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
         let url = format!("{ISSUER}/oauth/authorize?client_id={}", app.client_id());
         let visit = ada.post_form(&format!("{APP}/"), &url, form).await;
         assert_eq!(visit.status().unwrap(), 400);
-        assert_eq!(Answer::of(op.request(Method::HEAD, "/oauth/authorize")).await.status, 405);
+        assert_eq!(
+            Answer::of(op.request(Method::HEAD, "/oauth/authorize"))
+                .await
+                .status,
+            405
+        );
     }
 
     /// Security rules AZ-13, AZ-15, AZ-22.
@@ -864,7 +1068,11 @@ mod authorize {
             .await;
         let at_port = |uri: &str| ada.authorize(&native).pkce(VERIFIER).with("redirect_uri", uri);
         let visit = at_port("http://127.0.0.1:1/callback").visit().await;
-        assert!(visit.url.as_str().starts_with("http://127.0.0.1:1/callback?"), "{}", visit.url);
+        assert!(
+            visit.url.as_str().starts_with("http://127.0.0.1:1/callback?"),
+            "{}",
+            visit.url
+        );
         at_port("http://127.0.0.1:1/other").send().await.error_page();
         at_port("http://localhost:1/callback").send().await.error_page();
     }
@@ -875,7 +1083,11 @@ mod request_objects {
 
     fn unsigned(claims: &serde_json::Value) -> String {
         let part = |text: String| URL_SAFE_NO_PAD.encode(text);
-        format!("{}.{}.", part(json!({ "alg": "none" }).to_string()), part(claims.to_string()))
+        format!(
+            "{}.{}.",
+            part(json!({ "alg": "none" }).to_string()),
+            part(claims.to_string())
+        )
     }
 
     /// OpenID Connect Core §6.1: what the object says replaces what the query says.
@@ -893,7 +1105,11 @@ mod request_objects {
     async fn an_object_cannot_redirect_to_a_uri_that_is_not_registered() {
         let (_op, app, ada) = start().await;
         let object = unsigned(&json!({ "redirect_uri": "https://evil.test/callback" }));
-        ada.authorize(&app).with("request", &object).send().await.error_page();
+        ada.authorize(&app)
+            .with("request", &object)
+            .send()
+            .await
+            .error_page();
     }
 
     #[tokio::test]
@@ -911,7 +1127,10 @@ mod request_objects {
         ];
         for object in objects {
             let outcome = ada.authorize(&app).with("request", &object).send().await;
-            assert!(!matches!(outcome, Outcome::Code(_) | Outcome::Page(_)), "{object}: {outcome:?}");
+            assert!(
+                !matches!(outcome, Outcome::Code(_) | Outcome::Page(_)),
+                "{object}: {outcome:?}"
+            );
         }
     }
 
@@ -919,9 +1138,15 @@ mod request_objects {
     async fn a_client_with_registered_keys_accepts_only_signed_objects() {
         let (op, _app, ada) = start().await;
         let jwks = op.get("/.well-known/jwks.json").await.json();
-        let app = op.client_with(|client| client.request_object_jwks = Some(jwks)).await;
+        let app = op
+            .client_with(|client| client.request_object_jwks = Some(jwks))
+            .await;
         let object = unsigned(&json!({ "state": "x" }));
-        ada.authorize(&app).with("request", &object).send().await.refused("invalid_request_object");
+        ada.authorize(&app)
+            .with("request", &object)
+            .send()
+            .await
+            .refused("invalid_request_object");
     }
 }
 
@@ -934,7 +1159,10 @@ mod prompts {
         let (op, app, ada) = start().await;
         let asking = op.asking_client().await;
         let nobody = op.browser();
-        for (browser, app, error) in [(&nobody, &app, "login_required"), (&ada, &asking, "consent_required")] {
+        for (browser, app, error) in [
+            (&nobody, &app, "login_required"),
+            (&ada, &asking, "consent_required"),
+        ] {
             for post in [false, true] {
                 let request = browser.authorize(app).prompt("none");
                 let request = if post { request.post() } else { request };
@@ -943,7 +1171,12 @@ mod prompts {
                 request.read(visit).await.refused(error);
             }
         }
-        ada.authorize(&app).prompt("none").max_age(0).send().await.refused("login_required");
+        ada.authorize(&app)
+            .prompt("none")
+            .max_age(0)
+            .send()
+            .await
+            .refused("login_required");
         assert_eq!(count(&op, "select count(*) from consents").await, 0);
     }
 
@@ -954,7 +1187,12 @@ mod prompts {
         let alan = op.signed_in("alan").await;
         let hinted = alan.authorize(&app).with("id_token_hint", first.id());
         hinted.send().await.page("/login");
-        alan.authorize(&app).prompt("none").with("id_token_hint", first.id()).send().await.refused("login_required");
+        alan.authorize(&app)
+            .prompt("none")
+            .with("id_token_hint", first.id())
+            .send()
+            .await
+            .refused("login_required");
     }
 
     /// A session that is old enough demands a login; one that is not does not.
@@ -968,7 +1206,9 @@ mod prompts {
         // The person takes longer than max_age allows, and is not asked again.
         let visit = ada.sign_in_at(&login, "ada").await;
         let granted = request.read(visit).await.code();
-        let auth_time = checks::peek(app.redeem(&granted).await.tokens().id())["auth_time"].as_i64().unwrap();
+        let auth_time = checks::peek(app.redeem(&granted).await.tokens().id())["auth_time"]
+            .as_i64()
+            .unwrap();
         assert!(auth_time >= op.now() - 5);
         ada.authorize(&app).max_age(0).code_as("ada").await;
     }
@@ -977,7 +1217,10 @@ mod prompts {
     #[tokio::test]
     async fn prompt_login_cannot_be_walked_around() {
         let (op, app, ada) = start().await;
-        for request in [ada.authorize(&app).prompt("login"), ada.authorize(&app).max_age(0)] {
+        for request in [
+            ada.authorize(&app).prompt("login"),
+            ada.authorize(&app).max_age(0),
+        ] {
             let login = request.send().await.page("/login");
             let id = login.query_pairs().next().unwrap().1.into_owned();
             let resume = format!("{ISSUER}/oauth/authorize/resume?request={id}");
@@ -1017,10 +1260,16 @@ mod prompts {
     #[tokio::test]
     async fn a_demanded_login_is_asked_of_the_upstream() {
         let (op, app, ada) = start().await;
-        let request = ada.authorize(&app).prompt("login").with("login_hint", "ada@example.test");
+        let request = ada
+            .authorize(&app)
+            .prompt("login")
+            .with("login_hint", "ada@example.test");
         request.code_as("ada").await;
         let asked = op.upstream().requests();
-        let last = asked.iter().rfind(|request| request.path.ends_with("/authorize")).expect("the upstream was asked");
+        let last = asked
+            .iter()
+            .rfind(|request| request.path.ends_with("/authorize"))
+            .expect("the upstream was asked");
         assert!(last.query("prompt") == Some("login") || last.query("max_age") == Some("0"));
         assert_eq!(last.query("login_hint"), Some("ada@example.test"));
     }

@@ -97,11 +97,21 @@ async fn no_other_token_or_cookie_opens_it() {
     let now = fixture.op.clock().now();
     let cookie = |name: &str| fixture.ada.jar().find(name, now).unwrap().value.clone();
     let (access, session) = (cookie("__Host-auth_access"), cookie("__Host-auth_refresh"));
-    for token in [tokens.id(), tokens.refresh(), &access, &session, fixture.app.secret()] {
+    for token in [
+        tokens.id(),
+        tokens.refresh(),
+        &access,
+        &session,
+        fixture.app.secret(),
+    ] {
         refused(&fixture.app.userinfo(token).await, 401, INVALID);
     }
     let url = format!("{ISSUER}/oauth/userinfo");
-    let by_cookie = fixture.ada.fetch(&url, Method::GET, &url, &[], None).await.unwrap();
+    let by_cookie = fixture
+        .ada
+        .fetch(&url, Method::GET, &url, &[], None)
+        .await
+        .unwrap();
     refused(&by_cookie, 401, "");
 }
 
@@ -110,13 +120,23 @@ async fn no_other_token_or_cookie_opens_it() {
 async fn the_token_comes_one_way_and_never_in_the_query() {
     let fixture = start().await;
     let token = fixture.tokens("openid").await.access_token;
-    let in_query = fixture.op.request(Method::GET, &format!("/oauth/userinfo?access_token={token}"));
+    let in_query = fixture
+        .op
+        .request(Method::GET, &format!("/oauth/userinfo?access_token={token}"));
     assert_eq!(Answer::of(in_query).await.status, 400);
-    let both = fixture.request(Method::POST).bearer_auth(&token).form(&[("access_token", &token)]);
+    let both = fixture
+        .request(Method::POST)
+        .bearer_auth(&token)
+        .form(&[("access_token", &token)]);
     assert_eq!(Answer::of(both).await.status, 400);
-    let twice = fixture.request(Method::POST).form(&[("access_token", &token), ("access_token", &token)]);
+    let twice = fixture
+        .request(Method::POST)
+        .form(&[("access_token", &token), ("access_token", &token)]);
     assert_eq!(Answer::of(twice).await.status, 400);
-    let headers = fixture.request(Method::GET).bearer_auth(&token).header("authorization", format!("Bearer {token}"));
+    let headers = fixture
+        .request(Method::GET)
+        .bearer_auth(&token)
+        .header("authorization", format!("Bearer {token}"));
     assert_eq!(Answer::of(headers).await.status, 400);
     fixture.with_header(&format!("bearer {token}")).await.is(200);
     fixture.with_header(&format!("BEARER {token}")).await.is(200);
@@ -136,7 +156,9 @@ async fn each_scope_gives_its_claims_and_no_others() {
         let tokens = fixture.tokens(scope).await;
         let answer = fixture.app.userinfo(&tokens.access_token).await;
         answer.is_not_stored();
-        let Value::Object(claims) = answer.is(200).json() else { panic!("an object") };
+        let Value::Object(claims) = answer.is(200).json() else {
+            panic!("an object")
+        };
         let mut names: Vec<&str> = claims.keys().map(String::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, expected, "{scope}");
@@ -165,7 +187,10 @@ async fn an_address_is_verified_only_if_its_provider_is_trusted() {
     .await;
     let (app, ada) = (op.client().await, op.browser());
     let tokens = app.tokens_of(&ada, "ada", "openid email").await;
-    assert_eq!(app.userinfo(&tokens.access_token).await.json()["email_verified"], false);
+    assert_eq!(
+        app.userinfo(&tokens.access_token).await.json()["email_verified"],
+        false
+    );
 }
 
 /// What is not asked for is not stored: without `[claims] passthrough` the account answers alone.
@@ -174,10 +199,15 @@ async fn nothing_is_passed_on_that_is_not_listed() {
     let op = TestProvider::with(|config| config.claims.passthrough.clear()).await;
     let (app, ada) = (op.client().await, op.browser());
     let tokens = app.tokens_of(&ada, "ada", "openid profile address phone").await;
-    let Value::Object(claims) = app.userinfo(&tokens.access_token).await.json() else { panic!("an object") };
+    let Value::Object(claims) = app.userinfo(&tokens.access_token).await.json() else {
+        panic!("an object")
+    };
     let mut names: Vec<&str> = claims.keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["name", "picture", "preferred_username", "sub", "updated_at"]);
+    assert_eq!(
+        names,
+        ["name", "picture", "preferred_username", "sub", "updated_at"]
+    );
 }
 
 /// Security rule UI-4: 401, not 404, and at once.
@@ -201,17 +231,28 @@ async fn the_token_of_a_person_who_is_gone_is_invalid_at_once() {
 async fn claims_that_are_asked_for_are_given_where_they_are_asked_for() {
     let fixture = start().await;
     let claims = r#"{"userinfo":{"given_name":null},"id_token":{"name":{"essential":true}}}"#;
-    let request = fixture.ada.authorize(&fixture.app).scope("openid profile").with("claims", claims);
+    let request = fixture
+        .ada
+        .authorize(&fixture.app)
+        .scope("openid profile")
+        .with("claims", claims);
     let tokens = fixture.app.redeem(&request.code().await).await.tokens();
     assert!(common::checks::peek(tokens.id())["name"].is_string());
-    assert_eq!(fixture.app.userinfo(&tokens.access_token).await.json()["given_name"], "Ada");
+    assert_eq!(
+        fixture.app.userinfo(&tokens.access_token).await.json()["given_name"],
+        "Ada"
+    );
 }
 
 /// CORS for apps: the configured origins alone, and never with credentials.
 #[tokio::test]
 async fn only_configured_origins_may_read_it_and_never_with_credentials() {
-    let op = TestProvider::with(|config| config.server.cors_origins = vec!["https://spa.test".to_owned()]).await;
-    for (origin, allowed) in [("https://spa.test", Some("https://spa.test")), ("https://evil.test", None)] {
+    let op =
+        TestProvider::with(|config| config.server.cors_origins = vec!["https://spa.test".to_owned()]).await;
+    for (origin, allowed) in [
+        ("https://spa.test", Some("https://spa.test")),
+        ("https://evil.test", None),
+    ] {
         for method in [Method::GET, Method::OPTIONS] {
             let request = op.request(method, "/oauth/userinfo").header("origin", origin);
             let answer = Answer::of(request.header("access-control-request-method", "GET")).await;
@@ -225,6 +266,9 @@ async fn only_configured_origins_may_read_it_and_never_with_credentials() {
 #[tokio::test]
 async fn the_realm_is_the_issuer_whatever_host_is_asked() {
     let fixture = start().await;
-    let request = fixture.request(Method::GET).header("x-forwarded-host", "evil.test").header("forwarded", "host=evil.test");
+    let request = fixture
+        .request(Method::GET)
+        .header("x-forwarded-host", "evil.test")
+        .header("forwarded", "host=evil.test");
     refused(&Answer::of(request).await, 401, "");
 }

@@ -19,12 +19,19 @@ pub(crate) struct TestClient {
 
 impl TestClient {
     pub(crate) fn new(op: &TestProvider, client: Client, secret: Option<String>) -> Self {
-        Self { op: op.clone(), client, secret }
+        Self {
+            op: op.clone(),
+            client,
+            secret,
+        }
     }
 
     /// The same client, talking to another instance.
     pub(crate) fn at(&self, op: &TestProvider) -> Self {
-        Self { op: op.clone(), ..self.clone() }
+        Self {
+            op: op.clone(),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn client_id(&self) -> &str {
@@ -69,11 +76,19 @@ impl TestClient {
     }
 
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
-        self.post("/oauth/token", &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+        self.post(
+            "/oauth/token",
+            &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)],
+        )
+        .await
     }
 
     pub(crate) async fn refresh_with_scope(&self, refresh_token: &str, scope: &str) -> Answer {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), ("scope", scope)];
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+            ("scope", scope),
+        ];
         self.post("/oauth/token", &form).await
     }
 
@@ -84,7 +99,9 @@ impl TestClient {
     /// Whether introspection calls the token active.
     pub(crate) async fn is_active(&self, token: &str) -> bool {
         let answer = self.introspect(token).await;
-        answer.is(200).json()["active"].as_bool().expect("active is a boolean")
+        answer.is(200).json()["active"]
+            .as_bool()
+            .expect("active is a boolean")
     }
 
     pub(crate) async fn revoke(&self, token: &str) -> Answer {
@@ -92,7 +109,10 @@ impl TestClient {
     }
 
     pub(crate) async fn userinfo(&self, access_token: &str) -> Answer {
-        let request = self.op.request(Method::GET, "/oauth/userinfo").header("accept", "application/json");
+        let request = self
+            .op
+            .request(Method::GET, "/oauth/userinfo")
+            .header("accept", "application/json");
         Answer::of(request.bearer_auth(access_token)).await
     }
 
@@ -106,5 +126,8 @@ impl TestClient {
 /// HTTP Basic with both halves form-encoded first (RFC 6749 §2.3.1).
 pub(crate) fn basic(client_id: &str, secret: &str) -> String {
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret))))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)))
+    )
 }
