@@ -5,6 +5,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -119,12 +120,11 @@ pub async fn decide(
     _same_site: SameSiteRequest,
     browser: Browser,
     session: BrowserSession,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    parts: Parts,
     body: Bytes,
 ) -> Result<NoStore<Json<ConsentAnswer>>, AppError> {
-    require_json(&headers)?;
-    let decision = read_decision(query.as_deref(), &body)?;
+    require_json(&parts.headers)?;
+    let decision = read_decision(parts.uri.query(), &body)?;
     let handle = Opaque::parse(&decision.consent_id).ok_or_else(AppError::not_found)?;
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
     let client = state.clients.reload(&state.db, &pending.client_id).await?;
