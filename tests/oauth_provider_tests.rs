@@ -11,6 +11,7 @@ use common::checks;
 use common::provider::{APP, CALLBACK, ISSUER, PAGES};
 use common::{Answer, Browser, Granted, Outcome, TestClient, TestProvider, Tokens, random_text};
 use reqwest::Method;
+use riley_auth::protocol::scope::ScopeSet;
 use serde_json::json;
 
 /// RFC 7636 Appendix B.
@@ -560,8 +561,7 @@ mod client_authentication {
         let granted = ada.authorize(&app).code().await;
         let escape = |text: &str| {
             text.bytes()
-                .map(|byte| format!("%{byte:02X}"))
-                .collect::<String>()
+                .fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
         };
         let halves = format!("{}:{}", escape(app.client_id()), escape(app.secret()));
         let header = format!("Basic {}", STANDARD.encode(halves));
@@ -937,7 +937,7 @@ mod authorize {
         let (op, app, ada) = start().await;
         let granted = ada.authorize(&app).scope("openid nobody:knows").code().await;
         assert_eq!(app.redeem(&granted).await.tokens().scope, "openid");
-        let poor = op.client_with(|client| client.scope = Default::default()).await;
+        let poor = op.client_with(|client| client.scope = ScopeSet::default()).await;
         ada.authorize(&poor)
             .scope("openid phone")
             .send()
