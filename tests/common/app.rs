@@ -49,17 +49,13 @@ impl TestClient {
     /// A form with the client's own authentication.
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         let request = self.op.request(Method::POST, path);
-        match &self.secret {
-            Some(secret) => {
-                let request = request.header("authorization", basic(self.client_id(), secret));
-                Answer::of(request.form(form)).await
-            }
-            None => {
-                let mut form = form.to_vec();
-                form.push(("client_id", self.client_id()));
-                Answer::of(request.form(&form)).await
-            }
+        if let Some(secret) = &self.secret {
+            let request = request.header("authorization", basic(self.client_id(), secret));
+            return Answer::of(request.form(form)).await;
         }
+        let mut form = form.to_vec();
+        form.push(("client_id", self.client_id()));
+        Answer::of(request.form(&form)).await
     }
 
     /// Exchanges a code with what was remembered of its request.

@@ -108,7 +108,7 @@ impl TestProvider {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(std::time::Duration::from_secs(60))
+            .timeout(std::time::Duration::from_mins(1))
             .build()
             .expect("an HTTP client can be made");
         Self(Arc::new(Inner {
