@@ -24,19 +24,28 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every route, below the issuer's path, with every layer.
+///
+/// A fallback for methods that is set after a layer is not wrapped by it, and preflights are methods without a handler:
+/// so groups with CORS set it before their layer.
 pub fn router(state: AppState) -> Router {
     let config = &state.config;
+    // The fallback stands inside of the CORS layers: set afterwards, it would take the place of the layered one and
+    // answer preflights 405.
     let apps = Router::new()
         .merge(token::routes())
         .merge(userinfo::routes())
         .merge(introspect::routes())
         .merge(revoke::routes())
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(cors::for_apps(config));
     let first_party = Router::new()
         .route("/oauth/consent", get(consent::context).post(consent::decide))
         .merge(auth::api_routes())
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(cors::for_first_party(config));
-    let everybody = discovery::routes().layer(cors::for_everybody());
+    let everybody = discovery::routes()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(cors::for_everybody());
     let navigation = Router::new()
         .route(
             "/oauth/authorize",
@@ -60,7 +69,9 @@ pub fn router(state: AppState) -> Router {
     let placed = if issuer_path.is_empty() {
         all
     } else {
-        let inserted = discovery::inserted_routes(&issuer_path).layer(cors::for_everybody());
+        let inserted = discovery::inserted_routes(&issuer_path)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(cors::for_everybody());
         Router::new().nest(&issuer_path, all).merge(inserted)
     };
     placed
