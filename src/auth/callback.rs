@@ -205,11 +205,10 @@ async fn failed(
     target: &Target,
     error: &UpstreamError,
 ) -> Result<Response, AppError> {
-    match error {
-        UpstreamError::Denied => {
-            tracing::info!(provider.name = provider, "a person declined at the upstream")
-        }
-        _ => tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed"),
+    if matches!(error, UpstreamError::Denied) {
+        tracing::info!(provider.name = provider, "a person declined at the upstream");
+    } else {
+        tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed");
     }
     let config = &visit.state.config;
     let Some(request) = target.request() else {

@@ -1,5 +1,7 @@
 //! `riley-auth dev`.
 
+use std::path::PathBuf;
+
 use super::logging;
 use crate::config::log::LogConfig;
 use crate::dev::DevOptions;
@@ -12,6 +14,9 @@ pub(super) struct Args {
     /// The port of the provider
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Where the private database, keys and secrets are kept; DATABASE_URL is not looked at then
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// An empty database to use instead of a private one
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
@@ -22,11 +27,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let Args {
         fresh,
         port,
+        data_dir,
         database_url,
     } = args;
     crate::dev::run(DevOptions {
         fresh,
         port,
+        data_dir,
         database_url,
     })
     .await

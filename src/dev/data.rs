@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use aws_lc_rs::rand::SystemRandom;
 
 use super::database::DevDatabase;
-use super::postgres::default_dev_directory;
+use super::postgres::{default_dev_directory, write_private};
 use crate::jwt::generate;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::opaque::Opaque;
@@ -44,6 +44,19 @@ impl DevData {
             demo_client_secret: secret_in(&directory.join("demo_client_secret"))?,
             directory,
         })
+    }
+
+    /// The configuration that `dev` runs with, for the other commands.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.join("riley-auth.toml")
+    }
+
+    /// Writes that file, whole or not at all. It holds the database's password.
+    pub fn keep_config(&self, text: &str) -> anyhow::Result<()> {
+        let unfinished = self.directory.join("riley-auth.toml.new");
+        let note = "# What `riley-auth dev` runs with; written anew at every start.\n\n";
+        write_private(&unfinished, format!("{note}{text}").as_bytes())?;
+        fs::rename(&unfinished, self.config_path()).context("keep the development configuration")
     }
 }
 

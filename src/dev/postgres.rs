@@ -24,6 +24,7 @@ use account::Account;
 use directory::{Connection, DevDirectory};
 
 pub use directory::default_dev_directory;
+pub(super) use directory::write_private;
 
 const SUPERVISE: &str = include_str!("postgres/supervise.sh");
 

@@ -1,6 +1,7 @@
 //! `riley-auth dev`: everything that a first sign-in needs, started by one command and stopped by Ctrl-C.
 
 use std::io::Write as _;
+use std::path::{self, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use aws_lc_rs::rand::SystemRandom;
@@ -15,6 +16,7 @@ use super::data::{self, DevData};
 use super::database::{DevDatabase, choose_database};
 use super::demo_app::DemoAppOptions;
 use super::listen::{listen, serve};
+use super::postgres::PrivatePostgres;
 use super::settings::{self, Ports};
 use super::simulated_upstream::{self, Simulation};
 use super::{demo_app, front_end, provider};
@@ -32,6 +34,8 @@ pub struct DevOptions {
     pub fresh: bool,
     /// The first of four ports; 8081 if not given.
     pub port: Option<u16>,
+    /// Where the private database, keys and secrets are kept; a database of `DATABASE_URL` is not looked at then.
+    pub data_dir: Option<PathBuf>,
     /// `DATABASE_URL`: used only if that database is empty or `dev`'s own.
     pub database_url: Option<String>,
 }
@@ -44,7 +48,7 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     let ports = Ports::starting_at(options.port.unwrap_or(settings::DEFAULT_PORT))?;
     let listeners = Listeners::take(ports).await?;
     let database = tokio::select! {
-        database = choose_database(options.database_url.as_deref(), options.fresh) => database?,
+        database = open_database(&options) => database?,
         // A server that is still starting stops as soon as it has.
         () = stop.cancelled() => return Ok(()),
     };
@@ -60,6 +64,16 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
     };
     let stopped = database.stop().await;
     result.and(stopped)
+}
+
+async fn open_database(options: &DevOptions) -> anyhow::Result<DevDatabase> {
+    match &options.data_dir {
+        Some(dir) => {
+            let private = PrivatePostgres::start_for_dev_in(&path::absolute(dir)?, options.fresh).await?;
+            DevDatabase::on_private(private).await
+        }
+        None => choose_database(options.database_url.as_deref(), options.fresh).await,
+    }
 }
 
 /// The listeners of all four servers: taken first, so that a port in use stops the start before it has begun.
@@ -96,7 +110,9 @@ async fn prepare(database: &DevDatabase, ports: Ports) -> anyhow::Result<Prepare
     let data = tokio::task::spawn_blocking(move || DevData::open(directory)).await??;
     let secret = Opaque::generate(&SystemRandom::new()).expose();
     let upstream_client = settings::upstream_client(ports, secret);
-    let config = settings::config(ports, database.url(), &data, &upstream_client)?;
+    let text = settings::config_text(ports, database.url(), &data, &upstream_client)?;
+    let config = settings::config(&text)?;
+    data.keep_config(&text)?;
 
     let keys = server::load_keys(&config, &clock)?;
     let state = server::state(config, keys, clock.clone())?;
@@ -209,6 +225,7 @@ Beside it
   simulated upstream     {upstream}
   database               {database_line}
 
+The other commands work on it, too, with --config {config}
 Ctrl-C stops everything; data is kept in {directory} (--fresh starts anew).
 ",
         demo_app = ports.demo_app_url(),
@@ -217,6 +234,7 @@ Ctrl-C stops everything; data is kept in {directory} (--fresh starts anew).
         client_secret = data.demo_client_secret.expose(),
         front_end = ports.front_end_url(),
         upstream = ports.upstream_url(),
+        config = data.config_path().display(),
         directory = data.directory.display(),
     );
     let mut out = std::io::stdout().lock();

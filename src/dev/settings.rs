@@ -73,19 +73,19 @@ impl Ports {
 /// The provider as the simulated upstream knows it: one client, with a secret of this run.
 pub fn upstream_client(ports: Ports, secret: String) -> simulated_upstream::Client {
     simulated_upstream::Client {
-        client_id: "riley-auth-dev".to_owned(),
+        client_id: "development".to_owned(),
         client_secret: secret,
         redirect_uris: vec![format!("{}/auth/{UPSTREAM}/callback", ports.issuer())],
     }
 }
 
-/// The configuration, checked by the same rules as a file.
-pub fn config(
+/// The configuration as a file would have it.
+pub fn config_text(
     ports: Ports,
     database_url: &str,
     data: &DevData,
     upstream_client: &simulated_upstream::Client,
-) -> anyhow::Result<Config> {
+) -> anyhow::Result<String> {
     let page = |path: &str| format!("{}{path}", ports.front_end_url());
     let keys: Vec<_> = data
         .keys
@@ -123,9 +123,14 @@ pub fn config(
         },
         "claims": { "passthrough": PASSTHROUGH_CLAIMS },
     });
+    toml::to_string(&values).context("write the development configuration")
+}
+
+/// The configuration, checked by the same rules as a file.
+pub fn config(text: &str) -> anyhow::Result<Config> {
     let source = Source {
         path: None,
-        text: toml::to_string(&values).context("write the development configuration")?,
+        text: text.to_owned(),
         environment: BTreeMap::new(),
         offline: true,
     };
@@ -187,7 +192,8 @@ mod tests {
         let data = DevData::open(parent.path().join("data")).unwrap();
         let ports = Ports::starting_at(DEFAULT_PORT).unwrap();
         let client = upstream_client(ports, "secret".to_owned());
-        let config = config(ports, "postgres://a:b@127.0.0.1:5432/c", &data, &client).unwrap();
+        let text = config_text(ports, "postgres://a:b@127.0.0.1:5432/c", &data, &client).unwrap();
+        let config = config(&text).unwrap();
         assert_eq!(config.issuer(), "http://localhost:8081");
         assert_eq!(config.jwt.keys.len(), 2);
         assert!(config.oauth.providers.contains_key(UPSTREAM));

@@ -27,9 +27,9 @@ impl ReturnTo {
             return None;
         }
         let issuer = Url::parse(issuer).ok()?;
-        let url = if target.starts_with('/') {
+        let url = if let Some(rest) = target.strip_prefix('/') {
             // One slash and no second: `//host` names another host, and browsers read `/\host` the same way.
-            if target[1..].starts_with('/') {
+            if rest.starts_with('/') {
                 return None;
             }
             issuer.join(target).ok()?

@@ -24,6 +24,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every route, below the issuer's path, with every layer.
+///
+/// A fallback for methods that is set after a layer is not wrapped by it, and preflights are methods without a handler:
+/// so groups with CORS set it before their layer.
 pub fn router(state: AppState) -> Router {
     let config = &state.config;
     // The fallback stands inside of the CORS layers: set afterwards, it would take the place of the layered one and

@@ -146,7 +146,7 @@ impl DevDirectory {
 }
 
 /// Writes a file that only its owner reads, replacing one that is there.
-pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(in crate::dev) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}

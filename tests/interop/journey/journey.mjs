@@ -11,6 +11,7 @@
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import http from "node:http";
 import { chromium } from "playwright-core";
 
 const demoApp = process.env.DEMO_APP_URL ?? "http://localhost:8082";
@@ -63,6 +64,8 @@ async function step(page, name, action) {
     console.error(`not ok ${steps} - ${name}\nat ${page.url()}\n${text}\n`);
     throw error;
   }
+  // People never meet the product's name: the pages are the deployer's.
+  assert.doesNotMatch(await page.locator("body").innerText(), /riley/i);
   if (screenshots) {
     const file = `${screenshots}/${String(steps).padStart(2, "0")}-${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`;
     await page.screenshot({ path: file, fullPage: true });
@@ -74,10 +77,28 @@ const json = async (page, id) => JSON.parse(await page.locator(`#${id}`).innerTe
 const at = (page, base, path = "") => page.waitForURL((url) => url.href.startsWith(base + path));
 const isVisible = (page, id) => page.locator(`#${id}`).isVisible();
 
+// The status of a request that says another host name than the one it was sent to, as after DNS rebinding.
+function statusUnderHost(base, host) {
+  return new Promise((resolve, reject) => {
+    const request = http.get(base + "/", { headers: { Host: host } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    request.on("error", reject);
+  });
+}
+
 const page = await open();
 let first;
 
 try {
+  await step(page, "none of the four servers answers under a foreign host name", async () => {
+    for (const base of [issuer, demoApp, upstream, frontEnd]) {
+      assert.equal(await statusUnderHost(base, "rebound.example:80"), 421, base);
+      assert.notEqual(await statusUnderHost(base, new URL(base).host), 421, base);
+    }
+  });
+
   await step(page, "the demo app knows nobody and offers to sign in", async () => {
     await page.goto(demoApp + "/");
     assert.ok(await isVisible(page, "sign-in"));
@@ -136,7 +157,7 @@ try {
     await at(page, frontEnd, "/consent?consent_id=");
     await page.locator("#approve").waitFor();
     assert.equal(await page.locator("#client-name").innerText(), "Demo app");
-    assert.equal(await page.locator("#redirect-host").innerText(), new URL(demoApp).host);
+    assert.equal(await page.locator("#redirect-host").innerText(), new URL(demoApp).hostname);
     assert.ok((await page.locator("#scopes li").count()) >= 3, "the scopes are listed");
   });
 
@@ -158,9 +179,11 @@ try {
     assert.equal(userinfo.preferred_username, username);
     assert.equal(typeof userinfo.email, "string");
     assert.equal(userinfo.email_verified, true);
-    assert.equal(typeof userinfo.given_name, "string", "upstream claims are passed on");
     assert.equal(idToken.claims.email, undefined, "the ID token holds no profile (OpenID Connect Core 5.4)");
     first = { idToken, accessToken };
+    const cookies = await page.context().cookies(demoApp);
+    assert.ok(cookies.some((cookie) => cookie.name === "demo_session"));
+    assert.ok(cookies.every((cookie) => cookie.httpOnly), "no script reads a cookie");
   });
 
   await step(page, "a refresh gives a new access token for the same sign-in", async () => {
@@ -274,7 +297,32 @@ try {
     assert.equal(await other.locator("#id-token").count(), 0);
   });
 
-  await step(other, "the browser complained about nothing (scripts, content security policy)", async () => {
+  const third = await open();
+  await step(third, "what the upstream knows beyond the account is passed on in UserInfo", async () => {
+    await third.goto(demoApp + "/");
+    await third.click("#sign-in");
+    await third.click("#provider-simulated");
+    await at(third, upstream);
+    await third.click("#person-ada");
+    // On a database that has seen this journey before, the account and the consent are there already.
+    await third.locator("#id-token, #create-account, #approve").first().waitFor();
+    if (await isVisible(third, "create-account")) {
+      await third.click("#create-account");
+      await third.locator("#id-token, #approve").first().waitFor();
+    }
+    if (await isVisible(third, "approve")) await third.click("#approve");
+    await third.locator("#id-token").waitFor();
+    const userinfo = await json(third, "userinfo");
+    for (const claim of ["name", "given_name", "family_name", "middle_name", "nickname", "preferred_username",
+      "profile", "website", "gender", "birthdate", "zoneinfo", "locale", "email", "phone_number"]) {
+      assert.equal(typeof userinfo[claim], "string", claim);
+    }
+    assert.equal(typeof userinfo.updated_at, "number");
+    assert.equal(typeof userinfo.phone_number_verified, "boolean");
+    assert.equal(typeof userinfo.address.country, "string");
+  });
+
+  await step(third, "the browser complained about nothing (scripts, content security policy)", async () => {
     assert.deepEqual(complaints, []);
   });
   console.log(`1..${steps}`);
