@@ -7,21 +7,32 @@ mod common;
 use common::TestProvider;
 use reqwest::Method;
 
-const PATHS: [&str; 5] =
-    ["/admin/users", "/admin/clients", "/admin/webhooks", "/admin/audit", "/admin/reserved-usernames"];
+const PATHS: [&str; 5] = [
+    "/admin/users",
+    "/admin/clients",
+    "/admin/webhooks",
+    "/admin/audit",
+    "/admin/reserved-usernames",
+];
 
 /// An unknown route is 404 in the one shape of errors, for strangers and for an administrator alike.
 #[tokio::test]
 async fn no_administration_answers_before_it_exists() {
     let op = TestProvider::start().await;
     let ada = op.signed_in("ada").await;
-    sqlx::query("UPDATE users SET role = 'admin'").execute(op.db()).await.unwrap();
+    sqlx::query("UPDATE users SET role = 'admin'")
+        .execute(op.db())
+        .await
+        .unwrap();
     for path in PATHS {
         for method in [Method::GET, Method::POST] {
             let stranger = common::Answer::of(op.request(method.clone(), path)).await;
             stranger.refused_with(404, "not_found");
             let url = format!("{}{path}", common::provider::ISSUER);
-            let admin = ada.fetch(common::provider::ISSUER, method.clone(), &url, &[], None).await.unwrap();
+            let admin = ada
+                .fetch(common::provider::ISSUER, method.clone(), &url, &[], None)
+                .await
+                .unwrap();
             admin.refused_with(404, "not_found");
         }
     }
@@ -32,6 +43,9 @@ async fn no_administration_answers_before_it_exists() {
 async fn a_new_account_is_no_administrator() {
     let op = TestProvider::start().await;
     op.signed_in("ada").await;
-    let role: String = sqlx::query_scalar("SELECT role FROM users").fetch_one(op.db()).await.unwrap();
+    let role: String = sqlx::query_scalar("SELECT role FROM users")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(role, "user");
 }

@@ -12,7 +12,11 @@ use riley_auth::protocol::redirect_uri::validate_backchannel_logout_uri;
 async fn discovery_promises_no_logout_that_is_not_sent() {
     let op = TestProvider::start().await;
     let metadata = op.get("/.well-known/openid-configuration").await.json();
-    for member in ["backchannel_logout_supported", "backchannel_logout_session_supported", "end_session_endpoint"] {
+    for member in [
+        "backchannel_logout_supported",
+        "backchannel_logout_session_supported",
+        "end_session_endpoint",
+    ] {
         assert!(metadata.get(member).is_none(), "{member}");
     }
     op.get("/oauth/logout").await.refused_with(404, "not_found");
@@ -29,6 +33,9 @@ fn only_an_https_uri_can_be_told_of_a_logout() {
         "javascript:alert(1)",
         "/logged-out",
     ] {
-        assert!(validate_backchannel_logout_uri(refused, false).is_err(), "{refused}");
+        assert!(
+            validate_backchannel_logout_uri(refused, false).is_err(),
+            "{refused}"
+        );
     }
 }

@@ -26,8 +26,14 @@ fn address(lines: &[&str], behind_proxy: bool) -> Option<IpAddr> {
 async fn a_session_records_the_address_of_the_connection() {
     let op = TestProvider::start().await;
     op.signed_in("ada").await;
-    let recorded: String = sqlx::query_scalar("SELECT ip_address FROM sessions").fetch_one(op.db()).await.unwrap();
-    assert_eq!(recorded.parse::<IpAddr>().unwrap(), "127.0.0.1".parse::<IpAddr>().unwrap());
+    let recorded: String = sqlx::query_scalar("SELECT ip_address FROM sessions")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
+    assert_eq!(
+        recorded.parse::<IpAddr>().unwrap(),
+        "127.0.0.1".parse::<IpAddr>().unwrap()
+    );
 }
 
 /// Without a proxy the header is anybody's to write.
@@ -39,7 +45,13 @@ fn a_forwarded_address_is_ignored_without_a_proxy() {
 /// A proxy appends, so the last entry of all lines is the one that it wrote.
 #[test]
 fn behind_a_proxy_the_rightmost_entry_counts() {
-    assert_eq!(address(&["198.51.100.1, 203.0.113.9"], true), "203.0.113.9".parse().ok());
-    assert_eq!(address(&["198.51.100.1", "203.0.113.9"], true), "203.0.113.9".parse().ok());
+    assert_eq!(
+        address(&["198.51.100.1, 203.0.113.9"], true),
+        "203.0.113.9".parse().ok()
+    );
+    assert_eq!(
+        address(&["198.51.100.1", "203.0.113.9"], true),
+        "203.0.113.9".parse().ok()
+    );
     assert_eq!(address(&["203.0.113.9, rubbish"], true), PEER.parse().ok());
 }

@@ -16,7 +16,12 @@ fn a_webhooks_table_is_an_unknown_key() {
         offline: true,
     };
     let (_, findings) = source.check();
-    assert!(findings.iter().any(|finding| finding.to_string().contains("webhooks")), "{findings:?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.to_string().contains("webhooks")),
+        "{findings:?}"
+    );
 }
 
 /// No webhook route answers.
