@@ -71,15 +71,15 @@ impl TestProvider {
 
     /// The same with another configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let database = TestDatabase::create().await;
         let clock = Clock::default();
-        let upstream = SimulatedUpstream::start(Options {
-            signing_algorithm: UpstreamAlgorithm::Es256,
-            clock: clock.clone(),
-            ..Options::default()
-        })
-        .await
-        .expect("the simulated upstream starts");
+        let upstream = start_upstream(Options::default(), &clock).await;
+        Self::beside(clock, upstream, change).await
+    }
+
+    /// The same with an upstream of the test's making. More of them may be named in the configuration: browsers find
+    /// whatever listens on loopback.
+    pub(crate) async fn beside(clock: Clock, upstream: SimulatedUpstream, change: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create().await;
         let mut config = configuration(&database.url, &upstream.issuer());
         change(&mut config);
         Self::run(Arc::new(Shared { config, clock, upstream, database })).await
@@ -210,9 +210,10 @@ impl TestProvider {
         let host = url.host_str()?;
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-        if url.scheme() == "https" && authority == "op.test" {
+        let issuer = Url::parse(&self.0.shared.config.jwt.issuer).expect("the issuer is a URL");
+        if url.origin() == issuer.origin() {
             Some((format!("http://{}{}{query}", self.0.address, url.path()), authority))
-        } else if url.scheme() == "http" && authority == self.upstream().address().to_string() {
+        } else if url.scheme() == "http" && host == "127.0.0.1" {
             Some((url.to_string(), authority))
         } else {
             None
@@ -238,6 +239,12 @@ impl TestProvider {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
+}
+
+/// An upstream on the clock of a provider, with keys that are quickly made.
+pub(crate) async fn start_upstream(options: Options, clock: &Clock) -> SimulatedUpstream {
+    let options = Options { signing_algorithm: UpstreamAlgorithm::Es256, clock: clock.clone(), ..options };
+    SimulatedUpstream::start(options).await.expect("the simulated upstream starts")
 }
 
 fn configuration(database_url: &str, upstream_issuer: &str) -> Config {
