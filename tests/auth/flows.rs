@@ -186,7 +186,6 @@ async fn nobody_is_sent_to_a_place_that_is_not_ours() {
         "data:text/html,hello",
         "blob:https://pages.op.test/1",
         "pages.op.test",
-        "",
     ] {
         let browser = op.browser();
         let mut url = Url::parse(&format!("{ISSUER}/auth/simulated")).unwrap();
