@@ -97,7 +97,7 @@ async fn a_demanded_login_cannot_be_walked_around() {
     assert_eq!(ada.follow(login.as_str(), &resume).await.url, login, "a login for nobody does not count");
     ada.authorize(&app).prompt("login").code_as("ada").await;
     assert_eq!(ada.follow(login.as_str(), &resume).await.url, login, "a login for another request does not count");
-    let sideways = ada.sign_in_amid(&format!("simulated?return_to={resume}"), "ada", &[]).await;
+    let sideways = ada.start(&format!("simulated?return_to={resume}")).await;
     assert_eq!(sideways.url, login, "nor one that merely returns there");
     let visit = ada.sign_in_at(&login, "ada").await;
     request.read(visit).await.code();

@@ -125,7 +125,7 @@ fn tenant_of_ada() -> String {
 #[tokio::test]
 async fn organisations_of_the_presets_admit_their_members() {
     let google = |_: &str| AllowList { google_hosted_domains: names(&["engine.example"]), ..AllowList::default() };
-    let github = |_: &str| AllowList { github_organizations: names(&["engine.example"]), ..AllowList::default() };
+    let github = |_: &str| AllowList { github_organizations: names(&["engine-example"]), ..AllowList::default() };
     let microsoft = |tenant: &str| AllowList { microsoft_tenants: names(&[tenant]), ..AllowList::default() };
     let google = by(Flavour::Google, Preset::Google, google).await;
     let github = by(Flavour::GitHub, Preset::Github, github).await;
