@@ -53,7 +53,6 @@ struct Inner {
 
 /// What several instances over one database have in common.
 struct Shared {
-    config: Config,
     clock: Clock,
     upstream: SimulatedUpstream,
     database: TestDatabase,
@@ -73,35 +72,41 @@ impl TestProvider {
 
     /// The same with another configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let database = TestDatabase::create().await;
         let clock = Clock::default();
-        let upstream = SimulatedUpstream::start(Options {
-            signing_algorithm: UpstreamAlgorithm::Es256,
-            clock: clock.clone(),
-            ..Options::default()
-        })
-        .await
-        .expect("the simulated upstream starts");
+        let upstream = start_upstream(Options::default(), &clock).await;
+        Self::beside(clock, upstream, change).await
+    }
+
+    /// The same with an upstream of the test's making. More of them may be named in the configuration: browsers find
+    /// whatever listens on loopback.
+    pub(crate) async fn beside(clock: Clock, upstream: SimulatedUpstream, change: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::create().await;
         let mut config = configuration(&database.url, &upstream.issuer());
         change(&mut config);
-        Self::run(Arc::new(Shared {
-            config,
+        let shared = Shared {
             clock,
             upstream,
             database,
-        }))
-        .await
+        };
+        Self::run(config, Arc::new(shared)).await
     }
 
     /// Another process's equivalent: the same configuration, keys and database, memory and connections of its own.
     pub(crate) async fn second_instance(&self) -> Self {
-        Self::run(Arc::clone(&self.0.shared)).await
+        self.reconfigured(|_| ()).await
     }
 
-    async fn run(shared: Arc<Shared>) -> Self {
+    /// The same with another configuration, as after a restart; this instance goes on.
+    pub(crate) async fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = (*self.0.state.config).clone();
+        change(&mut config);
+        Self::run(config, Arc::clone(&self.0.shared)).await
+    }
+
+    async fn run(config: Config, shared: Arc<Shared>) -> Self {
         let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
         let state =
-            server::state(shared.config.clone(), keys, shared.clock.clone()).expect("the state can be made");
+            server::state(config, keys, shared.clock.clone()).expect("the state can be made");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
@@ -232,12 +237,13 @@ impl TestProvider {
             .port()
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-        if url.scheme() == "https" && authority == "op.test" {
+        let issuer = Url::parse(&self.0.state.config.jwt.issuer).expect("the issuer is a URL");
+        if url.origin() == issuer.origin() {
             Some((
                 format!("http://{}{}{query}", self.0.address, url.path()),
                 authority,
             ))
-        } else if url.scheme() == "http" && authority == self.upstream().address().to_string() {
+        } else if url.scheme() == "http" && host == "127.0.0.1" {
             Some((url.to_string(), authority))
         } else {
             None
@@ -266,6 +272,12 @@ impl TestProvider {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
+}
+
+/// An upstream on the clock of a provider, with keys that are quickly made.
+pub(crate) async fn start_upstream(options: Options, clock: &Clock) -> SimulatedUpstream {
+    let options = Options { signing_algorithm: UpstreamAlgorithm::Es256, clock: clock.clone(), ..options };
+    SimulatedUpstream::start(options).await.expect("the simulated upstream starts")
 }
 
 fn configuration(database_url: &str, upstream_issuer: &str) -> Config {
