@@ -72,7 +72,12 @@ impl Module {
         let app = op.asking_client().await;
         let browser = op.browser();
         let discovery = checks::preamble(&op).await;
-        Self { op, app, browser, discovery }
+        Self {
+            op,
+            app,
+            browser,
+            discovery,
+        }
     }
 
     fn authorize(&self) -> Authorize<'_> {
@@ -116,7 +121,11 @@ impl Module {
 
 fn assert_has(claims: &Map<String, Value>, names: &[&str]) {
     for name in names {
-        assert!(claims.contains_key(*name), "{name} is missing: {:?}", claims.keys().collect::<Vec<_>>());
+        assert!(
+            claims.contains_key(*name),
+            "{name} is missing: {:?}",
+            claims.keys().collect::<Vec<_>>()
+        );
     }
 }
 
@@ -127,8 +136,21 @@ fn assert_has_not(claims: &Map<String, Value>, names: &[&str]) {
 }
 
 const PROFILE: &[&str] = &[
-    "name", "given_name", "family_name", "middle_name", "nickname", "profile", "picture", "website", "gender",
-    "birthdate", "zoneinfo", "locale", "updated_at", "preferred_username", "sub",
+    "name",
+    "given_name",
+    "family_name",
+    "middle_name",
+    "nickname",
+    "profile",
+    "picture",
+    "website",
+    "gender",
+    "birthdate",
+    "zoneinfo",
+    "locale",
+    "updated_at",
+    "preferred_username",
+    "sub",
 ];
 const EMAIL: &[&str] = &["email", "email_verified"];
 const PHONE: &[&str] = &["phone_number", "phone_number_verified"];
@@ -144,7 +166,9 @@ async fn oidcc_server() {
 async fn oidcc_response_type_missing() {
     let module = Module::start().await;
     let request = module.authorize().without("response_type");
-    let common::Outcome::Error(refused) = request.send().await else { panic!("the error goes to the app") };
+    let common::Outcome::Error(refused) = request.send().await else {
+        panic!("the error goes to the app")
+    };
     let allowed = ["invalid_request", "unsupported_response_type"];
     checks::error_redirect_is_sound(&refused, request.param("state").as_deref(), &allowed);
 }
@@ -153,14 +177,19 @@ async fn oidcc_response_type_missing() {
 async fn oidcc_userinfo_get() {
     let module = Module::start().await;
     let flow = module.flow(module.authorize()).await;
-    checks::userinfo_is_sound(&module.app.userinfo(&flow.tokens.access_token).await, &flow.id_token);
+    checks::userinfo_is_sound(
+        &module.app.userinfo(&flow.tokens.access_token).await,
+        &flow.id_token,
+    );
 }
 
 #[tokio::test]
 async fn oidcc_userinfo_post_header() {
     let module = Module::start().await;
     let flow = module.flow(module.authorize()).await;
-    let answer = module.userinfo_by_post(Some(&flow.tokens.access_token), &[]).await;
+    let answer = module
+        .userinfo_by_post(Some(&flow.tokens.access_token), &[])
+        .await;
     checks::userinfo_is_sound(&answer, &flow.id_token);
 }
 
@@ -168,7 +197,9 @@ async fn oidcc_userinfo_post_header() {
 async fn oidcc_userinfo_post_body() {
     let module = Module::start().await;
     let flow = module.flow(module.authorize()).await;
-    let answer = module.userinfo_by_post(None, &[("access_token", &flow.tokens.access_token)]).await;
+    let answer = module
+        .userinfo_by_post(None, &[("access_token", &flow.tokens.access_token)])
+        .await;
     checks::userinfo_is_sound(&answer, &flow.id_token);
 }
 
@@ -222,7 +253,9 @@ async fn oidcc_scope_all() {
 async fn oidcc_alternate_happy_flow() {
     let module = Module::start().await;
     checks::scopes_are_supported(&module.discovery, "email openid");
-    let flow = module.flow(module.authorize().scope("email openid").reversed()).await;
+    let flow = module
+        .flow(module.authorize().scope("email openid").reversed())
+        .await;
     assert_has(&flow.userinfo, EMAIL);
     assert_has_not(&flow.userinfo, &["name"]);
     assert_has_not(&flow.id_token, &["email", "name"]);
@@ -258,8 +291,15 @@ async fn oidcc_prompt_none_not_logged_in() {
     let module = Module::start().await;
     let state = format!("{}-._~{}", random_text(62), random_text(62));
     let request = module.authorize().prompt("none").with("state", &state);
-    let common::Outcome::Error(refused) = request.send().await else { panic!("the error goes to the app") };
-    let allowed = ["interaction_required", "login_required", "account_selection_required", "consent_required"];
+    let common::Outcome::Error(refused) = request.send().await else {
+        panic!("the error goes to the app")
+    };
+    let allowed = [
+        "interaction_required",
+        "login_required",
+        "account_selection_required",
+        "consent_required",
+    ];
     checks::error_redirect_is_sound(&refused, Some(&state), &allowed);
 }
 
@@ -269,7 +309,10 @@ async fn oidcc_prompt_none_logged_in() {
     let first = module.flow(module.authorize()).await;
     module.op.advance_secs(2);
     let second = module.silent_flow(module.authorize().prompt("none")).await;
-    assert_eq!((second.sub(), second.auth_time()), (first.sub(), first.auth_time()));
+    assert_eq!(
+        (second.sub(), second.auth_time()),
+        (first.sub(), first.auth_time())
+    );
 }
 
 #[tokio::test]
@@ -290,7 +333,10 @@ async fn oidcc_max_age_10000() {
     let first = module.flow(module.authorize().max_age(15_000)).await;
     module.op.advance_secs(1);
     let second = module.silent_flow(module.authorize().max_age(10_000)).await;
-    assert_eq!((second.sub(), second.auth_time()), (first.sub(), first.auth_time()));
+    assert_eq!(
+        (second.sub(), second.auth_time()),
+        (first.sub(), first.auth_time())
+    );
 }
 
 #[tokio::test]
@@ -303,9 +349,15 @@ async fn oidcc_ensure_request_with_unknown_parameter_succeeds() {
 async fn oidcc_id_token_hint() {
     let module = Module::start().await;
     let first = module.flow(module.authorize()).await;
-    let again = module.authorize().prompt("none").with("id_token_hint", first.tokens.id());
+    let again = module
+        .authorize()
+        .prompt("none")
+        .with("id_token_hint", first.tokens.id());
     let second = module.silent_flow(again).await;
-    assert_eq!((second.sub(), second.auth_time()), (first.sub(), first.auth_time()));
+    assert_eq!(
+        (second.sub(), second.auth_time()),
+        (first.sub(), first.auth_time())
+    );
 }
 
 #[tokio::test]
@@ -329,7 +381,10 @@ async fn oidcc_claims_locales() {
 #[tokio::test]
 async fn oidcc_ensure_request_with_acr_values_succeeds() {
     let module = Module::start().await;
-    let supported = module.discovery.metadata["acr_values_supported"].as_array().expect("an array").clone();
+    let supported = module.discovery.metadata["acr_values_supported"]
+        .as_array()
+        .expect("an array")
+        .clone();
     let values: Vec<&str> = supported.iter().map(|value| value.as_str().unwrap()).collect();
     let flow = module.flow_with("acr_values", &values.join(" ")).await;
     let acr = flow.id_token["acr"].as_str().expect("acr is a string");
@@ -351,7 +406,11 @@ async fn oidcc_codereuse_30seconds() {
     let flow = checks::finish(&module.app, &module.discovery, &granted).await;
     module.op.advance_secs(30);
     module.app.redeem(&granted).await.refused("invalid_grant");
-    module.app.userinfo(&flow.tokens.access_token).await.is_client_error();
+    module
+        .app
+        .userinfo(&flow.tokens.access_token)
+        .await
+        .is_client_error();
 }
 
 #[tokio::test]
@@ -360,7 +419,12 @@ async fn oidcc_ensure_registered_redirect_uri() {
     let other = format!("{}/{}", module.app.redirect_uri(), random_text(10));
     let visit = module.authorize().with("redirect_uri", &other).visit().await;
     assert_eq!(visit.hops.len(), 1, "nobody is sent anywhere");
-    module.authorize().with("redirect_uri", &other).send().await.error_page();
+    module
+        .authorize()
+        .with("redirect_uri", &other)
+        .send()
+        .await
+        .error_page();
 }
 
 #[tokio::test]
@@ -388,9 +452,18 @@ async fn oidcc_server_client_secret_post() {
 
 /// A request object without a signature that holds every parameter of the request (OpenID Connect Core §6.1).
 fn unsigned_object(request: &Authorize<'_>) -> String {
-    let names = ["client_id", "nonce", "redirect_uri", "response_type", "scope", "state"];
-    let claims: Map<String, Value> =
-        names.iter().map(|name| ((*name).to_owned(), request.param(name).unwrap().into())).collect();
+    let names = [
+        "client_id",
+        "nonce",
+        "redirect_uri",
+        "response_type",
+        "scope",
+        "state",
+    ];
+    let claims: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), request.param(name).unwrap().into()))
+        .collect();
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.", part(json!({ "alg": "none" })), part(claims.into()))
 }
@@ -399,7 +472,11 @@ fn request_objects_are_advertised(metadata: &Value) {
     assert_eq!(metadata["request_parameter_supported"], true);
     if let Some(algorithms) = metadata.get("request_object_signing_alg_values_supported") {
         let algorithms = algorithms.as_array().expect("an array");
-        assert!(["none", "RS256"].iter().all(|name| algorithms.iter().any(|own| own == name)));
+        assert!(
+            ["none", "RS256"]
+                .iter()
+                .all(|name| algorithms.iter().any(|own| own == name))
+        );
     }
 }
 
@@ -410,15 +487,27 @@ async fn oidcc_unsigned_request_object_supported_correctly_or_rejected_as_unsupp
     let whole = module.authorize();
     let (state, nonce) = (whole.param("state"), whole.param("nonce"));
     let object = unsigned_object(&whole);
-    let granted = whole.without("state").without("nonce").with("request", &object).code_as("ada").await;
+    let granted = whole
+        .without("state")
+        .without("nonce")
+        .with("request", &object)
+        .code_as("ada")
+        .await;
     checks::callback_is_sound(&granted, state.as_deref());
-    checks::finish(&module.app, &module.discovery, &common::Granted { nonce, ..granted }).await;
+    checks::finish(
+        &module.app,
+        &module.discovery,
+        &common::Granted { nonce, ..granted },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn oidcc_claims_essential() {
     let module = Module::start().await;
-    let flow = module.flow_with("claims", r#"{"userinfo":{"name":{"essential":true}}}"#).await;
+    let flow = module
+        .flow_with("claims", r#"{"userinfo":{"name":{"essential":true}}}"#)
+        .await;
     assert_has(&flow.userinfo, &["name"]);
     assert_has_not(&flow.id_token, &["name"]);
 }
@@ -430,10 +519,19 @@ async fn oidcc_ensure_request_object_with_redirect_uri() {
     let (state, nonce) = (whole.param("state"), whole.param("nonce"));
     let object = unsigned_object(&whole);
     let wrong = format!("{}_invalid", module.app.redirect_uri());
-    let request = whole.without("state").without("nonce").with("request", &object).with("redirect_uri", &wrong);
+    let request = whole
+        .without("state")
+        .without("nonce")
+        .with("request", &object)
+        .with("redirect_uri", &wrong);
     let granted = request.code_as("ada").await;
     checks::callback_is_sound(&granted, state.as_deref());
-    checks::finish(&module.app, &module.discovery, &common::Granted { nonce, ..granted }).await;
+    checks::finish(
+        &module.app,
+        &module.discovery,
+        &common::Granted { nonce, ..granted },
+    )
+    .await;
 }
 
 /// The checks of the suite on one refresh.
@@ -461,17 +559,30 @@ async fn oidcc_refresh_token() {
     let (op, app, other) = (&module.op, &module.app, module.op.asking_client().await);
     let scope = "openid offline_access";
     checks::scopes_are_supported(&module.discovery, scope);
-    assert!(module.discovery.metadata["grant_types_supported"].as_array().unwrap().contains(&"refresh_token".into()));
-    let first = module.flow(module.authorize().scope(scope).prompt("consent")).await;
+    assert!(
+        module.discovery.metadata["grant_types_supported"]
+            .as_array()
+            .unwrap()
+            .contains(&"refresh_token".into())
+    );
+    let first = module
+        .flow(module.authorize().scope(scope).prompt("consent"))
+        .await;
     refresh_is_sound(&module, app, &first, Some(scope)).await;
 
     let nonce = format!("{}-._~{}", random_text(20), random_text(19));
     let second_browser = op.browser();
-    let request = second_browser.authorize(&other).scope(scope).prompt("consent").with("nonce", &nonce);
+    let request = second_browser
+        .authorize(&other)
+        .scope(scope)
+        .prompt("consent")
+        .with("nonce", &nonce);
     let granted = request.code_as("ada").await;
     let second = checks::finish(&other, &module.discovery, &granted).await;
     refresh_is_sound(&module, &other, &second, None).await;
-    app.refresh(second.tokens.refresh()).await.refused("invalid_grant");
+    app.refresh(second.tokens.refresh())
+        .await
+        .refused("invalid_grant");
 }
 
 #[tokio::test]
@@ -483,27 +594,62 @@ async fn oidcc_ensure_request_with_valid_pkce_succeeds() {
 
 /// Members that the suite's schema for metadata knows and that we use.
 const KNOWN_METADATA: &[&str] = &[
-    "issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "scopes_supported",
-    "response_types_supported", "response_modes_supported", "grant_types_supported", "acr_values_supported",
-    "subject_types_supported", "id_token_signing_alg_values_supported", "request_object_signing_alg_values_supported",
-    "token_endpoint_auth_methods_supported", "display_values_supported", "claim_types_supported", "claims_supported",
-    "service_documentation", "claims_locales_supported", "ui_locales_supported", "claims_parameter_supported",
-    "request_parameter_supported", "request_uri_parameter_supported", "require_request_uri_registration", "op_policy_uri",
-    "op_tos_uri", "prompt_values_supported", "revocation_endpoint", "revocation_endpoint_auth_methods_supported",
-    "introspection_endpoint", "introspection_endpoint_auth_methods_supported", "code_challenge_methods_supported",
-    "authorization_response_iss_parameter_supported", "end_session_endpoint", "backchannel_logout_supported",
+    "issuer",
+    "authorization_endpoint",
+    "token_endpoint",
+    "userinfo_endpoint",
+    "jwks_uri",
+    "scopes_supported",
+    "response_types_supported",
+    "response_modes_supported",
+    "grant_types_supported",
+    "acr_values_supported",
+    "subject_types_supported",
+    "id_token_signing_alg_values_supported",
+    "request_object_signing_alg_values_supported",
+    "token_endpoint_auth_methods_supported",
+    "display_values_supported",
+    "claim_types_supported",
+    "claims_supported",
+    "service_documentation",
+    "claims_locales_supported",
+    "ui_locales_supported",
+    "claims_parameter_supported",
+    "request_parameter_supported",
+    "request_uri_parameter_supported",
+    "require_request_uri_registration",
+    "op_policy_uri",
+    "op_tos_uri",
+    "prompt_values_supported",
+    "revocation_endpoint",
+    "revocation_endpoint_auth_methods_supported",
+    "introspection_endpoint",
+    "introspection_endpoint_auth_methods_supported",
+    "code_challenge_methods_supported",
+    "authorization_response_iss_parameter_supported",
+    "end_session_endpoint",
+    "backchannel_logout_supported",
     "backchannel_logout_session_supported",
 ];
 
 fn metadata_has_the_right_types(metadata: &Map<String, Value>) {
     for (name, value) in metadata {
-        assert!(KNOWN_METADATA.contains(&name.as_str()), "{name} is not in the suite's schema");
+        assert!(
+            KNOWN_METADATA.contains(&name.as_str()),
+            "{name} is not in the suite's schema"
+        );
         if name.ends_with("_supported") && !value.is_boolean() {
             let items = value.as_array().unwrap_or_else(|| panic!("{name} is an array"));
-            assert!(items.iter().all(Value::is_string) && !items.is_empty(), "{name} holds strings");
+            assert!(
+                items.iter().all(Value::is_string) && !items.is_empty(),
+                "{name} holds strings"
+            );
         }
         if name.ends_with("_endpoint") || name == "jwks_uri" {
-            assert!(value.as_str().is_some_and(|url| url.starts_with("https://")), "{name} is an https URL");
+            assert!(
+                value.as_str().is_some_and(|url| url.starts_with("https://")),
+                "{name} is an https URL"
+            );
         }
     }
 }
@@ -517,7 +663,10 @@ async fn oidcc_discovery_endpoint_verification() {
     metadata_has_the_right_types(&metadata);
     assert_eq!(metadata["issuer"], ISSUER);
     let contains = |name: &str, value: &str| {
-        let items = metadata.get(name).and_then(Value::as_array).unwrap_or_else(|| panic!("{name} is missing"));
+        let items = metadata
+            .get(name)
+            .and_then(Value::as_array)
+            .unwrap_or_else(|| panic!("{name} is missing"));
         assert!(items.iter().any(|item| item == value), "{name} holds {value}");
     };
     contains("response_types_supported", "code");
@@ -528,7 +677,15 @@ async fn oidcc_discovery_endpoint_verification() {
     contains("claims_supported", "sub");
     contains("grant_types_supported", "authorization_code");
     contains("code_challenge_methods_supported", "S256");
-    assert_has(&metadata, &["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"]);
+    assert_has(
+        &metadata,
+        &[
+            "authorization_endpoint",
+            "token_endpoint",
+            "userinfo_endpoint",
+            "jwks_uri",
+        ],
+    );
     checks::preamble(&op).await;
 }
 

@@ -21,6 +21,8 @@ pub struct LiveSession {
     pub auth_time: i64,
     pub acr: Option<String>,
     pub amr: Option<Vec<String>>,
+    /// The presented value is the newest one, not its predecessor within the leeway.
+    pub is_newest_value: bool,
 }
 
 /// The live session that this cookie value opens: the current value, or the one before it while the leeway lasts and its
@@ -35,7 +37,8 @@ pub async fn find_live_by_token(
         LiveSession,
         r#"
         SELECT s.session_id AS "session_id: _", s.user_id AS "user_id: _", u.username AS "username!",
-               u.display_name, u.picture, u.role, s.provider, s.auth_time, s.acr, s.amr
+               u.display_name, u.picture, u.role, s.provider, s.auth_time, s.acr, s.amr,
+               t.consumed_at IS NULL AS "is_newest_value!"
         FROM session_tokens t
         JOIN sessions s ON s.session_id = t.session_id
         JOIN users u ON u.user_id = s.user_id
@@ -50,6 +53,30 @@ pub async fn find_live_by_token(
         token_hash as _,
         now,
         now - time::Duration::seconds(i64::from(leeway_secs)),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Notes that the session was used: it expires later, within its absolute limit. Returns the new expiry; `None` if the
+/// session has ended meanwhile.
+pub async fn touch(
+    db: impl PgExecutor<'_>,
+    session_id: SessionId,
+    expires_at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<OffsetDateTime>> {
+    sqlx::query_scalar!(
+        r#"
+        UPDATE sessions
+        SET last_used_at = $3,
+            expires_at = LEAST($2, absolute_expires_at)
+        WHERE session_id = $1 AND ended_at IS NULL
+        RETURNING expires_at
+        "#,
+        session_id as _,
+        expires_at,
+        now,
     )
     .fetch_optional(db)
     .await

@@ -73,7 +73,7 @@ impl Ports {
 /// The provider as the simulated upstream knows it: one client, with a secret of this run.
 pub fn upstream_client(ports: Ports, secret: String) -> simulated_upstream::Client {
     simulated_upstream::Client {
-        client_id: "riley-auth-dev".to_owned(),
+        client_id: "development".to_owned(),
         client_secret: secret,
         redirect_uris: vec![format!("{}/auth/{UPSTREAM}/callback", ports.issuer())],
     }

@@ -3,6 +3,7 @@
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use time::OffsetDateTime;
 
 use super::cookies::{CookieKind, Cookies};
 use super::now::Now;
@@ -16,8 +17,26 @@ use crate::protocol::opaque::{Opaque, TokenHash};
 #[derive(Clone, Debug)]
 pub struct BrowserSession {
     pub session: LiveSession,
-    /// The hash of the cookie value that was presented.
-    pub token_hash: TokenHash,
+    presented: Opaque,
+}
+
+impl BrowserSession {
+    /// The `Set-Cookie` value that keeps the session cookie until `expires_at`: the value that was presented, unless that is
+    /// a predecessor, which must not overwrite the newest one.
+    pub fn kept_until(
+        &self,
+        state: &AppState,
+        expires_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Option<HeaderValue> {
+        self.session.is_newest_value.then(|| {
+            Cookies::new(&state.config).set(
+                CookieKind::Refresh,
+                self.presented.expose(),
+                Some(expires_at - now),
+            )
+        })
+    }
 }
 
 /// The session, if there is one. An absent or dead cookie is `None`, a database that is away an error.
@@ -85,14 +104,13 @@ where
         let presented = Cookies::new(&state.config)
             .read(&parts.headers, CookieKind::Refresh)
             .opaque();
-        let Some(token_hash) = presented.map(|token| token.hash()) else {
+        let Some(presented) = presented else {
             return Ok(Self(None));
         };
         let leeway_secs = state.config.oauth.refresh_reuse_leeway_secs;
-        let session = db::sessions::find_live_by_token(&state.db, &token_hash, leeway_secs, now).await?;
-        Ok(Self(
-            session.map(|session| BrowserSession { session, token_hash }),
-        ))
+        let session =
+            db::sessions::find_live_by_token(&state.db, &presented.hash(), leeway_secs, now).await?;
+        Ok(Self(session.map(|session| BrowserSession { session, presented })))
     }
 }
 

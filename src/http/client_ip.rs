@@ -54,7 +54,12 @@ where
 /// The last entry of the last line, if it is an address: garbage there is not skipped, since what stands to its left was
 /// written by somebody further away.
 fn rightmost(headers: &HeaderMap) -> Option<IpAddr> {
-    let line = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+    let line = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .next_back()?
+        .to_str()
+        .ok()?;
     let entry = line.rsplit(',').next()?.trim();
     entry
         .parse::<IpAddr>()

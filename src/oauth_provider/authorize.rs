@@ -204,12 +204,11 @@ async fn advance(
                 tx.commit().await?;
                 Ok(code)
             };
-            let code = issued
+            let issued = issued
                 .await
                 .map_err(|error: sqlx::Error| pending::unavailable(&error))?;
-            Ok(page::authorization_response(
-                &request.callback.code(&code.expose()),
-            ))
+            let code = issued.ok_or_else(code::session_has_ended)?;
+            Ok(code.answer(state, request, session, now))
         }
         (Step::Refuse(refusal), _) => Err(refusal),
         (Step::Consent, Some(session)) if state.config.oauth.consent_url.is_some() => {

@@ -1,5 +1,7 @@
 //! Issuing an authorization code: the one place where it is done (RFC 6749 §4.1.2).
 
+use axum::http::header;
+use axum::response::Response;
 use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -7,15 +9,48 @@ use uuid::Uuid;
 use crate::db;
 use crate::db::authorization_codes::NewCode;
 use crate::db::sessions::LiveSession;
+use crate::error::{OAuthErrorCode, OAuthRefusal};
+use crate::http::browser::BrowserSession;
+use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
 use crate::protocol::ids::GrantId;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
 
-/// A code for what `request` asked, limited to `scope`, on the word of `session`; stored when `tx` commits.
+/// A code, and until when the session lasts now that it was used.
+pub struct IssuedCode {
+    pub code: Opaque,
+    pub session_expires_at: OffsetDateTime,
+}
+
+impl IssuedCode {
+    /// The answer that takes the code to the client, and keeps the session cookie for as long as the session now lasts.
+    pub fn answer(
+        &self,
+        state: &AppState,
+        request: &AuthorizationRequest,
+        session: &BrowserSession,
+        now: OffsetDateTime,
+    ) -> Response {
+        let mut response = page::authorization_response(&request.callback.code(&self.code.expose()));
+        if let Some(cookie) = session.kept_until(state, self.session_expires_at, now) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+}
+
+/// The session ended while its code was being issued.
+pub fn session_has_ended() -> OAuthRefusal {
+    OAuthRefusal::new(OAuthErrorCode::LoginRequired, "the session has just ended")
+}
+
+/// A code for what `request` asked, limited to `scope`, on the word of `session`; stored when `tx` commits. `None`: the
+/// session has ended meanwhile.
 ///
-/// `auth_time` is the session's: a code that is issued on a session of last week says so.
+/// `auth_time` is the session's: a code that is issued on a session of last week says so. Issuing a code is how a session is
+/// used, so it lasts longer for it: somebody who signs in to apps every day is never sent to the upstream again.
 pub async fn issue(
     tx: &mut PgTransaction<'_>,
     state: &AppState,
@@ -23,10 +58,15 @@ pub async fn issue(
     session: &LiveSession,
     scope: &ScopeSet,
     now: OffsetDateTime,
-) -> sqlx::Result<Opaque> {
+) -> sqlx::Result<Option<IssuedCode>> {
+    let session_ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
+    let touched = db::sessions::touch(&mut **tx, session.session_id, now + session_ttl, now).await?;
+    let Some(session_expires_at) = touched else {
+        return Ok(None);
+    };
     let code = Opaque::generate(&state.rng);
     let lifetime = Duration::seconds(i64::from(state.config.jwt.authorization_code_ttl_secs));
-    db::authorization_codes::insert(
+    let inserted = db::authorization_codes::insert(
         &mut **tx,
         &NewCode {
             code_hash: code.hash(),
@@ -47,5 +87,8 @@ pub async fn issue(
         },
     )
     .await?;
-    Ok(code)
+    Ok(inserted.then_some(IssuedCode {
+        code,
+        session_expires_at,
+    }))
 }

@@ -5,6 +5,8 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -118,10 +120,11 @@ pub async fn decide(
     _same_site: SameSiteRequest,
     browser: Browser,
     session: BrowserSession,
-    RawQuery(query): RawQuery,
+    parts: Parts,
     body: Bytes,
 ) -> Result<NoStore<Json<ConsentAnswer>>, AppError> {
-    let decision = read_decision(query.as_deref(), &body)?;
+    require_json(&parts.headers)?;
+    let decision = read_decision(parts.uri.query(), &body)?;
     let handle = Opaque::parse(&decision.consent_id).ok_or_else(AppError::not_found)?;
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
     let client = state.clients.reload(&state.db, &pending.client_id).await?;
@@ -183,13 +186,31 @@ fn read_decision(query: Option<&str>, body: &[u8]) -> Result<ConsentDecision, Ap
             "send {consent_id, approved} as JSON, approved a boolean",
         )
     };
-    let mut value: serde_json::Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    if let (Some(handle), Some(object)) = (handle_of_query(query), value.as_object_mut()) {
+    // An object and nothing else: a derived reader would take an array for the members in order.
+    let mut object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).map_err(|_| malformed())?;
+    if let Some(handle) = handle_of_query(query) {
         object
             .entry("consent_id")
             .or_insert_with(|| handle.expose().into());
     }
-    serde_json::from_value(value).map_err(|_| malformed())
+    serde_json::from_value(object.into()).map_err(|_| malformed())
+}
+
+/// A form of a foreign page can send JSON as text, but not under JSON's own name.
+fn require_json(headers: &HeaderMap) -> Result<(), AppError> {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    Err(AppError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "send the decision as application/json",
+    ))
 }
 
 /// The host that the person is sent to, or the scheme where there is none.

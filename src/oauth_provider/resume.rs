@@ -149,7 +149,7 @@ impl Going<'_> {
         let issued = async {
             let mut tx = self.state.db.begin().await?;
             if !db::authorization_requests::consume(&mut *tx, &self.pending.request_hash).await? {
-                return Ok(None);
+                return Ok(Issued::ByAnother);
             }
             if pending::decision(self.pending) == Some(Decision::Approved) {
                 let user_id = session.session.user_id;
@@ -167,17 +167,30 @@ impl Going<'_> {
                 self.now,
             )
             .await?;
+            let Some(code) = code else {
+                return Ok(Issued::WithoutSession);
+            };
             tx.commit().await?;
-            Ok(Some(code))
+            Ok(Issued::Code(code))
         };
-        let issued = issued
+        match issued
             .await
-            .map_err(|error: sqlx::Error| pending::unavailable(&error))?;
-        Ok(match issued {
-            Some(code) => page::authorization_response(&self.request.callback.code(&code.expose())),
-            None => gone(self.state, self.now).await,
-        })
+            .map_err(|error: sqlx::Error| pending::unavailable(&error))?
+        {
+            Issued::Code(code) => Ok(code.answer(self.state, self.request, session, self.now)),
+            Issued::WithoutSession => Err(code::session_has_ended()),
+            Issued::ByAnother => Ok(gone(self.state, self.now).await),
+        }
     }
+}
+
+/// What became of a request whose time had come.
+enum Issued {
+    Code(code::IssuedCode),
+    /// Another resumption took the request.
+    ByAnother,
+    /// The session ended meanwhile.
+    WithoutSession,
 }
 
 /// The error that an upstream sign-in left behind, in our own words.

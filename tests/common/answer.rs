@@ -42,7 +42,11 @@ impl Answer {
     pub(crate) async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.expect("the answer can be read");
-        Self { status, headers, text }
+        Self {
+            status,
+            headers,
+            text,
+        }
     }
 
     /// A header field that is there once or not at all.
@@ -56,7 +60,12 @@ impl Answer {
     /// The body as JSON; its type has to say so.
     pub(crate) fn json(&self) -> Value {
         let content_type = self.header("content-type").unwrap_or_default();
-        assert!(content_type.starts_with("application/json"), "{} {content_type:?}: {}", self.status, self.text);
+        assert!(
+            content_type.starts_with("application/json"),
+            "{} {content_type:?}: {}",
+            self.status,
+            self.text
+        );
         serde_json::from_str(&self.text).expect("the body is JSON")
     }
 
@@ -86,11 +95,22 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn refused_with(&self, status: u16, error: &str) {
-        assert_eq!((self.status.as_u16(), self.json()["error"].as_str()), (status, Some(error)), "{}", self.text);
+        assert_eq!(
+            (self.status.as_u16(), self.json()["error"].as_str()),
+            (status, Some(error)),
+            "{}",
+            self.text
+        );
         self.is_not_stored();
         let json = self.json();
         let known = ["error", "error_description", "error_uri"];
-        assert!(json.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{json}");
+        assert!(
+            json.as_object()
+                .unwrap()
+                .keys()
+                .all(|key| known.contains(&key.as_str())),
+            "{json}"
+        );
         if let Some(description) = json["error_description"].as_str() {
             super::checks::description_is_legal(description);
         }
@@ -100,7 +120,10 @@ impl Answer {
     #[track_caller]
     pub(crate) fn is_not_stored(&self) {
         let cache_control = self.header("cache-control").unwrap_or_default();
-        assert!(cache_control.contains("no-store"), "Cache-Control: {cache_control:?}");
+        assert!(
+            cache_control.contains("no-store"),
+            "Cache-Control: {cache_control:?}"
+        );
     }
 
     /// The body, given this status.

@@ -19,12 +19,19 @@ pub(crate) struct TestClient {
 
 impl TestClient {
     pub(crate) fn new(op: &TestProvider, client: Client, secret: Option<String>) -> Self {
-        Self { op: op.clone(), client, secret }
+        Self {
+            op: op.clone(),
+            client,
+            secret,
+        }
     }
 
     /// The same client, talking to another instance.
     pub(crate) fn at(&self, op: &TestProvider) -> Self {
-        Self { op: op.clone(), ..self.clone() }
+        Self {
+            op: op.clone(),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn client_id(&self) -> &str {
@@ -42,17 +49,13 @@ impl TestClient {
     /// A form with the client's own authentication.
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         let request = self.op.request(Method::POST, path);
-        match &self.secret {
-            Some(secret) => {
-                let request = request.header("authorization", basic(self.client_id(), secret));
-                Answer::of(request.form(form)).await
-            }
-            None => {
-                let mut form = form.to_vec();
-                form.push(("client_id", self.client_id()));
-                Answer::of(request.form(&form)).await
-            }
+        if let Some(secret) = &self.secret {
+            let request = request.header("authorization", basic(self.client_id(), secret));
+            return Answer::of(request.form(form)).await;
         }
+        let mut form = form.to_vec();
+        form.push(("client_id", self.client_id()));
+        Answer::of(request.form(&form)).await
     }
 
     /// Exchanges a code with what was remembered of its request.
@@ -69,11 +72,19 @@ impl TestClient {
     }
 
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
-        self.post("/oauth/token", &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+        self.post(
+            "/oauth/token",
+            &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)],
+        )
+        .await
     }
 
     pub(crate) async fn refresh_with_scope(&self, refresh_token: &str, scope: &str) -> Answer {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), ("scope", scope)];
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+            ("scope", scope),
+        ];
         self.post("/oauth/token", &form).await
     }
 
@@ -84,7 +95,9 @@ impl TestClient {
     /// Whether introspection calls the token active.
     pub(crate) async fn is_active(&self, token: &str) -> bool {
         let answer = self.introspect(token).await;
-        answer.is(200).json()["active"].as_bool().expect("active is a boolean")
+        answer.is(200).json()["active"]
+            .as_bool()
+            .expect("active is a boolean")
     }
 
     pub(crate) async fn revoke(&self, token: &str) -> Answer {
@@ -92,7 +105,10 @@ impl TestClient {
     }
 
     pub(crate) async fn userinfo(&self, access_token: &str) -> Answer {
-        let request = self.op.request(Method::GET, "/oauth/userinfo").header("accept", "application/json");
+        let request = self
+            .op
+            .request(Method::GET, "/oauth/userinfo")
+            .header("accept", "application/json");
         Answer::of(request.bearer_auth(access_token)).await
     }
 
@@ -106,5 +122,8 @@ impl TestClient {
 /// HTTP Basic with both halves form-encoded first (RFC 6749 §2.3.1).
 pub(crate) fn basic(client_id: &str, secret: &str) -> String {
     let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret))))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)))
+    )
 }

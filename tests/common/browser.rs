@@ -75,7 +75,10 @@ impl Visit {
 
 /// A parameter of the URL, which has to stand there at most once.
 pub(crate) fn query(url: &Url, name: &str) -> Option<String> {
-    let mut values = url.query_pairs().filter(|(own, _)| own == name).map(|(_, value)| value.into_owned());
+    let mut values = url
+        .query_pairs()
+        .filter(|(own, _)| own == name)
+        .map(|(_, value)| value.into_owned());
     let value = values.next();
     assert_eq!(values.next(), None, "{name} stands twice in {url}");
     value
@@ -83,17 +86,26 @@ pub(crate) fn query(url: &Url, name: &str) -> Option<String> {
 
 impl Browser {
     pub(crate) fn new(op: &TestProvider) -> Self {
-        Self { op: op.clone(), jar: Mutex::new(CookieJar::default()) }
+        Self {
+            op: op.clone(),
+            jar: Mutex::new(CookieJar::default()),
+        }
     }
 
     /// The same cookies in a browser that goes its own way from here: a stolen profile.
     pub(crate) fn copy(&self) -> Self {
-        Self { op: self.op.clone(), jar: Mutex::new(self.jar()) }
+        Self {
+            op: self.op.clone(),
+            jar: Mutex::new(self.jar()),
+        }
     }
 
     /// The same browser, sent to another instance.
     pub(crate) fn at(&self, op: &TestProvider) -> Self {
-        Self { op: op.clone(), jar: Mutex::new(self.jar()) }
+        Self {
+            op: op.clone(),
+            jar: Mutex::new(self.jar()),
+        }
     }
 
     /// The cookies as they are now.
@@ -121,20 +133,29 @@ impl Browser {
 
     /// Sends a form of a page somewhere.
     pub(crate) async fn post_form(&self, from: &str, url: &str, form: Vec<(String, String)>) -> Visit {
-        let navigation = Navigation { method: Method::POST, form, ..Navigation::get(url, Some(from)) };
+        let navigation = Navigation {
+            method: Method::POST,
+            form,
+            ..Navigation::get(url, Some(from))
+        };
         self.navigate(navigation).await
     }
 
     /// Fills in the page's first form, pressing the button or overwriting the fields in `with`.
     pub(crate) async fn submit(&self, page: &Visit, with: &[(&str, &str)]) -> Visit {
-        let form = page.form().unwrap_or_else(|| panic!("there is no form: {}", page.text()));
+        let form = page
+            .form()
+            .unwrap_or_else(|| panic!("there is no form: {}", page.text()));
         let action = page.url.join(&form.action).expect("the action is a URL");
         let mut fields = form.fields;
         for (name, value) in with {
             fields.retain(|(own, _)| own != name);
             fields.push(((*name).to_owned(), (*value).to_owned()));
         }
-        let policy = page.answer.as_ref().and_then(|answer| answer.headers.get("referrer-policy").cloned());
+        let policy = page
+            .answer
+            .as_ref()
+            .and_then(|answer| answer.headers.get("referrer-policy").cloned());
         let mut navigation = Navigation::get(action.as_str(), Some(page.url.as_str()));
         navigation.hides_origin = policy.is_some_and(|policy| policy == "no-referrer");
         if form.method == "post" {
@@ -148,14 +169,25 @@ impl Browser {
 
     /// Goes there and wherever it is sent on to.
     pub(crate) async fn navigate(&self, navigation: Navigation) -> Visit {
-        let Navigation { mut method, mut url, mut form, initiator, hides_origin } = navigation;
+        let Navigation {
+            mut method,
+            mut url,
+            mut form,
+            initiator,
+            hides_origin,
+        } = navigation;
         let mut crossed = false;
         let mut hops: Vec<(Url, Answer)> = Vec::new();
         for _ in 0..MAX_REDIRECTS {
             let same_site = initiator.as_ref().is_none_or(|from| site(from) == site(&url));
             crossed |= !same_site;
             let Some((address, host)) = self.op.locate(&url) else {
-                return Visit { url, posted: form, answer: None, hops };
+                return Visit {
+                    url,
+                    posted: form,
+                    answer: None,
+                    hops,
+                };
             };
             let context = match (same_site, &method) {
                 (true, _) => Context::SameSite,
@@ -165,13 +197,27 @@ impl Browser {
             let mut request = self.op.http().request(method.clone(), address);
             let mut headers = HeaderMap::new();
             put(&mut headers, "host", &host);
-            put(&mut headers, "accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+            put(
+                &mut headers,
+                "accept",
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            );
             put(&mut headers, "sec-fetch-mode", "navigate");
             put(&mut headers, "sec-fetch-dest", "document");
-            put(&mut headers, "sec-fetch-site", fetch_site(initiator.as_ref(), &url, crossed));
+            put(
+                &mut headers,
+                "sec-fetch-site",
+                fetch_site(initiator.as_ref(), &url, crossed),
+            );
             if method == Method::POST {
-                let origin = initiator.as_ref().map_or_else(|| "null".to_owned(), |from| from.origin().ascii_serialization());
-                put(&mut headers, "origin", if hides_origin { "null" } else { &origin });
+                let origin = initiator
+                    .as_ref()
+                    .map_or_else(|| "null".to_owned(), |from| from.origin().ascii_serialization());
+                put(
+                    &mut headers,
+                    "origin",
+                    if hides_origin { "null" } else { &origin },
+                );
                 request = request.form(&form);
             }
             if let Some(cookies) = self.jar.lock().unwrap().header(&url, context, self.now()) {
@@ -181,8 +227,16 @@ impl Browser {
             // A top-level navigation may set any cookie, wherever it came from.
             self.keep_cookies(&url, &answer, Context::CrossSiteNavigation);
             hops.push((url.clone(), answer.clone()));
-            let Some(location) = answer.header("location").filter(|_| answer.status.is_redirection()) else {
-                return Visit { url, posted: Vec::new(), answer: Some(answer), hops };
+            let Some(location) = answer
+                .header("location")
+                .filter(|_| answer.status.is_redirection())
+            else {
+                return Visit {
+                    url,
+                    posted: Vec::new(),
+                    answer: Some(answer),
+                    hops,
+                };
             };
             url = url.join(location).expect("Location is a URL");
             if !matches!(answer.status.as_u16(), 307 | 308) {
@@ -206,17 +260,28 @@ impl Browser {
         let (page, url) = (Url::parse(page).unwrap(), Url::parse(url).unwrap());
         let cross_origin = page.origin() != url.origin();
         let origin = page.origin().ascii_serialization();
-        let context = if site(&page) == site(&url) { Context::SameSite } else { Context::CrossSite };
+        let context = if site(&page) == site(&url) {
+            Context::SameSite
+        } else {
+            Context::CrossSite
+        };
         let (address, host) = self.op.locate(&url).expect("somebody serves what is fetched");
-        let simple = matches!(method, Method::GET | Method::POST | Method::HEAD) && headers.is_empty() && json.is_none();
+        let simple = matches!(method, Method::GET | Method::POST | Method::HEAD)
+            && headers.is_empty()
+            && json.is_none();
         if cross_origin && !simple {
-            self.preflight(&address, &host, &origin, &method, headers, json.is_some()).await?;
+            self.preflight(&address, &host, &origin, &method, headers, json.is_some())
+                .await?;
         }
         let mut sent = HeaderMap::new();
         put(&mut sent, "host", &host);
         put(&mut sent, "sec-fetch-mode", "cors");
         put(&mut sent, "sec-fetch-dest", "empty");
-        put(&mut sent, "sec-fetch-site", fetch_site(Some(&page), &url, context == Context::CrossSite));
+        put(
+            &mut sent,
+            "sec-fetch-site",
+            fetch_site(Some(&page), &url, context == Context::CrossSite),
+        );
         if cross_origin || method != Method::GET {
             put(&mut sent, "origin", &origin);
         }
@@ -247,12 +312,20 @@ impl Browser {
         headers: &[(&str, &str)],
         json: bool,
     ) -> Result<(), CorsRefused> {
-        let mut names: Vec<String> = headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let mut names: Vec<String> = headers
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect();
         if json && !names.contains(&"content-type".to_owned()) {
             names.push("content-type".to_owned());
         }
         names.sort();
-        let request = self.op.http().request(Method::OPTIONS, address).header("host", host).header("origin", origin);
+        let request = self
+            .op
+            .http()
+            .request(Method::OPTIONS, address)
+            .header("host", host)
+            .header("origin", origin);
         let request = request
             .header("access-control-request-method", method.as_str())
             .header("access-control-request-headers", names.join(","));

@@ -53,7 +53,9 @@ impl CookieJar {
 
     /// Takes in a `Set-Cookie` of an answer from `url`; what a browser would reject is not kept.
     pub(crate) fn store(&mut self, url: &Url, set_cookie: &str, context: Context, now: OffsetDateTime) {
-        let Some(cookie) = parse(url, set_cookie, now) else { return };
+        let Some(cookie) = parse(url, set_cookie, now) else {
+            return;
+        };
         // §5.7: an answer to a cross-site subrequest cannot set a cookie that it would not have been sent.
         if context == Context::CrossSite && cookie.same_site != SameSite::None {
             return;
@@ -97,13 +99,19 @@ impl StoredCookie {
         let host_matches = host == self.domain || (!self.host_only && is_below(host, &self.domain));
         let path = url.path();
         let path_matches = path == self.path
-            || path.strip_prefix(self.path.as_str()).is_some_and(|rest| self.path.ends_with('/') || rest.starts_with('/'));
+            || path
+                .strip_prefix(self.path.as_str())
+                .is_some_and(|rest| self.path.ends_with('/') || rest.starts_with('/'));
         let site_matches = match context {
             Context::SameSite => true,
             Context::CrossSiteNavigation => self.same_site != SameSite::Strict,
             Context::CrossSite => self.same_site == SameSite::None,
         };
-        self.is_live(now) && host_matches && path_matches && site_matches && (!self.secure || url.scheme() == "https")
+        self.is_live(now)
+            && host_matches
+            && path_matches
+            && site_matches
+            && (!self.secure || url.scheme() == "https")
     }
 }
 
@@ -159,7 +167,12 @@ fn is_acceptable(cookie: &StoredCookie, host: &str, secure_origin: bool) -> bool
     } else {
         !lower.starts_with("__secure-") || cookie.secure
     };
-    domain_fits && !is_suffix && secure_fits && none_fits && prefix_fits && cookie.name.len() + cookie.value.len() <= 4096
+    domain_fits
+        && !is_suffix
+        && secure_fits
+        && none_fits
+        && prefix_fits
+        && cookie.name.len() + cookie.value.len() <= 4096
 }
 
 fn default_path(url: &Url) -> String {

@@ -18,11 +18,17 @@ struct Tag {
 
 impl Tag {
     fn get(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+        self.attributes
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn pair(&self) -> Option<(String, String)> {
-        Some((self.get("name")?.to_owned(), self.get("value").unwrap_or_default().to_owned()))
+        Some((
+            self.get("name")?.to_owned(),
+            self.get("value").unwrap_or_default().to_owned(),
+        ))
     }
 }
 
@@ -56,7 +62,8 @@ pub(crate) fn forms(html: &str) -> Vec<Form> {
             ("select", _) => select = tag.get("name").map(str::to_owned),
             ("option", Some(form)) if open => {
                 if let Some(name) = select.take() {
-                    form.fields.push((name, tag.get("value").unwrap_or_default().to_owned()));
+                    form.fields
+                        .push((name, tag.get("value").unwrap_or_default().to_owned()));
                 }
             }
             _ => {}
@@ -89,11 +96,18 @@ fn tags(html: &str) -> Vec<Tag> {
 }
 
 fn read_tag(text: &str) -> (Tag, &str) {
-    let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
-    let mut tag = Tag { name: text[..end].to_ascii_lowercase(), attributes: Vec::new() };
+    let end = text
+        .find(|c: char| c.is_whitespace() || c == '>')
+        .unwrap_or(text.len());
+    let mut tag = Tag {
+        name: text[..end].to_ascii_lowercase(),
+        attributes: Vec::new(),
+    };
     let mut rest = text[end..].trim_start();
     while !rest.is_empty() && !rest.starts_with('>') {
-        let end = rest.find(|c: char| c.is_whitespace() || c == '=' || c == '>').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_whitespace() || c == '=' || c == '>')
+            .unwrap_or(rest.len());
         let name = rest[..end.max(1)].to_ascii_lowercase();
         rest = rest[end.max(1).min(rest.len())..].trim_start();
         let mut value = "";
@@ -112,7 +126,10 @@ fn read_value(text: &str) -> (&str, &str) {
             return inner.split_once(quote).unwrap_or((inner, ""));
         }
     }
-    text.split_at(text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len()))
+    text.split_at(
+        text.find(|c: char| c.is_whitespace() || c == '>')
+            .unwrap_or(text.len()),
+    )
 }
 
 fn unescape(text: &str) -> String {

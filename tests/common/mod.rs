@@ -15,7 +15,11 @@
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
-#![allow(dead_code, unused_imports, reason = "every test target uses a part of the kit")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test target uses a part of the kit"
+)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub(crate) mod answer;

@@ -66,7 +66,13 @@ impl Browser {
     pub(crate) async fn sign_in(&self, person: &str) {
         let visit = self.open(&format!("{ISSUER}/auth/simulated")).await;
         let visit = self.pass_upstream(visit, person).await;
-        assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "{:?}: {}", visit.status(), visit.text());
+        assert_eq!(
+            visit.url.as_str(),
+            format!("{PAGES}/home"),
+            "{:?}: {}",
+            visit.status(),
+            visit.text()
+        );
     }
 
     /// Answers the upstream's page, if it shows one.
@@ -91,7 +97,9 @@ impl Browser {
     pub(crate) async fn consent_context(&self, consent_page: &Url) -> Answer {
         let consent_id = query(consent_page, "consent_id").expect("the consent page is handed a consent_id");
         let url = format!("{ISSUER}/oauth/consent?consent_id={consent_id}");
-        self.fetch(consent_page.as_str(), Method::GET, &url, &[], None).await.expect("the page may read")
+        self.fetch(consent_page.as_str(), Method::GET, &url, &[], None)
+            .await
+            .expect("the page may read")
     }
 
     /// What the consent page sends.
@@ -100,14 +108,19 @@ impl Browser {
         let body = json!({ "consent_id": consent_id, "approved": approved });
         let url = format!("{ISSUER}/oauth/consent");
         let headers = [("x-requested-with", "fetch")];
-        let sent = self.fetch(consent_page.as_str(), Method::POST, &url, &headers, Some(&body)).await;
+        let sent = self
+            .fetch(consent_page.as_str(), Method::POST, &url, &headers, Some(&body))
+            .await;
         sent.expect("the page may send")
     }
 
     /// Agrees or declines, and goes where the answer says.
     pub(crate) async fn decide(&self, consent_page: &Url, approved: bool) -> Visit {
         let answer = self.send_decision(consent_page, approved).await;
-        let next = answer.is(200).json()["redirect_to"].as_str().expect("there is a way on").to_owned();
+        let next = answer.is(200).json()["redirect_to"]
+            .as_str()
+            .expect("there is a way on")
+            .to_owned();
         self.follow(consent_page.as_str(), &next).await
     }
 
@@ -121,7 +134,15 @@ impl Browser {
             ("scope".to_owned(), "openid".to_owned()),
             ("state".to_owned(), random_text(10)),
         ];
-        Authorize { browser: self, app, params, verifier: None, post: false, reverse: false, from: format!("{APP}/") }
+        Authorize {
+            browser: self,
+            app,
+            params,
+            verifier: None,
+            post: false,
+            reverse: false,
+            from: format!("{APP}/"),
+        }
     }
 }
 
@@ -162,7 +183,8 @@ impl Authorize<'_> {
     /// With this verifier's S256 challenge (RFC 7636 §4.2).
     pub(crate) fn pkce(mut self, verifier: &str) -> Self {
         self.verifier = Some(verifier.to_owned());
-        self.with("code_challenge", &challenge(verifier)).with("code_challenge_method", "S256")
+        self.with("code_challenge", &challenge(verifier))
+            .with("code_challenge_method", "S256")
     }
 
     /// By a form that the app's page posts.
@@ -200,7 +222,10 @@ impl Authorize<'_> {
 
     /// A parameter as it will be sent.
     pub(crate) fn param(&self, name: &str) -> Option<String> {
-        self.params.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone())
+        self.params
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.clone())
     }
 
     /// Sends the browser there and tells where it ends.
@@ -216,10 +241,18 @@ impl Authorize<'_> {
     /// What this visit means for the app.
     pub(crate) async fn read(&self, visit: Visit) -> Outcome {
         // The script on the page of `response_mode=form_post` sends its form.
-        let own_form = visit.url.as_str().starts_with(ISSUER) && visit.status().is_some_and(|s| s.is_success());
-        let visit = if own_form && visit.form().is_some() { self.browser.submit(&visit, &[]).await } else { visit };
+        let own_form =
+            visit.url.as_str().starts_with(ISSUER) && visit.status().is_some_and(|s| s.is_success());
+        let visit = if own_form && visit.form().is_some() {
+            self.browser.submit(&visit, &[]).await
+        } else {
+            visit
+        };
         if let Some(answer) = &visit.answer {
-            return Outcome::ErrorPage { status: answer.status.as_u16(), text: answer.text.clone() };
+            return Outcome::ErrorPage {
+                status: answer.status.as_u16(),
+                text: answer.text.clone(),
+            };
         }
         if visit.url.origin().ascii_serialization() == PAGES {
             return Outcome::Page(visit.url);
@@ -228,11 +261,24 @@ impl Authorize<'_> {
         let params: Vec<(String, String)> = if posted {
             visit.posted.clone()
         } else {
-            visit.url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+            visit
+                .url
+                .query_pairs()
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect()
         };
-        assert!(visit.url.as_str().starts_with(self.app.redirect_uri()), "sent to {}", visit.url);
+        assert!(
+            visit.url.as_str().starts_with(self.app.redirect_uri()),
+            "sent to {}",
+            visit.url
+        );
         assert_eq!(visit.url.fragment(), None, "nothing comes in a fragment");
-        let get = |name: &str| params.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+        let get = |name: &str| {
+            params
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, value)| value.clone())
+        };
         match (get("code"), get("error")) {
             (Some(code), None) => Outcome::Code(Granted {
                 code,
@@ -320,7 +366,10 @@ impl Outcome {
     pub(crate) fn error_page(self) {
         match self {
             Self::ErrorPage { status: 400, text } => {
-                assert!(html::text_of(&text, "error-id").is_some_and(|id| id.len() >= 8), "{text}");
+                assert!(
+                    html::text_of(&text, "error-id").is_some_and(|id| id.len() >= 8),
+                    "{text}"
+                );
             }
             other => panic!("no error page: {other:?}"),
         }

@@ -9,7 +9,9 @@ use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::Config;
 use riley_auth::db;
-use riley_auth::dev::simulated_upstream::{Options, SimulatedUpstream, SigningAlgorithm as UpstreamAlgorithm};
+use riley_auth::dev::simulated_upstream::{
+    Options, SigningAlgorithm as UpstreamAlgorithm, SimulatedUpstream,
+};
 use riley_auth::http::state::AppState;
 use riley_auth::jwt::{KeySet, KeySource, generate};
 use riley_auth::protocol::algorithm::SigningAlgorithm;
@@ -82,7 +84,13 @@ impl TestProvider {
         .expect("the simulated upstream starts");
         let mut config = configuration(&database.url, &upstream.issuer());
         change(&mut config);
-        Self::run(Arc::new(Shared { config, clock, upstream, database })).await
+        Self::run(Arc::new(Shared {
+            config,
+            clock,
+            upstream,
+            database,
+        }))
+        .await
     }
 
     /// Another process's equivalent: the same configuration, keys and database, memory and connections of its own.
@@ -92,17 +100,23 @@ impl TestProvider {
 
     async fn run(shared: Arc<Shared>) -> Self {
         let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
-        let state = server::state(shared.config.clone(), keys, shared.clock.clone()).expect("the state can be made");
+        let state =
+            server::state(shared.config.clone(), keys, shared.clock.clone()).expect("the state can be made");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(std::time::Duration::from_secs(60))
+            .timeout(std::time::Duration::from_mins(1))
             .build()
             .expect("an HTTP client can be made");
-        Self(Arc::new(Inner { state, address, http, shared }))
+        Self(Arc::new(Inner {
+            state,
+            address,
+            http,
+            shared,
+        }))
     }
 
     /// A browser that nobody has used.
@@ -129,7 +143,10 @@ impl TestProvider {
             client_id: ClientId(format!("app-{}", random_text(12))),
             name: "The App".to_owned(),
             client_type: ClientType::Confidential,
-            secrets: vec![ClientSecret { hash: secret.hash(), expires_at: None }],
+            secrets: vec![ClientSecret {
+                hash: secret.hash(),
+                expires_at: None,
+            }],
             redirect_uris: vec![CALLBACK.to_owned()],
             post_logout_redirect_uris: Vec::new(),
             backchannel_logout_uri: None,
@@ -152,7 +169,9 @@ impl TestProvider {
         if secret.is_none() {
             client.secrets.clear();
         }
-        db::clients::insert(self.db(), &client, self.clock().now()).await.expect("the client can be registered");
+        db::clients::insert(self.db(), &client, self.clock().now())
+            .await
+            .expect("the client can be registered");
         TestClient::new(self, client, secret)
     }
 
@@ -163,7 +182,8 @@ impl TestProvider {
 
     /// A public client: PKCE, no secret.
     pub(crate) async fn public_client(&self) -> TestClient {
-        self.client_with(|client| client.client_type = ClientType::Public).await
+        self.client_with(|client| client.client_type = ClientType::Public)
+            .await
     }
 
     /// The database, for what cannot be seen from outside.
@@ -208,10 +228,15 @@ impl TestProvider {
     /// Where requests for this URL really go, and the `Host` they carry; `None`: nobody serves that host.
     pub(crate) fn locate(&self, url: &Url) -> Option<(String, String)> {
         let host = url.host_str()?;
-        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let authority = url
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
         if url.scheme() == "https" && authority == "op.test" {
-            Some((format!("http://{}{}{query}", self.0.address, url.path()), authority))
+            Some((
+                format!("http://{}{}{query}", self.0.address, url.path()),
+                authority,
+            ))
         } else if url.scheme() == "http" && authority == self.upstream().address().to_string() {
             Some((url.to_string(), authority))
         } else {
@@ -221,7 +246,10 @@ impl TestProvider {
 
     /// A request of a program, which has no cookies.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.0.http.request(method, format!("http://{}{path}", self.0.address)).header("host", "op.test")
+        self.0
+            .http
+            .request(method, format!("http://{}{path}", self.0.address))
+            .header("host", "op.test")
     }
 
     /// `GET`.

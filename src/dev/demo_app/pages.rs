@@ -38,11 +38,14 @@ pub(super) fn signed_in(known: &SignedIn) -> Response {
         .find_map(|claim| userinfo.get(claim)?.as_str())
         .or_else(|| known.id_token_claims.get("sub")?.as_str())
         .unwrap_or_default();
-    let id_token = json!({ "header": known.id_token_header, "claims": known.id_token_claims });
+    let id_token = token(
+        &known.id_token_header,
+        &Value::Object(known.id_token_claims.clone()),
+    );
     let access_token = match decode(&known.access_token, 1) {
-        // An app need not understand its access token, and this provider's could be opaque.
-        Value::Null => json!(shorten(&known.access_token)),
-        claims => json!({ "header": decode(&known.access_token, 0), "claims": claims }),
+        // An app need not understand its access token, and another provider's could be opaque.
+        Value::Null => pretty(&json!(shorten(&known.access_token))),
+        claims => token(&decode(&known.access_token, 0), &claims),
     };
     let refresh = if known.refresh_token.is_some() {
         r#"<form method="post" action="/refresh"><button id="refresh">Refresh the tokens</button></form>"#
@@ -69,9 +72,9 @@ pub(super) fn signed_in(known: &SignedIn) -> Response {
         name = escape(name),
         refreshes = known.refreshes,
         id_token = shown("id-token", &id_token),
-        userinfo = shown("userinfo", &userinfo),
+        userinfo = shown("userinfo", &pretty(&userinfo)),
         access_token = shown("access-token", &access_token),
-        response = shown("token-response", &shortened(&known.token_response)),
+        response = shown("token-response", &pretty(&shortened(&known.token_response))),
     );
     page(StatusCode::OK, "Demo app", &body)
 }
@@ -110,9 +113,21 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     response
 }
 
-fn shown(id: &str, value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    format!(r#"<pre id="{id}" tabindex="0">{}</pre>"#, escape(&text))
+fn shown(id: &str, text: &str) -> String {
+    format!(r#"<pre id="{id}" tabindex="0">{}</pre>"#, escape(text))
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// One JSON document, with the header first as in the token.
+fn token(header: &Value, claims: &Value) -> String {
+    format!(
+        "{{\n\"header\": {},\n\"claims\": {}\n}}",
+        pretty(header),
+        pretty(claims)
+    )
 }
 
 /// The token response without what would open anything.

@@ -11,6 +11,7 @@
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import http from "node:http";
 import { chromium } from "playwright-core";
 
 const demoApp = process.env.DEMO_APP_URL ?? "http://localhost:8082";
@@ -63,6 +64,8 @@ async function step(page, name, action) {
     console.error(`not ok ${steps} - ${name}\nat ${page.url()}\n${text}\n`);
     throw error;
   }
+  // People never meet the product's name: the pages are the deployer's.
+  assert.doesNotMatch(await page.locator("body").innerText(), /riley/i);
   if (screenshots) {
     const file = `${screenshots}/${String(steps).padStart(2, "0")}-${name.replaceAll(/[^a-z0-9]+/gi, "-")}.png`;
     await page.screenshot({ path: file, fullPage: true });
@@ -74,10 +77,28 @@ const json = async (page, id) => JSON.parse(await page.locator(`#${id}`).innerTe
 const at = (page, base, path = "") => page.waitForURL((url) => url.href.startsWith(base + path));
 const isVisible = (page, id) => page.locator(`#${id}`).isVisible();
 
+// The status of a request that says another host name than the one it was sent to, as after DNS rebinding.
+function statusUnderHost(base, host) {
+  return new Promise((resolve, reject) => {
+    const request = http.get(base + "/", { headers: { Host: host } }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    request.on("error", reject);
+  });
+}
+
 const page = await open();
 let first;
 
 try {
+  await step(page, "none of the four servers answers under a foreign host name", async () => {
+    for (const base of [issuer, demoApp, upstream, frontEnd]) {
+      assert.equal(await statusUnderHost(base, "rebound.example:80"), 421, base);
+      assert.notEqual(await statusUnderHost(base, new URL(base).host), 421, base);
+    }
+  });
+
   await step(page, "the demo app knows nobody and offers to sign in", async () => {
     await page.goto(demoApp + "/");
     assert.ok(await isVisible(page, "sign-in"));
@@ -160,6 +181,9 @@ try {
     assert.equal(userinfo.email_verified, true);
     assert.equal(idToken.claims.email, undefined, "the ID token holds no profile (OpenID Connect Core 5.4)");
     first = { idToken, accessToken };
+    const cookies = await page.context().cookies(demoApp);
+    assert.ok(cookies.some((cookie) => cookie.name === "demo_session"));
+    assert.ok(cookies.every((cookie) => cookie.httpOnly), "no script reads a cookie");
   });
 
   await step(page, "a refresh gives a new access token for the same sign-in", async () => {
