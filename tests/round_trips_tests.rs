@@ -51,7 +51,11 @@ impl Counted {
         // The clean-up at the start is the only work that nobody asked for, and it ends with this.
         wire.wait_for("ROLLBACK").await;
         let other = op.db().acquire().await.unwrap();
-        Self { op, wire, _other: other }
+        Self {
+            op,
+            wire,
+            _other: other,
+        }
     }
 
     /// What answering cost, once the connection is back in the pool.
@@ -76,7 +80,9 @@ impl Counted {
     async fn warm(&self) -> (TestClient, Browser, Tokens) {
         let app = self.op.client().await;
         let browser = self.op.signed_in("alice").await;
-        let tokens = app.tokens_of(&browser, "alice", "openid profile email offline_access").await;
+        let tokens = app
+            .tokens_of(&browser, "alice", "openid profile email offline_access")
+            .await;
         let tokens = app.refresh(tokens.refresh()).await.tokens();
         app.introspect(&tokens.access_token).await.is(200);
         app.introspect(tokens.refresh()).await.is(200);
@@ -90,23 +96,44 @@ impl Counted {
 }
 
 impl Cost {
-    const NOTHING: Self = Self { statements: 0, writes: 0, acquires: 0 };
-    const ONE_READ: Self = Self { statements: 1, writes: 0, acquires: 1 };
-    const ONE_WRITE: Self = Self { statements: 1, writes: 1, acquires: 1 };
-    const READ_AND_WRITE: Self = Self { statements: 2, writes: 1, acquires: 1 };
+    const NOTHING: Self = Self {
+        statements: 0,
+        writes: 0,
+        acquires: 0,
+    };
+    const ONE_READ: Self = Self {
+        statements: 1,
+        writes: 0,
+        acquires: 1,
+    };
+    const ONE_WRITE: Self = Self {
+        statements: 1,
+        writes: 1,
+        acquires: 1,
+    };
+    const READ_AND_WRITE: Self = Self {
+        statements: 2,
+        writes: 1,
+        acquires: 1,
+    };
 
     fn of(round_trips: &[Vec<String>]) -> Self {
         let statements: Vec<&str> = round_trips.iter().flatten().map(String::as_str).collect();
         Self {
             statements: statements.len(),
             writes: statements.iter().filter(|sql| writes(sql)).count(),
-            acquires: round_trips.iter().filter(|statements| statements.is_empty()).count(),
+            acquires: round_trips
+                .iter()
+                .filter(|statements| statements.is_empty())
+                .count(),
         }
     }
 }
 
 fn writes(sql: &str) -> bool {
-    ["INSERT INTO", "UPDATE ", "DELETE FROM"].iter().any(|verb| sql.replace("FOR UPDATE", "").contains(verb))
+    ["INSERT INTO", "UPDATE ", "DELETE FROM"]
+        .iter()
+        .any(|verb| sql.replace("FOR UPDATE", "").contains(verb))
 }
 
 impl Wire {
@@ -151,7 +178,14 @@ impl Wire {
     }
 
     async fn wait_for(&self, statement: &str) {
-        while !self.0.lock().unwrap().iter().flatten().any(|sql| sql == statement) {
+        while !self
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .flatten()
+            .any(|sql| sql == statement)
+        {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -175,7 +209,9 @@ impl Messages {
         let mut ended = Vec::new();
         loop {
             let tag_size = usize::from(self.started); // the startup message alone has no tag
-            let Some(length) = self.unread.get(tag_size..tag_size + 4) else { return ended };
+            let Some(length) = self.unread.get(tag_size..tag_size + 4) else {
+                return ended;
+            };
             let size = tag_size + usize::try_from(u32::from_be_bytes(length.try_into().unwrap())).unwrap();
             if self.unread.len() < size {
                 return ended;
@@ -189,12 +225,19 @@ impl Messages {
     }
 
     fn message(&mut self, tag: u8, body: &[u8]) -> Option<Vec<String>> {
-        let mut texts = body.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+        let mut texts = body
+            .split(|byte| *byte == 0)
+            .map(|text| String::from_utf8_lossy(text).into_owned());
         let mut text = || texts.next().unwrap_or_default();
         match tag {
             b'P' => drop(self.prepared.insert(text(), text())),
             b'B' => self.bound = text().is_empty().then(text),
-            b'E' => self.executed.extend(self.bound.as_ref().and_then(|name| self.prepared.get(name)).cloned()),
+            b'E' => self.executed.extend(
+                self.bound
+                    .as_ref()
+                    .and_then(|name| self.prepared.get(name))
+                    .cloned(),
+            ),
             b'Q' => return Some(vec![text()]),
             b'S' => return Some(std::mem::take(&mut self.executed)),
             _ => {}
@@ -210,12 +253,25 @@ async fn a_transaction_of_single_statements_is_counted_as_one() {
     counted.at_rest().await;
     counted.wire.take();
     let mut transaction = counted.op.db().begin().await.unwrap();
-    sqlx::raw_sql("UPDATE grants SET nonce = 'x'").execute(&mut *transaction).await.unwrap();
-    sqlx::raw_sql("DELETE FROM grants").execute(&mut *transaction).await.unwrap();
+    sqlx::raw_sql("UPDATE grants SET nonce = 'x'")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    sqlx::raw_sql("DELETE FROM grants")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
     transaction.commit().await.unwrap();
     counted.at_rest().await;
     let cost = Cost::of(&counted.wire.take());
-    assert_eq!(cost, Cost { statements: 4, writes: 2, acquires: 1 });
+    assert_eq!(
+        cost,
+        Cost {
+            statements: 4,
+            writes: 2,
+            acquires: 1
+        }
+    );
 }
 
 /// A refresh loads, decides and writes: two statements, one of which writes, on one connection.
@@ -233,7 +289,11 @@ async fn a_refresh_is_one_read_and_one_write() {
 async fn a_code_exchange_is_one_read_and_one_write() {
     let counted = Counted::start().await;
     let (app, browser, _) = counted.warm().await;
-    let granted = browser.authorize(&app).scope("openid offline_access").code().await;
+    let granted = browser
+        .authorize(&app)
+        .scope("openid offline_access")
+        .code()
+        .await;
     let (cost, answer) = counted.cost(app.redeem(&granted)).await;
     answer.tokens();
     assert_eq!(cost, Cost::READ_AND_WRITE);
@@ -309,7 +369,10 @@ async fn forged_tokens_ask_nothing() {
     assert_eq!(cost, Cost::NOTHING);
     let (cost, answer) = counted.cost(app.introspect(&forged)).await;
     assert_eq!((cost, &answer.json()["active"]), (Cost::NOTHING, &false.into()));
-    let malformed = counted.op.request(Method::GET, "/oauth/userinfo").bearer_auth("x");
+    let malformed = counted
+        .op
+        .request(Method::GET, "/oauth/userinfo")
+        .bearer_auth("x");
     assert_eq!(counted.cost(Answer::of(malformed)).await.0, Cost::NOTHING);
 }
 
@@ -322,7 +385,14 @@ async fn a_changed_registration_costs_two_reads_once() {
     sqlx::raw_sql(touch).execute(counted.op.db()).await.unwrap();
     let (cost, answer) = counted.cost(app.refresh(tokens.refresh())).await;
     let tokens = answer.tokens();
-    assert_eq!(cost, Cost { statements: 4, writes: 1, acquires: 1 });
+    assert_eq!(
+        cost,
+        Cost {
+            statements: 4,
+            writes: 1,
+            acquires: 1
+        }
+    );
     let (cost, _) = counted.cost(app.refresh(tokens.refresh())).await;
     assert_eq!(cost, Cost::READ_AND_WRITE);
 }
