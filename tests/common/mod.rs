@@ -14,6 +14,7 @@
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
+//! | [`raw`] | requests as bytes |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
 #![allow(
@@ -33,6 +34,7 @@ pub(crate) mod html;
 pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod raw;
 
 pub(crate) use answer::{Answer, Tokens};
 pub(crate) use app::TestClient;
