@@ -17,6 +17,10 @@ use super::{CallbackParams, Expected, Identity, UpstreamError, apple, authorizat
 use crate::clock::Clock;
 use crate::config::providers::Preset;
 
+/// What only the signed ID token may say: of the login, of the session, of the organisation that the account belongs to.
+/// Some providers let people write members of their UserInfo themselves.
+const OF_THE_ID_TOKEN: [&str; 8] = ["auth_time", "acr", "amr", "sid", "azp", "nonce", "hd", "tid"];
+
 /// The most entries of `amr` that are kept.
 const MAX_AMR: usize = 16;
 
@@ -181,7 +185,7 @@ fn complete(claims: &mut Map<String, Value>, more: Map<String, Value>) {
         claims.remove("email_verified");
     }
     for (name, value) in more {
-        if name == "email_verified" && !same_address {
+        if (name == "email_verified" && !same_address) || OF_THE_ID_TOKEN.contains(&name.as_str()) {
             continue;
         }
         claims.entry(name).or_insert(value);
