@@ -349,6 +349,7 @@ async fn oidcc_ensure_request_with_unknown_parameter_succeeds() {
 async fn oidcc_id_token_hint() {
     let module = Module::start().await;
     let first = module.flow(module.authorize()).await;
+    module.op.advance_secs(2);
     let again = module
         .authorize()
         .prompt("none")

@@ -184,8 +184,7 @@ mod pkce {
                 verifier: verifier.map(str::to_owned),
                 ..granted
             };
-            let answer = app.redeem(&wrong).await;
-            answer.is_client_error();
+            app.redeem(&wrong).await.refused("invalid_grant");
         }
         let granted = ada.authorize(&app).pkce(VERIFIER).code().await;
         app.redeem(&granted).await.tokens();

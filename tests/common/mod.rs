@@ -9,10 +9,13 @@
 //! | [`provider`] | `TestProvider`: the server, its upstream, its clock, its clients |
 //! | [`browser`] | navigation, redirects, forms, `fetch` with CORS |
 //! | [`person`] | what people do: sign in, authorize, agree |
+//! | [`front_end`] | what the scripts of the deployer's pages call, and a sign-in taken apart |
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
 //! | [`answer`] | an HTTP answer and what is asserted of it |
+//! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
+//! | [`raw`] | requests as bytes |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
 #![allow(
@@ -28,14 +31,18 @@ pub(crate) mod browser;
 pub(crate) mod checks;
 pub(crate) mod cookies;
 pub(crate) mod database;
+pub(crate) mod front_end;
 pub(crate) mod html;
 pub(crate) mod person;
+pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod raw;
 
 pub(crate) use answer::{Answer, Tokens};
 pub(crate) use app::TestClient;
 pub(crate) use browser::{Browser, Visit};
 pub(crate) use person::{Granted, Outcome};
+pub(crate) use process::{Directory, Process};
 pub(crate) use provider::TestProvider;
 
 /// Letters and digits that nobody has used before.
