@@ -207,7 +207,7 @@ fn identity(claims: &Map<String, Value>, verified: Verified, settings: &Settings
     Identity {
         provider: settings.name.clone(),
         display: profile::display(username.as_deref(), name.as_deref(), &verified.subject),
-        username_hint: profile::username_hint(username, text("nickname"), email.as_deref()),
+        username_hint: profile::username_hint(username, text("nickname")),
         email_verified: verifies && email.is_some(),
         email,
         hosted_domain: of_preset(Preset::Google, "hd"),
@@ -257,6 +257,16 @@ mod tests {
             json!({ "sub": "1", "name": "Eve", "locale": "en" }),
         );
         assert_eq!(claims, json!({ "sub": "1", "name": "Ada", "locale": "en" }));
+    }
+
+    /// A provider may let people write their own profile: it must not raise the `acr` or freshen the login.
+    #[test]
+    fn what_the_id_token_says_of_the_login_is_not_userinfos_to_add() {
+        let claims = completed(
+            json!({ "sub": "1" }),
+            json!({ "sub": "1", "acr": "high", "amr": ["hwk"], "auth_time": 4_000_000_000_u64, "hd": "example.com" }),
+        );
+        assert_eq!(claims, json!({ "sub": "1" }));
     }
 
     /// OpenID Connect Core §5.7 and §5.1: `email_verified` speaks of the address beside it.
