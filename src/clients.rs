@@ -160,11 +160,11 @@ fn new_client_id(rng: &dyn SecureRandom) -> ClientId {
 
 fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
     let name = new.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(misleads) {
         findings.push(Finding::error(
             "name",
             format!(
-                "the name is not 1 to {MAX_NAME_CHARS} characters without line breaks and other controls"
+                "the name is not 1 to {MAX_NAME_CHARS} characters without line breaks, marks of direction and other controls"
             ),
             "write what people know the app by",
         ));
@@ -198,6 +198,12 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
             "write a smaller number; 0 is strict",
         ));
     }
+}
+
+/// Controls, and marks that turn or hide the text beside them: a consent page must show the name that was registered.
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn check_uris(new: &NewClient, issuer_is_loopback: bool, findings: &mut Vec<Finding>) {
