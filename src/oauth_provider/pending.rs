@@ -80,7 +80,9 @@ pub async fn step(
         }
         _ => crate::protocol::scope::ScopeSet::default(),
     };
-    let own = pending.zip(session).filter(|(pending, session)| is_own(pending, session));
+    let own = pending
+        .zip(session)
+        .filter(|(pending, session)| is_own(pending, session));
     let own = own.map(|(pending, _)| pending);
     Ok(next_step(&Situation {
         request,
