@@ -156,7 +156,14 @@ async fn merge(
     };
     accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::Merged, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
@@ -199,7 +206,14 @@ async fn open_account(
     };
     let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     Ok(signed_in)
@@ -230,6 +244,7 @@ async fn ask(
     let setup = Setup {
         identity: identity.clone(),
         target: target.clone(),
+        auth_time: visit.now.unix_timestamp(),
         link_suggested,
     };
     let sealed = flow::seal(&handle, &visit.state.rng, &setup);
