@@ -12,7 +12,7 @@ use crate::common::{Answer, TestProvider, Visit};
 
 /// Words of upstreams that must never reach a person or an app.
 const UPSTREAM_WORDS: [&str; 6] =
-    ["script", "alert", "denied access", "onerror", "Set-Cookie", "The user has"];
+    ["<script", "alert", "denied access", "onerror", "Set-Cookie", "The user has"];
 
 fn says_nothing_of_the_upstream(visit: &Visit) {
     for (url, answer) in visit.hops.iter().filter(|(url, _)| url.as_str().starts_with(ISSUER)) {
@@ -34,7 +34,7 @@ const FAULTS: &[(Misbehaviour, &str)] = &[
     (Misbehaviour::UserinfoFails, "upstream_unavailable"),
     (Misbehaviour::TokenRedirects, "sign_in_failed"),
     (Misbehaviour::HugeBody, "upstream_unavailable"),
-    (Misbehaviour::TokenNotJson, "upstream_unavailable"),
+    (Misbehaviour::TokenNotJson, "sign_in_failed"),
     (Misbehaviour::HostileErrorDescription, "upstream_unavailable"),
     (Misbehaviour::CodeRefused, "sign_in_failed"),
     (Misbehaviour::WrongNonce, "sign_in_failed"),
