@@ -1,6 +1,7 @@
 use reqwest::Method;
 use riley_auth::config::Config;
 use riley_auth::config::oauth::Onboarding;
+use riley_auth::config::providers::Signup;
 use serde_json::json;
 use time::Duration;
 
@@ -250,4 +251,17 @@ async fn without_a_page_for_newcomers_the_app_hears_of_it() {
     let visit = op.browser().sign_in_amid("simulated", "ada", &[]).await;
     assert_eq!(visit.status().unwrap(), 403);
     assert_eq!(count(&op, "SELECT count(*) FROM users").await, 0);
+}
+
+/// §6: who may join can have changed while the person was thinking; a refusal then uses nothing up.
+#[tokio::test]
+async fn a_door_that_closes_meanwhile_stays_closed() {
+    let op = TestProvider::with(prompt).await;
+    let ada = newcomer(&op, "ada").await;
+    let closed = op
+        .reconfigured(|config| config.oauth.providers.get_mut("simulated").unwrap().signup = Signup::Closed)
+        .await;
+    assert_eq!(ada.at(&closed).choose("ada").await.is(403).json()["error"], "signup_closed");
+    assert_eq!(count(&op, "SELECT count(*) FROM users").await, 0);
+    ada.choose("ada").await.is(200);
 }
