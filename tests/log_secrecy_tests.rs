@@ -65,10 +65,23 @@ impl Secrets {
     /// The parameters of a URL that somebody visited, all but those that name things.
     fn add_url(&mut self, url: &url::Url) {
         const NAMES: [&str; 12] = [
-            "client_id", "redirect_uri", "response_type", "scope", "prompt", "iss", "code_challenge_method", "max_age",
-            "response_mode", "error", "return_to", "action",
+            "client_id",
+            "redirect_uri",
+            "response_type",
+            "scope",
+            "prompt",
+            "iss",
+            "code_challenge_method",
+            "max_age",
+            "response_mode",
+            "error",
+            "return_to",
+            "action",
         ];
-        for (name, value) in url.query_pairs().filter(|(name, _)| !NAMES.contains(&name.as_ref())) {
+        for (name, value) in url
+            .query_pairs()
+            .filter(|(name, _)| !NAMES.contains(&name.as_ref()))
+        {
             self.add(&format!("the parameter {name}"), &value);
         }
     }
@@ -83,13 +96,31 @@ impl Secrets {
     fn add_upstream(&mut self, upstream: &SimulatedUpstream) {
         for request in upstream.requests() {
             for (name, value) in request.form.iter().chain(&request.query) {
-                let says_nothing = ["grant_type", "client_id", "redirect_uri", "scope", "response_type", "person"];
-                let fixed = ["prompt", "max_age", "code_challenge_method", "action", "iss", "misbehaviour", "error"];
+                let says_nothing = [
+                    "grant_type",
+                    "client_id",
+                    "redirect_uri",
+                    "scope",
+                    "response_type",
+                    "person",
+                ];
+                let fixed = [
+                    "prompt",
+                    "max_age",
+                    "code_challenge_method",
+                    "action",
+                    "iss",
+                    "misbehaviour",
+                    "error",
+                ];
                 if !says_nothing.contains(&name.as_str()) && !fixed.contains(&name.as_str()) {
                     self.add(&format!("upstream {name}"), value);
                 }
             }
-            if let Some((_, credentials)) = request.header("authorization").and_then(|value| value.split_once(' ')) {
+            if let Some((_, credentials)) = request
+                .header("authorization")
+                .and_then(|value| value.split_once(' '))
+            {
                 self.add("upstream credentials", credentials);
             }
         }
@@ -97,8 +128,14 @@ impl Secrets {
 }
 
 const PERSONAL: [&str; 8] = [
-    "ada@engine.example", "@engine.example", "Lovelace", "mallory@example.test", "@example.test", "Ada King",
-    "12 St James", "simulated-secret",
+    "ada@engine.example",
+    "@engine.example",
+    "Lovelace",
+    "mallory@example.test",
+    "@example.test",
+    "Ada King",
+    "12 St James",
+    "simulated-secret",
 ];
 
 /// OB-2: a journey through everything that handles secrets, successes and failures, and then the log is read.
@@ -113,7 +150,10 @@ async fn no_log_line_holds_a_secret_or_an_address() {
         .with_writer(lines.clone())
         .init();
 
-    let list = [("google", Flavour::Google, json!({})), ("oidc", Flavour::Oidc, json!({ "email_trust": "verified" }))];
+    let list = [
+        ("google", Flavour::Google, json!({})),
+        ("oidc", Flavour::Oidc, json!({ "email_trust": "verified" })),
+    ];
     let (op, others) = with_upstreams(&list, |config| {
         config.oauth.onboarding = Onboarding::Prompt;
         config.jwt.issuer = ISSUER.to_owned();
@@ -135,7 +175,9 @@ async fn no_log_line_holds_a_secret_or_an_address() {
     secrets.add("the verifier", &verifier);
     let login = request.send().await.page("/login");
     secrets.add_url(&login);
-    let page = ada.start(&format!("google?request_id={}", param(&login, "request_id"))).await;
+    let page = ada
+        .start(&format!("google?request_id={}", param(&login, "request_id")))
+        .await;
     secrets.add_url(&page.url);
     let callback = ada.callback_url(&page, "ada", &[]).await;
     secrets.add_url(&callback);
@@ -166,11 +208,20 @@ async fn no_log_line_holds_a_secret_or_an_address() {
     app.redeem(&granted).await.refused("invalid_grant");
     app.refresh(tokens.refresh()).await.refused("invalid_grant");
     app.revoke(renewed.refresh()).await.is(200);
-    let wrong = [("client_id", app.client_id()), ("client_secret", "a-wrong-secret-of-mine"), ("grant_type", "x")];
+    let wrong = [
+        ("client_id", app.client_id()),
+        ("client_secret", "a-wrong-secret-of-mine"),
+        ("grant_type", "x"),
+    ];
     op.post("/oauth/token", &wrong).await.is_client_error();
     secrets.add("a wrong secret", "a-wrong-secret-of-mine");
     ada.open(callback.as_str()).await;
-    op.get(&format!("/oauth/authorize?client_id=nobody&state={}", param(&callback, "state"))).await.is_client_error();
+    op.get(&format!(
+        "/oauth/authorize?client_id=nobody&state={}",
+        param(&callback, "state")
+    ))
+    .await
+    .is_client_error();
     let thief = ada.copy();
     ada.renew().await.is(200);
     secrets.add_cookies(&ada);
@@ -207,15 +258,25 @@ async fn no_log_line_holds_a_secret_or_an_address() {
     other.choose("other-ada").await.is(200);
     secrets.add_cookies(&other);
     other.call(Method::POST, "/auth/logout", None).await;
-    sqlx::query("UPDATE users SET disabled_at = now()").execute(op.db()).await.unwrap();
+    sqlx::query("UPDATE users SET disabled_at = now()")
+        .execute(op.db())
+        .await
+        .unwrap();
     op.browser().sign_in_amid("oidc", "ada", &[]).await;
     secrets.add_upstream(op.upstream());
     secrets.add_upstream(&others[0]);
 
     let log = lines.text();
     assert!(log.lines().count() > 60, "the log was captured:\n{log}");
-    assert!(log.contains("/auth/{provider}/callback") && log.contains("an upstream sign-in failed"), "{log}");
-    assert!(secrets.0.len() > 60, "there is something to find: {}", secrets.0.len());
+    assert!(
+        log.contains("/auth/{provider}/callback") && log.contains("an upstream sign-in failed"),
+        "{log}"
+    );
+    assert!(
+        secrets.0.len() > 60,
+        "there is something to find: {}",
+        secrets.0.len()
+    );
     let lower = log.to_ascii_lowercase();
     for (value, what) in &secrets.0 {
         let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
@@ -225,7 +286,9 @@ async fn no_log_line_holds_a_secret_or_an_address() {
         }
     }
     for personal in PERSONAL {
-        let found = lower.lines().find(|line| line.contains(&personal.to_ascii_lowercase()));
+        let found = lower
+            .lines()
+            .find(|line| line.contains(&personal.to_ascii_lowercase()));
         assert!(found.is_none(), "{personal} stands in: {}", found.unwrap());
     }
     for word in ["<script", "onerror", "set-cookie", "eyjhbg"] {

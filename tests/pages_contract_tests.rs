@@ -42,13 +42,30 @@ async fn call(
     path: &str,
     json: Option<Value>,
 ) -> Result<Answer, CorsRefused> {
-    let headers: &[(&str, &str)] = if method == Method::GET { &[] } else { &[("x-requested-with", "fetch")] };
-    browser.fetch(page.as_str(), method, &format!("{ISSUER}{path}"), headers, json.as_ref()).await
+    let headers: &[(&str, &str)] = if method == Method::GET {
+        &[]
+    } else {
+        &[("x-requested-with", "fetch")]
+    };
+    browser
+        .fetch(
+            page.as_str(),
+            method,
+            &format!("{ISSUER}{path}"),
+            headers,
+            json.as_ref(),
+        )
+        .await
 }
 
 /// The page that a visit ended on, and the one id that it was handed.
 fn handed(visit: &Visit, path: &str, name: &str) -> String {
-    assert_eq!(visit.url.origin().ascii_serialization(), PAGES, "{}", visit.text());
+    assert_eq!(
+        visit.url.origin().ascii_serialization(),
+        PAGES,
+        "{}",
+        visit.text()
+    );
     assert_eq!(visit.url.path(), path);
     let pairs: Vec<(String, String)> = visit.url.query_pairs().into_owned().collect();
     assert_eq!(pairs.len(), 1, "one id and nothing else: {}", visit.url);
@@ -66,7 +83,14 @@ async fn at_consent(browser: &Browser, app: &TestClient, scope: &str) -> Visit {
 async fn member(op: &TestProvider, person: &str) -> Browser {
     let browser = op.browser();
     let visit = browser.sign_in_amid("simulated", person, &[]).await;
-    let setup = call(&browser, &visit.url, Method::POST, "/auth/setup", Some(json!({ "username": person }))).await;
+    let setup = call(
+        &browser,
+        &visit.url,
+        Method::POST,
+        "/auth/setup",
+        Some(json!({ "username": person })),
+    )
+    .await;
     setup.unwrap().is(200);
     browser
 }
@@ -82,19 +106,36 @@ async fn pages_on_another_site_take_a_person_from_the_app_and_back() {
     // The login page.
     let login = request.visit().await;
     let request_id = handed(&login, "/login", "request_id");
-    let providers = call(&ada, &login.url, Method::GET, "/auth/providers", None).await.unwrap().is(200).json();
-    let start = format!("{}?request_id={request_id}", providers[0]["start_url"].as_str().unwrap());
+    let providers = call(&ada, &login.url, Method::GET, "/auth/providers", None)
+        .await
+        .unwrap()
+        .is(200)
+        .json();
+    let start = format!(
+        "{}?request_id={request_id}",
+        providers[0]["start_url"].as_str().unwrap()
+    );
     let upstream = ada.follow(login.url.as_str(), &start).await;
     let welcome = ada.submit(&upstream, &[("person", "ada")]).await;
 
     // The welcome page is handed nothing at all: the handle is in a cookie.
     assert_eq!(welcome.url.as_str(), format!("{PAGES}/welcome"));
-    let known = call(&ada, &welcome.url, Method::GET, "/auth/setup", None).await.unwrap().is(200).json();
+    let known = call(&ada, &welcome.url, Method::GET, "/auth/setup", None)
+        .await
+        .unwrap()
+        .is(200)
+        .json();
     let choice = json!({ "username": known["suggested_username"] });
-    let done = call(&ada, &welcome.url, Method::POST, "/auth/setup", Some(choice)).await.unwrap().is(200).json();
+    let done = call(&ada, &welcome.url, Method::POST, "/auth/setup", Some(choice))
+        .await
+        .unwrap()
+        .is(200)
+        .json();
 
     // The consent page.
-    let consent = ada.follow(welcome.url.as_str(), done["redirect_to"].as_str().unwrap()).await;
+    let consent = ada
+        .follow(welcome.url.as_str(), done["redirect_to"].as_str().unwrap())
+        .await;
     let consent_id = handed(&consent, "/consent", "consent_id");
     let path = format!("/oauth/consent?consent_id={consent_id}");
     let context = call(&ada, &consent.url, Method::GET, &path, None).await.unwrap();
@@ -104,9 +145,20 @@ async fn pages_on_another_site_take_a_person_from_the_app_and_back() {
         context["client"],
         json!({ "client_id": app.client_id(), "name": "The App", "redirect_host": "app.test" })
     );
-    let scopes: Vec<&str> = context["scopes"].as_array().unwrap().iter().map(|scope| scope["name"].as_str().unwrap()).collect();
+    let scopes: Vec<&str> = context["scopes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|scope| scope["name"].as_str().unwrap())
+        .collect();
     assert_eq!(scopes, ["openid", "profile", "email"]);
-    assert!(context["scopes"].as_array().unwrap().iter().all(|scope| scope["description"].is_string()));
+    assert!(
+        context["scopes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|scope| scope["description"].is_string())
+    );
     assert_eq!(context["user"]["username"], "ada");
     assert!(context["expires_at"].as_str().unwrap().ends_with('Z'));
     let mut members: Vec<&String> = context.as_object().unwrap().keys().collect();
@@ -114,20 +166,41 @@ async fn pages_on_another_site_take_a_person_from_the_app_and_back() {
     assert_eq!(members, ["client", "expires_at", "scopes", "user"]);
 
     // The decision, in both shapes that the id may travel in, ends at the app.
-    let decided = call(&ada, &consent.url, Method::POST, &path, Some(json!({ "approved": true }))).await.unwrap();
+    let decided = call(
+        &ada,
+        &consent.url,
+        Method::POST,
+        &path,
+        Some(json!({ "approved": true })),
+    )
+    .await
+    .unwrap();
     let next = decided.is(200).json();
     assert_eq!(next.as_object().unwrap().len(), 1);
-    let visit = ada.follow(consent.url.as_str(), next["redirect_to"].as_str().unwrap()).await;
+    let visit = ada
+        .follow(consent.url.as_str(), next["redirect_to"].as_str().unwrap())
+        .await;
     let granted = request.read(visit).await.code();
     let tokens = app.redeem(&granted).await.tokens();
     app.userinfo(&tokens.access_token).await.is(200);
 
     // It is remembered, and the session can be renewed and left from there.
     ada.authorize(&app).scope("openid profile email").code().await;
-    call(&ada, &consent.url, Method::POST, "/auth/refresh", None).await.unwrap().is(200);
-    let left = call(&ada, &consent.url, Method::POST, "/auth/logout", None).await.unwrap().is(200).json();
+    call(&ada, &consent.url, Method::POST, "/auth/refresh", None)
+        .await
+        .unwrap()
+        .is(200);
+    let left = call(&ada, &consent.url, Method::POST, "/auth/logout", None)
+        .await
+        .unwrap()
+        .is(200)
+        .json();
     assert_eq!(left["redirect_to"], format!("{PAGES}/signed-out"));
-    assert!(ada.jar().live(op.clock().now()).all(|cookie| !cookie.name.contains("auth_")));
+    assert!(
+        ada.jar()
+            .live(op.clock().now())
+            .all(|cookie| !cookie.name.contains("auth_"))
+    );
 }
 
 /// §4.3: a refusal is `access_denied` at the app.
@@ -140,8 +213,14 @@ async fn a_person_who_declines_is_access_denied_at_the_app() {
     let consent = request.visit().await;
     let id = handed(&consent, "/consent", "consent_id");
     let body = json!({ "consent_id": id, "approved": false });
-    let next = call(&ada, &consent.url, Method::POST, "/oauth/consent", Some(body)).await.unwrap().is(200).json();
-    let visit = ada.follow(consent.url.as_str(), next["redirect_to"].as_str().unwrap()).await;
+    let next = call(&ada, &consent.url, Method::POST, "/oauth/consent", Some(body))
+        .await
+        .unwrap()
+        .is(200)
+        .json();
+    let visit = ada
+        .follow(consent.url.as_str(), next["redirect_to"].as_str().unwrap())
+        .await;
     let refused = request.read(visit).await.refused("access_denied");
     assert_eq!(refused.state, request.param("state"));
 }
@@ -160,7 +239,9 @@ async fn an_id_that_is_not_ones_own_answers_as_if_it_did_not_exist() {
         let path = format!("/oauth/consent?consent_id={id}");
         let context = call(browser, page, Method::GET, &path, None).await.unwrap();
         let body = json!({ "approved": true });
-        let decision = call(browser, page, Method::POST, &path, Some(body)).await.unwrap();
+        let decision = call(browser, page, Method::POST, &path, Some(body))
+            .await
+            .unwrap();
         [context, decision].map(|answer| (answer.status.as_u16(), answer.text))
     };
     let (page, adas) = ids(&ada).await;
@@ -175,12 +256,27 @@ async fn an_id_that_is_not_ones_own_answers_as_if_it_did_not_exist() {
     assert_eq!(ask(&eve, &page, &adas).await, missing, "another person's");
     let elsewhere = op.browser();
     elsewhere.sign_in_amid("simulated", "ada", &[]).await;
-    assert_eq!(ask(&elsewhere, &page, &adas).await, missing, "one's own of another browser");
+    assert_eq!(
+        ask(&elsewhere, &page, &adas).await,
+        missing,
+        "one's own of another browser"
+    );
 
-    let context = call(&ada, &page, Method::GET, &format!("/oauth/consent?consent_id={adas}"), None).await.unwrap();
+    let context = call(
+        &ada,
+        &page,
+        Method::GET,
+        &format!("/oauth/consent?consent_id={adas}"),
+        None,
+    )
+    .await
+    .unwrap();
     context.is(200);
     let body = json!({ "consent_id": adas, "approved": true });
-    call(&ada, &page, Method::POST, "/oauth/consent", Some(body)).await.unwrap().is(200);
+    call(&ada, &page, Method::POST, "/oauth/consent", Some(body))
+        .await
+        .unwrap()
+        .is(200);
     assert_eq!(ask(&ada, &page, &adas).await, missing, "decided already");
 
     let (page, eves) = ids(&eve).await;
@@ -188,7 +284,10 @@ async fn an_id_that_is_not_ones_own_answers_as_if_it_did_not_exist() {
     assert_eq!(ask(&eve, &page, &eves).await, missing, "expired");
     let nobody = op.browser();
     let path = format!("/oauth/consent?consent_id={eves}");
-    call(&nobody, &page, Method::GET, &path, None).await.unwrap().is(401);
+    call(&nobody, &page, Method::GET, &path, None)
+        .await
+        .unwrap()
+        .is(401);
 }
 
 /// CO-4: a decision is JSON with a boolean, with the header that forms cannot send; anything else costs nothing.
@@ -207,14 +306,30 @@ async fn a_decision_is_a_boolean_and_no_form() {
         json!({ "consent_id": id, "approved": true, "scope": "openid email" }),
         json!([true]),
     ] {
-        let refused = call(&ada, &consent.url, Method::POST, "/oauth/consent", Some(body.clone())).await.unwrap();
+        let refused = call(
+            &ada,
+            &consent.url,
+            Method::POST,
+            "/oauth/consent",
+            Some(body.clone()),
+        )
+        .await
+        .unwrap();
         assert_eq!(refused.status, 400, "{body}");
     }
-    let form = vec![("consent_id".to_owned(), id.clone()), ("approved".to_owned(), "true".to_owned())];
-    let forged = ada.post_form("https://evil.test/", &format!("{ISSUER}/oauth/consent"), form).await;
+    let form = vec![
+        ("consent_id".to_owned(), id.clone()),
+        ("approved".to_owned(), "true".to_owned()),
+    ];
+    let forged = ada
+        .post_form("https://evil.test/", &format!("{ISSUER}/oauth/consent"), form)
+        .await;
     assert_eq!(forged.status().unwrap(), 403);
     let body = json!({ "consent_id": id, "approved": true });
-    call(&ada, &consent.url, Method::POST, "/oauth/consent", Some(body)).await.unwrap().is(200);
+    call(&ada, &consent.url, Method::POST, "/oauth/consent", Some(body))
+        .await
+        .unwrap()
+        .is(200);
 }
 
 /// CR-1: exactly `first_party_origins` read the cookie APIs, and `cors_origins` is another list.
@@ -248,25 +363,51 @@ async fn scripts_of_other_origins_read_nothing() {
             assert_eq!(answer.err(), Some(CorsRefused), "{origin} {path}");
             let plain = op.request(method.clone(), path).header("origin", origin);
             let plain = Answer::of(plain).await;
-            assert!(plain.header("access-control-allow-origin").is_none(), "{origin} {path}");
+            assert!(
+                plain.header("access-control-allow-origin").is_none(),
+                "{origin} {path}"
+            );
         }
     }
     let null = Answer::of(op.request(Method::GET, "/auth/me").header("origin", "null")).await;
     assert!(null.header("access-control-allow-origin").is_none());
     let home: Url = format!("{PAGES}/home").parse().unwrap();
     let me = call(&ada, &home, Method::GET, "/auth/me", None).await.unwrap();
-    assert_eq!(me.is(200).json()["username"], "ada", "nothing of this ended the session");
-    assert!(me.headers.get_all("vary").iter().any(|line| line.to_str().unwrap().to_ascii_lowercase().contains("origin")));
+    assert_eq!(
+        me.is(200).json()["username"],
+        "ada",
+        "nothing of this ended the session"
+    );
+    assert!(
+        me.headers.get_all("vary").iter().any(|line| line
+            .to_str()
+            .unwrap()
+            .to_ascii_lowercase()
+            .contains("origin"))
+    );
 
     // Neither list opens what the other does, and nobody reads where browsers navigate.
-    for path in ["/oauth/token", "/oauth/userinfo", "/oauth/revoke", "/oauth/introspect"] {
+    for path in [
+        "/oauth/token",
+        "/oauth/userinfo",
+        "/oauth/revoke",
+        "/oauth/introspect",
+    ] {
         let answer = Answer::of(op.request(Method::POST, path).header("origin", PAGES)).await;
         assert!(answer.header("access-control-allow-origin").is_none(), "{path}");
         let answer = Answer::of(op.request(Method::POST, path).header("origin", APP)).await;
         assert_eq!(answer.header("access-control-allow-origin"), Some(APP), "{path}");
-        assert!(answer.header("access-control-allow-credentials").is_none(), "{path}");
+        assert!(
+            answer.header("access-control-allow-credentials").is_none(),
+            "{path}"
+        );
     }
-    for path in ["/oauth/authorize", "/oauth/authorize/resume", "/auth/simulated", "/auth/simulated/callback"] {
+    for path in [
+        "/oauth/authorize",
+        "/oauth/authorize/resume",
+        "/auth/simulated",
+        "/auth/simulated/callback",
+    ] {
         for origin in [PAGES, APP] {
             let answer = Answer::of(op.request(Method::GET, path).header("origin", origin)).await;
             assert!(answer.header("access-control-allow-origin").is_none(), "{path}");
@@ -280,14 +421,20 @@ async fn lax_cookies_leave_pages_of_another_site_without_a_session() {
     let op = TestProvider::with(|config| {
         pages_elsewhere(config);
         config.server.cookie_same_site = CookieSameSite::Lax;
-        config.server.first_party_origins.push("https://pages.op.test".to_owned());
+        config
+            .server
+            .first_party_origins
+            .push("https://pages.op.test".to_owned());
         config.oauth.onboarding = Onboarding::Auto;
     })
     .await;
     let ada = op.browser();
     ada.sign_in_amid("simulated", "ada", &[]).await;
     let home: Url = format!("{PAGES}/home").parse().unwrap();
-    call(&ada, &home, Method::GET, "/auth/me", None).await.unwrap().is(401);
+    call(&ada, &home, Method::GET, "/auth/me", None)
+        .await
+        .unwrap()
+        .is(401);
     ada.me().await.is(200);
 }
 

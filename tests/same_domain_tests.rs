@@ -38,16 +38,24 @@ async fn signed_in() -> SignedIn {
     assert_eq!(visit.url.as_str(), SHOP, "{}", visit.text());
     let callback = &visit.hops.last().unwrap().1;
     let set_cookies = callback.headers.get_all("set-cookie").iter();
-    let set_cookies = set_cookies.map(|line| line.to_str().unwrap().to_owned()).collect();
+    let set_cookies = set_cookies
+        .map(|line| line.to_str().unwrap().to_owned())
+        .collect();
     SignedIn { op, ada, set_cookies }
 }
 
 /// Name and value of each cookie that a request to this page carries.
 fn sent_to(browser: &Browser, page: &str) -> Vec<(String, String)> {
-    let header = browser.jar().header(&Url::parse(page).unwrap(), Context::SameSite, browser.op.clock().now());
+    let header = browser.jar().header(
+        &Url::parse(page).unwrap(),
+        Context::SameSite,
+        browser.op.clock().now(),
+    );
     let pairs = header.unwrap_or_default();
     let pairs = pairs.split("; ").filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn names(cookies: &[(String, String)]) -> BTreeSet<&str> {
@@ -57,20 +65,41 @@ fn names(cookies: &[(String, String)]) -> BTreeSet<&str> {
 /// §4.2: the access cookie alone goes to the parent domain.
 #[tokio::test]
 async fn a_sibling_host_gets_the_access_cookie_and_nothing_else() {
-    let SignedIn { op: _op, ada, set_cookies } = signed_in().await;
-    assert_eq!(names(&sent_to(&ada, SHOP)), BTreeSet::from(["__Secure-auth_access"]));
-    assert_eq!(names(&sent_to(&ada, "https://example.test/")), BTreeSet::from(["__Secure-auth_access"]));
-    for stranger in ["https://notexample.test/", "https://example.test.evil.test/", "http://shop.example.test/"] {
+    let SignedIn {
+        op: _op,
+        ada,
+        set_cookies,
+    } = signed_in().await;
+    assert_eq!(
+        names(&sent_to(&ada, SHOP)),
+        BTreeSet::from(["__Secure-auth_access"])
+    );
+    assert_eq!(
+        names(&sent_to(&ada, "https://example.test/")),
+        BTreeSet::from(["__Secure-auth_access"])
+    );
+    for stranger in [
+        "https://notexample.test/",
+        "https://example.test.evil.test/",
+        "http://shop.example.test/",
+    ] {
         assert!(sent_to(&ada, stranger).is_empty(), "{stranger}");
     }
     let own = sent_to(&ada, AUTH);
     assert_eq!(
         names(&own),
-        BTreeSet::from(["__Host-auth_browser", "__Host-auth_refresh", "__Secure-auth_access"])
+        BTreeSet::from([
+            "__Host-auth_browser",
+            "__Host-auth_refresh",
+            "__Secure-auth_access"
+        ])
     );
     let attributes = |name: &str| {
         let line = set_cookies.iter().find(|line| line.starts_with(name)).unwrap();
-        line.split("; ").skip(1).map(str::to_owned).collect::<BTreeSet<_>>()
+        line.split("; ")
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
     };
     let expected = |list: &[&str]| list.iter().map(|own| (*own).to_owned()).collect::<BTreeSet<_>>();
     let common = ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"];
@@ -78,7 +107,10 @@ async fn a_sibling_host_gets_the_access_cookie_and_nothing_else() {
         attributes("__Secure-auth_access"),
         expected(&[&common[..], &["Domain=example.test", "Max-Age=900"]].concat())
     );
-    assert_eq!(attributes("__Host-auth_refresh"), expected(&[&common[..], &["Max-Age=2592000"]].concat()));
+    assert_eq!(
+        attributes("__Host-auth_refresh"),
+        expected(&[&common[..], &["Max-Age=2592000"]].concat())
+    );
 }
 
 /// §4.2: single sign-on for a sibling app that knows nothing of us but the JWKS.
@@ -93,7 +125,11 @@ async fn a_sibling_app_verifies_the_access_cookie_by_the_jwks() {
     assert_eq!(claims["role"], "user");
     assert!(claims["exp"].as_i64().unwrap() - op.now() <= 900);
     let header = jsonwebtoken::decode_header(&cookies[0].1).unwrap();
-    assert_eq!(header.typ.as_deref(), Some("session+jwt"), "no ID token and no access token of a client");
+    assert_eq!(
+        header.typ.as_deref(),
+        Some("session+jwt"),
+        "no ID token and no access token of a client"
+    );
 }
 
 /// SE-4: every host of the domain can read and replay the access cookie, so it opens nothing here.
@@ -109,7 +145,9 @@ async fn the_cookie_of_the_parent_domain_opens_nothing_here() {
         format!("__Host-auth_refresh={stolen}"),
     ] {
         let with = |method, path: &str| {
-            op.request(method, path).header("cookie", &cookie).header("x-requested-with", "fetch")
+            op.request(method, path)
+                .header("cookie", &cookie)
+                .header("x-requested-with", "fetch")
         };
         for (method, path) in [
             (Method::GET, "/auth/me"),
@@ -122,7 +160,9 @@ async fn the_cookie_of_the_parent_domain_opens_nothing_here() {
         }
     }
     for path in ["/auth/me", "/oauth/userinfo"] {
-        Answer::of(op.request(Method::GET, path).bearer_auth(&stolen)).await.is(401);
+        Answer::of(op.request(Method::GET, path).bearer_auth(&stolen))
+            .await
+            .is(401);
     }
     assert!(!app.is_active(&stolen).await);
 }
@@ -135,16 +175,31 @@ async fn what_a_sibling_plants_is_not_believed() {
     let page = mallory.follow(SHOP, &format!("{AUTH}/auth/simulated")).await;
     mallory.submit(&page, &[("person", "mallory")]).await;
     let own = sent_to(&mallory, AUTH);
-    let value = &own.iter().find(|(name, _)| name == "__Host-auth_refresh").unwrap().1;
+    let value = &own
+        .iter()
+        .find(|(name, _)| name == "__Host-auth_refresh")
+        .unwrap()
+        .1;
     let shop = Url::parse(SHOP).unwrap();
     ada.change_cookies(|jar: &mut CookieJar| {
-        for name in ["__Host-auth_refresh", "__Secure-auth_refresh", "auth_refresh", "__Secure-auth_browser"] {
+        for name in [
+            "__Host-auth_refresh",
+            "__Secure-auth_refresh",
+            "auth_refresh",
+            "__Secure-auth_browser",
+        ] {
             let line = format!("{name}={value}; Domain=example.test; Path=/; Secure");
             jar.store(&shop, &line, Context::SameSite, op.clock().now());
         }
     });
-    assert!(sent_to(&ada, AUTH).iter().any(|(name, _)| name == "auth_refresh"), "the browser does send it");
-    let cookies = ada.jar().header(&Url::parse(AUTH).unwrap(), Context::SameSite, op.clock().now()).unwrap();
+    assert!(
+        sent_to(&ada, AUTH).iter().any(|(name, _)| name == "auth_refresh"),
+        "the browser does send it"
+    );
+    let cookies = ada
+        .jar()
+        .header(&Url::parse(AUTH).unwrap(), Context::SameSite, op.clock().now())
+        .unwrap();
     let me = Answer::of(op.request(Method::GET, "/auth/me").header("cookie", cookies)).await;
     assert_eq!(me.is(200).json()["username"], "ada");
 }
@@ -155,7 +210,9 @@ async fn a_logout_takes_the_cookie_of_the_parent_domain_back() {
     let SignedIn { op, ada, .. } = signed_in().await;
     let call = async |path: &str| {
         let url = format!("{AUTH}{path}");
-        ada.fetch(SHOP, Method::POST, &url, &[("x-requested-with", "fetch")], None).await.unwrap()
+        ada.fetch(SHOP, Method::POST, &url, &[("x-requested-with", "fetch")], None)
+            .await
+            .unwrap()
     };
     let before = sent_to(&ada, SHOP);
     op.advance_secs(60);
@@ -168,6 +225,11 @@ async fn a_logout_takes_the_cookie_of_the_parent_domain_back() {
     answer.is(200);
     assert!(sent_to(&ada, SHOP).is_empty() && sent_to(&ada, AUTH).is_empty());
     let lines = answer.headers.get_all("set-cookie").iter();
-    let with_domain: Vec<_> = lines.filter(|line| line.to_str().unwrap().contains("Domain=")).collect();
-    assert_eq!(with_domain, ["__Secure-auth_access=; HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.test; Max-Age=0"]);
+    let with_domain: Vec<_> = lines
+        .filter(|line| line.to_str().unwrap().contains("Domain="))
+        .collect();
+    assert_eq!(
+        with_domain,
+        ["__Secure-auth_access=; HttpOnly; SameSite=Lax; Secure; Path=/; Domain=example.test; Max-Age=0"]
+    );
 }

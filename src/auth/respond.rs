@@ -97,8 +97,8 @@ pub fn with_browser(response: Response, browser: &Browser, state: &AppState) -> 
 }
 
 /// `HEAD` where a GET changes something: prefetchers and link checkers must not use up a flow. `allow`: what is offered.
-pub async fn head_not_allowed(allow: &'static str) -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response()
+pub fn head_not_allowed(allow: &'static str) -> std::future::Ready<Response> {
+    std::future::ready((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response())
 }
 
 fn capitalised(text: &str) -> String {

@@ -15,6 +15,8 @@
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
 //! | [`answer`] | an HTTP answer and what is asserted of it |
+//! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
+//! | [`raw`] | requests as bytes |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
 #![allow(
@@ -33,13 +35,16 @@ pub(crate) mod database;
 pub(crate) mod front_end;
 pub(crate) mod html;
 pub(crate) mod person;
+pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod raw;
 pub(crate) mod upstreams;
 
 pub(crate) use answer::{Answer, Tokens};
 pub(crate) use app::TestClient;
 pub(crate) use browser::{Browser, Visit};
 pub(crate) use person::{Granted, Outcome};
+pub(crate) use process::{Directory, Process};
 pub(crate) use provider::TestProvider;
 
 /// Letters and digits that nobody has used before.

@@ -79,7 +79,11 @@ impl TestProvider {
 
     /// The same with an upstream of the test's making. More of them may be named in the configuration: browsers find
     /// whatever listens on loopback.
-    pub(crate) async fn beside(clock: Clock, upstream: SimulatedUpstream, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn beside(
+        clock: Clock,
+        upstream: SimulatedUpstream,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let database = TestDatabase::create().await;
         let mut config = configuration(&database.url, &upstream.issuer());
         change(&mut config);
@@ -103,13 +107,37 @@ impl TestProvider {
         Self::run(config, Arc::clone(&self.0.shared)).await
     }
 
-    async fn run(config: Config, shared: Arc<Shared>) -> Self {
+    /// The configuration as a file has it, for a process of its own over the same database. Its upstream is out of reach,
+    /// since a real process insists on https: people sign in here, and use the process with the session they have.
+    pub(crate) fn configuration_text(&self) -> String {
+        configuration_text(&self.0.shared.database.url, "https://upstream.test")
+            .replace("allow_insecure_http = true", "")
+    }
+
+    /// Browsers and clients of this one talk to the process that listens at `address`.
+    pub(crate) fn served_at(&self, address: SocketAddr) -> Self {
+        let config = (*self.0.state.config).clone();
+        Self::with_address(
+            Self::state_of(config, &self.0.shared),
+            address,
+            Arc::clone(&self.0.shared),
+        )
+    }
+
+    fn state_of(config: Config, shared: &Shared) -> AppState {
         let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
-        let state =
-            server::state(config, keys, shared.clock.clone()).expect("the state can be made");
+        server::state(config, keys, shared.clock.clone()).expect("the state can be made")
+    }
+
+    async fn run(config: Config, shared: Arc<Shared>) -> Self {
+        let state = Self::state_of(config, &shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
+        Self::with_address(state, address, shared)
+    }
+
+    fn with_address(state: AppState, address: SocketAddr, shared: Arc<Shared>) -> Self {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -276,12 +304,24 @@ impl TestProvider {
 
 /// An upstream on the clock of a provider, with keys that are quickly made.
 pub(crate) async fn start_upstream(options: Options, clock: &Clock) -> SimulatedUpstream {
-    let options = Options { signing_algorithm: UpstreamAlgorithm::Es256, clock: clock.clone(), ..options };
-    SimulatedUpstream::start(options).await.expect("the simulated upstream starts")
+    let options = Options {
+        signing_algorithm: UpstreamAlgorithm::Es256,
+        clock: clock.clone(),
+        ..options
+    };
+    SimulatedUpstream::start(options)
+        .await
+        .expect("the simulated upstream starts")
 }
 
 fn configuration(database_url: &str, upstream_issuer: &str) -> Config {
-    let text = format!(
+    toml::from_str(&configuration_text(database_url, upstream_issuer))
+        .expect("the configuration of the tests is sound")
+}
+
+/// The configuration of the tests, as a file has it.
+fn configuration_text(database_url: &str, upstream_issuer: &str) -> String {
+    format!(
         r#"
         [server]
         first_party_origins = ["{PAGES}"]
@@ -312,8 +352,7 @@ fn configuration(database_url: &str, upstream_issuer: &str) -> Config {
         passthrough = ["given_name", "family_name", "middle_name", "nickname", "profile", "website", "gender",
             "birthdate", "zoneinfo", "locale", "address", "phone_number", "phone_number_verified"]
         "#
-    );
-    toml::from_str(&text).expect("the configuration of the tests is sound")
+    )
 }
 
 /// The keys, made once: an RSA key takes its time.

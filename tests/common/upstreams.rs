@@ -72,13 +72,15 @@ fn provider(
                 "email": "email", "email_verified": "email_verified" },
         }),
     };
-    merge(&mut table, &json!({ "client_id": upstream.client_id(), "allow_insecure_http": true }));
+    merge(
+        &mut table,
+        &json!({ "client_id": upstream.client_id(), "allow_insecure_http": true }),
+    );
     if flavour == Flavour::GitHub {
         merge(&mut table, &json!({ "api_url": upstream.base_url() }));
     }
     if flavour == Flavour::Apple {
-        let apple =
-            json!({ "apple_team_id": "TEAM", "apple_key_id": "KEY", "apple_private_key_path": apple_key.path() });
+        let apple = json!({ "apple_team_id": "TEAM", "apple_key_id": "KEY", "apple_private_key_path": apple_key.path() });
         merge(&mut table, &apple);
     } else {
         merge(&mut table, &json!({ "client_secret": upstream.client_secret() }));

@@ -1,0 +1,524 @@
+//! Input that nobody sends by accident, to every route: no answer is a failure of ours, every refusal has its shape, and
+//! nothing that was sent comes back unescaped. The generator is seeded, so a failure repeats.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use common::raw::Reply;
+use common::{TestClient, TestProvider};
+
+/// In every hostile text; whoever finds it as it is in an answer has found a hole.
+const MARK: &str = "<q\"'hostile>";
+const METHODS: [&str; 9] = [
+    "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+];
+const REQUESTS_PER_ROUTE: usize = 60;
+const SEED: u64 = 0x5eed_0001;
+
+/// `SplitMix64`: short, and the same everywhere.
+struct Generator(u64);
+
+impl Generator {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len())]
+    }
+
+    /// Percent-encoded, so that it can stand in a query or a form.
+    fn value(&mut self, world: &World) -> String {
+        let mark = "%3Cq%22'hostile%3E";
+        match self.below(14) {
+            0 => format!("%00{mark}"),
+            1 => format!("%FF%FE{mark}"),
+            2 => format!("%ED%A0%80{mark}"),
+            3 => format!("%0d%0aSet-Cookie:%20a=b{mark}"),
+            4 => format!("{mark}{}", "A".repeat(self.below(6000))),
+            5 => "%".to_owned(),
+            6 => "%F0%9F%92%A9%E2%80%AE".to_owned(),
+            7 => (*self.one(&[
+                "",
+                "0",
+                "-1",
+                "99999999999999999999",
+                "null",
+                "{}",
+                "[[[[",
+                "1e999",
+            ]))
+            .to_owned(),
+            8 => format!("https%3A%2F%2Fevil.test%2F{mark}"),
+            9 => format!("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.{mark}"),
+            _ => world.known(self).to_owned(),
+        }
+    }
+
+    fn form(&mut self, world: &World) -> String {
+        let names = [
+            "client_id",
+            "redirect_uri",
+            "response_type",
+            "response_mode",
+            "scope",
+            "state",
+            "nonce",
+            "prompt",
+            "max_age",
+            "claims",
+            "request",
+            "request_uri",
+            "id_token_hint",
+            "login_hint",
+            "code_challenge",
+            "code_challenge_method",
+            "code",
+            "code_verifier",
+            "grant_type",
+            "refresh_token",
+            "token",
+            "token_type_hint",
+            "client_secret",
+            "access_token",
+            "consent_id",
+            "request_id",
+            "return_to",
+            "error",
+            "username",
+            "%00",
+            "%3Cq%22'hostile%3E",
+            "approved",
+            "limit",
+            "cursor",
+            "post_logout_redirect_uri",
+        ];
+        let mut form = String::new();
+        for _ in 0..self.below(9) {
+            let (name, value) = (self.one(&names), self.value(world));
+            let _ = write!(form, "{name}={value}&");
+        }
+        form
+    }
+
+    fn json(&mut self, world: &World) -> String {
+        match self.below(6) {
+            0 => "[".repeat(20_000),
+            1 => r#"{"consent_id":"\ud800","approved":true,"username":"\u0000"}"#.to_owned(),
+            2 => format!(
+                r#"{{"username":"<q\"'hostile>","consent_id":{},"approved":"x"}}"#,
+                self.next()
+            ),
+            3 => r#"{"username":{"a":[null,1e308]},"consent_id":[],"approved":null}"#.to_owned(),
+            4 => "\u{0}".to_owned(),
+            _ => format!(
+                r#"{{"consent_id":"{0}","approved":true,"username":"{0}"}}"#,
+                world.known(self)
+            ),
+        }
+    }
+
+    fn headers(&mut self, world: &World) -> String {
+        let hostile = [
+            "Authorization: Basic %%%",
+            "Authorization: Basic OjoAOg==",
+            "Authorization: Basic gICAgDqAgIA=",
+            "Authorization: Bearer <q\"'hostile>",
+            "Authorization: bearer",
+            "Authorization: \u{e9}\u{1F4A9}",
+            "Cookie: __Host-auth_refresh=<q\"'hostile>",
+            "Cookie: =;;;=x; __Host-auth_browser=\u{e9}",
+            "Origin: null",
+            "Origin: https://evil.test",
+            "Sec-Fetch-Site: same-origin",
+            "X-Requested-With: x",
+            "X-Request-Id: <q\"'hostile>",
+            "X-Forwarded-For: <q\"'hostile>,,,",
+            "X-Forwarded-Host: evil.test",
+            "Accept: text/html",
+            "Accept: application/json;q=\u{e9}",
+            "If-None-Match: W/\"",
+            "Range: bytes=0-,-1",
+            "Expect: 200-maybe",
+            "Accept-Language: \u{e9}",
+            "User-Agent: \u{1b}[31m<q\"'hostile>",
+        ];
+        let mut headers = String::new();
+        for _ in 0..self.below(5) {
+            let _ = write!(headers, "{}\r\n", self.one(&hostile));
+        }
+        match self.below(6) {
+            0 => headers += &format!("Cookie: {}\r\nSec-Fetch-Site: same-origin\r\n", world.cookies),
+            1 => headers += &format!("Authorization: Bearer {}\r\n", world.access_token),
+            2 => headers += &format!("Authorization: {}\r\n", world.basic()),
+            _ => {}
+        }
+        headers
+    }
+}
+
+/// A provider with everything that makes input go deep: a client, a session, tokens.
+struct World {
+    op: TestProvider,
+    app: TestClient,
+    cookies: String,
+    access_token: String,
+    known: Vec<String>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let op = TestProvider::start().await;
+        let app = op.client().await;
+        let browser = op.signed_in("alice").await;
+        let tokens = app
+            .tokens_of(&browser, "alice", "openid profile offline_access")
+            .await;
+        let url = url::Url::parse("https://op.test/").unwrap();
+        let cookies = browser
+            .jar()
+            .header(&url, common::cookies::Context::SameSite, op.clock().now());
+        let known = [
+            app.client_id(),
+            app.secret(),
+            "https%3A%2F%2Fapp.test%2Fcallback",
+            "code",
+            "openid",
+            "none",
+            "login",
+            "form_post",
+            "S256",
+            "authorization_code",
+            "refresh_token",
+            tokens.refresh(),
+            &tokens.access_token,
+        ];
+        let known = known.map(str::to_owned).to_vec();
+        Self {
+            op,
+            app,
+            cookies: cookies.unwrap(),
+            access_token: tokens.access_token,
+            known,
+        }
+    }
+
+    fn known(&self, generator: &mut Generator) -> &str {
+        &self.known[generator.below(self.known.len())]
+    }
+
+    fn basic(&self) -> String {
+        common::app::basic(self.app.client_id(), self.app.secret())
+    }
+
+    async fn send(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> Reply {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: op.test\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        Reply::to(self.op.address(), &[head.as_bytes(), body].concat()).await
+    }
+
+    /// One generated request to a path, judged.
+    async fn attack(&self, path: &str, generator: &mut Generator) -> Reply {
+        let method = generator.one(&METHODS);
+        let query = generator.form(self);
+        let target = if query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{query}")
+        };
+        let (content_type, body) = match generator.below(5) {
+            0 => ("application/json", generator.json(self)),
+            1 => ("multipart/form-data; boundary=x", generator.form(self)),
+            2 => ("", generator.form(self)),
+            _ => ("application/x-www-form-urlencoded", generator.form(self)),
+        };
+        let mut headers = generator.headers(self);
+        if !content_type.is_empty() {
+            let _ = write!(headers, "Content-Type: {content_type}\r\n");
+        }
+        let reply = self.send(method, &target, &headers, body.as_bytes()).await;
+        judge(&reply, method, &format!("{method} {target}\n{headers}\n{body}"));
+        reply
+    }
+}
+
+/// What holds for every answer.
+fn judge(reply: &Reply, method: &str, request: &str) {
+    assert!((200..500).contains(&reply.status), "{request}\n{reply:?}");
+    assert!(!reply.body.contains(MARK), "reflected: {request}\n{reply:?}");
+    for (name, value) in &reply.headers {
+        assert!(
+            !value.contains(MARK) && name != "set-cookie" || !value.starts_with("a=b"),
+            "{request}\n{reply:?}"
+        );
+    }
+    if reply.status == 405 {
+        let allow = reply.header("allow").unwrap_or_default();
+        assert!(
+            !allow.is_empty() && !allow.split(',').any(|one| one == method),
+            "{request}\n{reply:?}"
+        );
+    }
+    let is_page = reply
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("text/html"));
+    if reply.status >= 400 && method != "HEAD" && !is_page {
+        assert!(
+            reply.error().is_some(),
+            "not the shape of errors: {request}\n{reply:?}"
+        );
+    }
+}
+
+/// Every route, read from the sources of the router, so that none can be forgotten. Parameters are filled in.
+fn routes() -> BTreeSet<String> {
+    let mut routes = BTreeSet::new();
+    for directory in [
+        "auth",
+        "oauth_provider",
+        "server",
+        "admin",
+        "pages",
+        "webhooks",
+        "metrics",
+    ] {
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(directory),
+            &mut routes,
+        );
+    }
+    routes
+}
+
+fn collect(path: &Path, routes: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap();
+        entries.for_each(|entry| collect(&entry.unwrap().path(), routes));
+    } else if let Ok(source) = std::fs::read_to_string(path) {
+        for registered in source.split(".route(").skip(1) {
+            let route = registered
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next());
+            routes.extend(route.filter(|route| route.starts_with('/')).map(filled_in));
+        }
+    }
+}
+
+fn filled_in(route: &str) -> String {
+    let parts = route.split('/').map(|part| match part {
+        "{provider}" => "simulated",
+        part if part.starts_with('{') => "0190b5a0-0000-7000-8000-000000000000",
+        part => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// The list is whole: what the README of any OpenID provider would name is in it.
+#[test]
+fn the_list_of_routes_is_read_from_the_router() {
+    let routes = routes();
+    for route in [
+        "/.well-known/openid-configuration",
+        "/.well-known/jwks.json",
+        "/oauth/authorize",
+        "/oauth/authorize/resume",
+        "/oauth/consent",
+        "/oauth/token",
+        "/oauth/userinfo",
+        "/oauth/introspect",
+        "/oauth/revoke",
+        "/auth/simulated",
+        "/auth/simulated/callback",
+        "/auth/setup",
+        "/auth/refresh",
+        "/auth/logout",
+        "/auth/me",
+        "/health",
+        "/ready",
+    ] {
+        assert!(routes.contains(route), "{route} is not in {routes:#?}");
+    }
+}
+
+/// No 5xx is reachable by input alone, errors have one shape, and nothing is reflected.
+#[tokio::test]
+async fn generated_input_to_every_route_is_answered_in_order() {
+    let world = World::new().await;
+    let mut generator = Generator(SEED);
+    for route in routes() {
+        for _ in 0..REQUESTS_PER_ROUTE {
+            world.attack(&route, &mut generator).await;
+        }
+    }
+    world.op.get("/ready").await.is(200);
+}
+
+/// A known path has its methods, and says which.
+#[tokio::test]
+async fn another_method_is_405_with_allow() {
+    let world = World::new().await;
+    for route in routes() {
+        for method in ["BREW", "TRACE", "PROPFIND"] {
+            let reply = world.send(method, &route, "", b"").await;
+            assert_eq!(
+                (reply.status, reply.error().as_deref()),
+                (405, Some("method_not_allowed")),
+                "{route}"
+            );
+            judge(&reply, method, &route);
+        }
+    }
+}
+
+/// Paths are compared as they are: no variant of a route is the route, and an unknown one is JSON.
+#[tokio::test]
+async fn variants_of_paths_are_not_found() {
+    let world = World::new().await;
+    for route in routes() {
+        for variant in [
+            format!("/{route}"),
+            format!("{route}/"),
+            format!("{route};x"),
+            format!("{route}%00"),
+            format!("{route}%2f"),
+            format!("{route}/%2e%2e"),
+            format!("/%2e%2e{route}"),
+            format!("/.{route}"),
+            route.to_ascii_uppercase(),
+            format!("{route}%c0%af"),
+            format!("{route}/nothing/there"),
+        ] {
+            for method in ["GET", "POST"] {
+                let reply = world.send(method, &variant, "", b"").await;
+                judge(&reply, method, &variant);
+                assert!(matches!(reply.status, 400 | 404), "{method} {variant}: {reply:?}");
+            }
+        }
+    }
+}
+
+/// Bodies end at 64 KiB, whether their length is told or not.
+#[tokio::test]
+async fn a_body_of_a_mebibyte_is_413() {
+    let world = World::new().await;
+    let form = format!("token={}", "A".repeat(1 << 20));
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for route in [
+        "/oauth/token",
+        "/oauth/introspect",
+        "/oauth/revoke",
+        "/oauth/userinfo",
+        "/oauth/authorize",
+    ] {
+        let reply = world.send("POST", route, kind, form.as_bytes()).await;
+        assert_eq!(reply.status, 413, "{route}: {reply:?}");
+        judge(&reply, "POST", route);
+        let chunked = format!(
+            "POST {route} HTTP/1.1\r\nHost: op.test\r\nConnection: close\r\n{kind}Transfer-Encoding: chunked\r\n\r\n\
+             {:x}\r\n{form}\r\n0\r\n\r\n",
+            form.len()
+        );
+        let reply = Reply::to(world.op.address(), chunked.as_bytes()).await;
+        assert_eq!(reply.status, 413, "{route}, chunked: {reply:?}");
+    }
+    let json = format!(r#"{{"consent_id":"{}"}}"#, "A".repeat(1 << 20));
+    let headers = format!(
+        "Content-Type: application/json\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n",
+        world.cookies
+    );
+    for route in ["/oauth/consent", "/auth/setup"] {
+        let reply = world.send("POST", route, &headers, json.as_bytes()).await;
+        assert_eq!(
+            (reply.status, reply.error().is_some()),
+            (413, true),
+            "{route}: {reply:?}"
+        );
+    }
+}
+
+/// RFC 9110 §15.5.15: a target beyond 16 KiB.
+#[tokio::test]
+async fn a_target_beyond_the_limit_is_414() {
+    let world = World::new().await;
+    for length in [17 * 1024, 30 * 1024] {
+        let reply = world
+            .send(
+                "GET",
+                &format!("/oauth/authorize?state={}", "A".repeat(length)),
+                "",
+                b"",
+            )
+            .await;
+        assert_eq!(reply.status, 414, "{length}: {reply:?}");
+    }
+}
+
+/// RFC 6585 §5: a head beyond 32 KiB or a hundred fields.
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_431() {
+    let world = World::new().await;
+    let long = format!("Cookie: {}\r\n", "A".repeat(80 * 1024));
+    let many = "X-Field: x\r\n".repeat(200);
+    for headers in [long, many] {
+        let reply = world.send("GET", "/health", &headers, b"").await;
+        assert_eq!(reply.status, 431, "{reply:?}");
+    }
+}
+
+/// Ten thousand parameters are read once, not searched for each name.
+#[tokio::test]
+async fn ten_thousand_parameters_are_answered_quickly() {
+    let world = World::new().await;
+    let different = (0..10_000).fold(String::new(), |form, number| form + &format!("x{number:04}&"));
+    let same = "a&".repeat(10_000);
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for route in routes() {
+        for form in [&different, &same] {
+            let started = std::time::Instant::now();
+            let reply = world.send("POST", &route, kind, form.as_bytes()).await;
+            judge(&reply, "POST", &route);
+            assert!(started.elapsed() < std::time::Duration::from_secs(5), "{route}");
+        }
+    }
+}
+
+/// Targets and framings that a proxy might understand differently (RFC 9112 §3.2, §6.3): never a failure, never a success
+/// at a place that was not meant.
+#[tokio::test]
+async fn odd_targets_and_framings_are_refused() {
+    let world = World::new().await;
+    for head in [
+        "GET http://evil.test/nothing HTTP/1.1\r\nHost: op.test\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: op.test\r\n",
+        "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test\r\nBad Name: x\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test\r\nX: a\0b\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test\r\nContent-Length: -1\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test\r\nTransfer-Encoding: gzip\r\n",
+        "GET /he\0alth HTTP/1.1\r\nHost: op.test\r\n",
+        "GET /health\u{e9}\u{80} HTTP/1.1\r\nHost: op.test\r\n",
+        "GET /health HTTP/9.9\r\nHost: op.test\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}",
+    ] {
+        let reply = Reply::to(
+            world.op.address(),
+            format!("{head}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        assert!((400..500).contains(&reply.status), "{head:?}: {reply:?}");
+    }
+}
