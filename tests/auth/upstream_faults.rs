@@ -99,6 +99,8 @@ async fn whatever_an_upstream_does_wrong_signs_nobody_in() {
             op.upstream().misbehave(*misbehaviour);
             let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
             op.upstream().behave();
+            // Keys that could not be had are asked for again after a while.
+            op.advance(Duration::minutes(1));
             assert_eq!(
                 visit.url.as_str(),
                 format!("{PAGES}/login?error={code}"),
