@@ -51,7 +51,6 @@ fn says_nothing_of_the_upstream(visit: &Visit) {
 const FAULTS: &[(Misbehaviour, &str)] = &[
     (Misbehaviour::TokenFails, "upstream_unavailable"),
     (Misbehaviour::JwksFails, "upstream_unavailable"),
-    (Misbehaviour::UserinfoFails, "upstream_unavailable"),
     (Misbehaviour::TokenRedirects, "sign_in_failed"),
     (Misbehaviour::HugeBody, "upstream_unavailable"),
     (Misbehaviour::TokenNotJson, "sign_in_failed"),
@@ -368,4 +367,27 @@ async fn an_address_is_verified_by_the_boolean_alone() {
         );
         assert_eq!(userinfo.get("email").is_some(), expected.is_some(), "{person}");
     }
+}
+
+/// UP-5: the ID token proves the person. A UserInfo that fails costs what only it would have said, and nothing that was
+/// known already.
+#[tokio::test]
+async fn a_userinfo_that_fails_costs_nobody_the_login_or_the_profile() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let ada = op.signed_in("ada").await;
+    let scope = "openid profile email address";
+    let before = app.tokens_of(&ada, "ada", scope).await;
+    let before = app.userinfo(&before.access_token).await.is(200).json();
+    assert_eq!(before["given_name"], "Ada");
+
+    op.advance(Duration::minutes(5));
+    let later = op.browser();
+    let visit = later
+        .sign_in_amid("simulated", "ada", &[Misbehaviour::UserinfoFails])
+        .await;
+    assert_eq!(visit.url.as_str(), format!("{PAGES}/home"));
+    let after = app.tokens_of(&later, "ada", scope).await;
+    let after = app.userinfo(&after.access_token).await.is(200).json();
+    assert_eq!(after, before);
 }
