@@ -48,7 +48,18 @@ pub async fn admit(
         }
         tracing::warn!("no username could be derived under the pattern of the configuration");
     }
+    if is_known_by_now(visit, identity).await? {
+        return Ok(Admission::Again);
+    }
     ask(visit, identity, target, link_suggested).await
+}
+
+/// Whether another browser of the same person was faster: then the account that has the address is their own, and there is
+/// nothing to ask.
+async fn is_known_by_now(visit: &Visit, identity: &Identity) -> Result<bool, AppError> {
+    let mut tx = visit.state.db.begin().await?;
+    let linked = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await?;
+    Ok(linked.is_some())
 }
 
 /// Whether this identity may join, in the words that its owner is told.
