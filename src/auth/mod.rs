@@ -46,12 +46,12 @@ pub fn navigation_routes() -> Router<AppState> {
     Router::new()
         .route(
             "/auth/{provider}",
-            get(login::start).head(respond::head_not_allowed),
+            get(login::start).head(|| respond::head_not_allowed("GET")),
         )
         .route(
             "/auth/{provider}/callback",
             get(callback::callback)
-                .head(respond::head_not_allowed)
+                .head(|| respond::head_not_allowed("GET, POST"))
                 .post(callback::posted),
         )
 }

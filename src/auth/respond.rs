@@ -96,9 +96,9 @@ pub fn with_browser(response: Response, browser: &Browser, state: &AppState) -> 
     with_cookies(response, browser.set_cookie(state))
 }
 
-/// `HEAD` where a GET changes something: prefetchers and link checkers must not use up a flow.
-pub async fn head_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
+/// `HEAD` where a GET changes something: prefetchers and link checkers must not use up a flow. `allow`: what is offered.
+pub async fn head_not_allowed(allow: &'static str) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response()
 }
 
 fn capitalised(text: &str) -> String {

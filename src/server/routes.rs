@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -49,11 +49,11 @@ pub fn router(state: AppState) -> Router {
     let navigation = Router::new()
         .route(
             "/oauth/authorize",
-            without_head(get(authorize::authorize).post(authorize::authorize)),
+            without_head("GET, POST", get(authorize::authorize).post(authorize::authorize)),
         )
         .route(
             "/oauth/authorize/resume",
-            without_head(on(MethodFilter::GET, resume::resume)),
+            without_head("GET", on(MethodFilter::GET, resume::resume)),
         )
         .merge(auth::navigation_routes());
     let operation = Router::new()
@@ -89,9 +89,10 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused.
-pub fn without_head(route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    route.head(method_not_allowed)
+/// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused. `allow`: what is
+/// offered instead (RFC 9110 §15.5.6), which the router adds only to its own refusals.
+pub fn without_head(allow: &'static str, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route.head(move || async move { ([(header::ALLOW, allow)], method_not_allowed().await) })
 }
 
 /// A panic ends one request, not the process.

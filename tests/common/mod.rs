@@ -9,6 +9,7 @@
 //! | [`provider`] | `TestProvider`: the server, its upstream, its clock, its clients |
 //! | [`browser`] | navigation, redirects, forms, `fetch` with CORS |
 //! | [`person`] | what people do: sign in, authorize, agree |
+//! | [`front_end`] | what the scripts of the deployer's pages call, and a sign-in taken apart |
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
@@ -30,6 +31,7 @@ pub(crate) mod browser;
 pub(crate) mod checks;
 pub(crate) mod cookies;
 pub(crate) mod database;
+pub(crate) mod front_end;
 pub(crate) mod html;
 pub(crate) mod person;
 pub(crate) mod process;

@@ -146,7 +146,12 @@ impl Browser {
     }
 }
 
-impl Authorize<'_> {
+impl<'a> Authorize<'a> {
+    /// The browser that sends it.
+    pub(crate) fn browser(&self) -> &'a Browser {
+        self.browser
+    }
+
     /// Sets a parameter.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         match self.params.iter_mut().find(|(own, _)| own == name) {

@@ -53,7 +53,6 @@ struct Inner {
 
 /// What several instances over one database have in common.
 struct Shared {
-    config: Config,
     clock: Clock,
     upstream: SimulatedUpstream,
     database: TestDatabase,
@@ -73,29 +72,39 @@ impl TestProvider {
 
     /// The same with another configuration.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let database = TestDatabase::create().await;
         let clock = Clock::default();
-        let upstream = SimulatedUpstream::start(Options {
-            signing_algorithm: UpstreamAlgorithm::Es256,
-            clock: clock.clone(),
-            ..Options::default()
-        })
-        .await
-        .expect("the simulated upstream starts");
+        let upstream = start_upstream(Options::default(), &clock).await;
+        Self::beside(clock, upstream, change).await
+    }
+
+    /// The same with an upstream of the test's making. More of them may be named in the configuration: browsers find
+    /// whatever listens on loopback.
+    pub(crate) async fn beside(
+        clock: Clock,
+        upstream: SimulatedUpstream,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let database = TestDatabase::create().await;
         let mut config = configuration(&database.url, &upstream.issuer());
         change(&mut config);
-        Self::run(Arc::new(Shared {
-            config,
+        let shared = Shared {
             clock,
             upstream,
             database,
-        }))
-        .await
+        };
+        Self::run(config, Arc::new(shared)).await
     }
 
     /// Another process's equivalent: the same configuration, keys and database, memory and connections of its own.
     pub(crate) async fn second_instance(&self) -> Self {
-        Self::run(Arc::clone(&self.0.shared)).await
+        self.reconfigured(|_| ()).await
+    }
+
+    /// The same with another configuration, as after a restart; this instance goes on.
+    pub(crate) async fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = (*self.0.state.config).clone();
+        change(&mut config);
+        Self::run(config, Arc::clone(&self.0.shared)).await
     }
 
     /// The configuration as a file has it, for a process of its own over the same database. Its upstream is out of reach,
@@ -107,20 +116,13 @@ impl TestProvider {
 
     /// Browsers and clients of this one talk to the process that listens at `address`.
     pub(crate) fn served_at(&self, address: SocketAddr) -> Self {
-        Self::with_address(
-            Self::state_of(&self.0.shared),
-            address,
-            Arc::clone(&self.0.shared),
-        )
+        let shared = Arc::clone(&self.0.shared);
+        let state = state((*self.0.state.config).clone(), &shared);
+        Self::with_address(state, address, shared)
     }
 
-    fn state_of(shared: &Shared) -> AppState {
-        let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
-        server::state(shared.config.clone(), keys, shared.clock.clone()).expect("the state can be made")
-    }
-
-    async fn run(shared: Arc<Shared>) -> Self {
-        let state = Self::state_of(&shared);
+    async fn run(config: Config, shared: Arc<Shared>) -> Self {
+        let state = state(config, &shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
@@ -255,12 +257,13 @@ impl TestProvider {
             .port()
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
-        if url.scheme() == "https" && authority == "op.test" {
+        let issuer = Url::parse(&self.0.state.config.jwt.issuer).expect("the issuer is a URL");
+        if url.origin() == issuer.origin() {
             Some((
                 format!("http://{}{}{query}", self.0.address, url.path()),
                 authority,
             ))
-        } else if url.scheme() == "http" && authority == self.upstream().address().to_string() {
+        } else if url.scheme() == "http" && host == "127.0.0.1" {
             Some((url.to_string(), authority))
         } else {
             None
@@ -289,6 +292,23 @@ impl TestProvider {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
+}
+
+fn state(config: Config, shared: &Shared) -> AppState {
+    let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
+    server::state(config, keys, shared.clock.clone()).expect("the state can be made")
+}
+
+/// An upstream on the clock of a provider, with keys that are quickly made.
+pub(crate) async fn start_upstream(options: Options, clock: &Clock) -> SimulatedUpstream {
+    let options = Options {
+        signing_algorithm: UpstreamAlgorithm::Es256,
+        clock: clock.clone(),
+        ..options
+    };
+    SimulatedUpstream::start(options)
+        .await
+        .expect("the simulated upstream starts")
 }
 
 fn configuration(database_url: &str, upstream_issuer: &str) -> Config {

@@ -1,0 +1,166 @@
+use std::collections::HashSet;
+
+use time::Duration;
+
+use crate::common::TestProvider;
+use crate::common::checks;
+
+async fn live_sessions(op: &TestProvider) -> i64 {
+    let sql = "SELECT count(*) FROM sessions WHERE ended_at IS NULL";
+    sqlx::query_scalar(sql).fetch_one(op.db()).await.unwrap()
+}
+
+/// §4.2: a renewal gives another value of the session cookie and a new access cookie; `sid` and `auth_time` stay.
+#[tokio::test]
+async fn a_renewal_replaces_both_cookies_and_keeps_the_session() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let (refresh, access) = (ada.cookie("refresh").unwrap(), checks::peek(&ada.cookie("access").unwrap()));
+    op.advance(Duration::minutes(14));
+    let answer = ada.renew().await.is(200).json();
+    assert_eq!(answer["expires_in"], 900);
+    assert_eq!(answer["user"]["username"], "ada");
+    assert_ne!(ada.cookie("refresh").unwrap(), refresh);
+    let renewed = checks::peek(&ada.cookie("access").unwrap());
+    assert_eq!((&renewed["sid"], &renewed["auth_time"]), (&access["sid"], &access["auth_time"]));
+    assert!(renewed["exp"].as_i64() > access["exp"].as_i64() && renewed["jti"] != access["jti"]);
+}
+
+/// §4.1: a session is valid while its refresh cookie is, even when the access cookie has run out.
+#[tokio::test]
+async fn nobody_is_sent_to_log_in_because_fifteen_minutes_went_by() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let ada = op.signed_in("ada").await;
+    op.advance(Duration::days(3));
+    assert_eq!(ada.cookie("access"), None, "the browser has dropped it");
+    assert!(ada.is_signed_in().await);
+    ada.authorize(&app).prompt("none").code().await;
+    ada.renew().await.is(200);
+    assert!(ada.cookie("access").is_some());
+}
+
+/// §4.4, RT: twenty tabs that wake up at once, at two instances, all get the one successor.
+#[tokio::test]
+async fn racing_tabs_all_get_the_same_successor() {
+    let op = TestProvider::start().await;
+    let other = op.second_instance().await;
+    let ada = op.signed_in("ada").await;
+    let tabs: Vec<_> = (0..20).map(|tab| if tab % 2 == 0 { ada.at(&op) } else { ada.at(&other) }).collect();
+    let renewals: Vec<_> = tabs
+        .into_iter()
+        .map(|tab| {
+            tokio::spawn(async move {
+                tab.renew().await.is(200);
+                tab
+            })
+        })
+        .collect();
+    let mut values = HashSet::new();
+    for renewal in renewals {
+        let tab = renewal.await.unwrap();
+        values.insert(tab.cookie("refresh").unwrap());
+        assert!(tab.cookie("access").is_some());
+    }
+    assert_eq!(values.len(), 1, "the session never branches");
+    assert_eq!(live_sessions(&op).await, 1);
+    let tokens: i64 = sqlx::query_scalar("SELECT count(*) FROM session_tokens").fetch_one(op.db()).await.unwrap();
+    assert_eq!(tokens, 2, "the first value and its successor");
+    ada.renew().await.is(200);
+    assert!(ada.is_signed_in().await);
+}
+
+/// §4.4: an answer that was lost is given again within the leeway, as often as it is asked for.
+#[tokio::test]
+async fn a_lost_answer_is_given_again_within_the_leeway() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let lost = ada.copy();
+    lost.renew().await.is(200);
+    op.advance_secs(9);
+    ada.copy().renew().await.is(200);
+    ada.renew().await.is(200);
+    assert_eq!(ada.cookie("refresh"), lost.cookie("refresh"));
+    assert!(ada.is_signed_in().await);
+}
+
+/// §4.4: after the leeway two parties hold the session and nobody can tell which is its owner: it ends for both. The slower
+/// one's refusal clears no cookie, because it may meet the faster one's in the same jar.
+#[tokio::test]
+async fn a_copy_that_comes_too_late_ends_the_session_for_both() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let thief = ada.copy();
+    ada.renew().await.is(200);
+    op.advance_secs(11);
+    let refused = thief.renew().await;
+    refused.refused_with(401, "unauthenticated");
+    assert!(refused.header("set-cookie").is_none(), "{:?}", refused.headers);
+    assert_eq!(live_sessions(&op).await, 0);
+    assert!(!ada.is_signed_in().await);
+    let again = ada.renew().await;
+    again.is(401);
+    assert!(again.header("set-cookie").is_none());
+}
+
+/// §4.4: once the successor is in use the old value is a copy, leeway or not.
+#[tokio::test]
+async fn a_spent_value_is_refused_once_its_successor_was_used() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let thief = ada.copy();
+    ada.renew().await.is(200);
+    ada.renew().await.is(200);
+    thief.renew().await.is(401);
+    assert_eq!(live_sessions(&op).await, 0);
+}
+
+/// `refresh_reuse_leeway_secs = 0` is strict.
+#[tokio::test]
+async fn without_a_leeway_every_second_use_ends_the_session() {
+    let op = TestProvider::with(|config| config.oauth.refresh_reuse_leeway_secs = 0).await;
+    let ada = op.signed_in("ada").await;
+    let twin = ada.copy();
+    ada.renew().await.is(200);
+    twin.renew().await.is(401);
+    assert!(!ada.is_signed_in().await);
+}
+
+/// §4.2: a spent value opens the session only as long as it could be renewed again.
+#[tokio::test]
+async fn a_spent_value_opens_the_session_within_the_leeway_only() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let tab = ada.copy();
+    ada.renew().await.is(200);
+    assert!(tab.is_signed_in().await, "a request that was under way meanwhile");
+    op.advance_secs(11);
+    assert!(!tab.is_signed_in().await);
+    assert!(ada.is_signed_in().await, "looking is no reuse");
+}
+
+/// §4.4, SE-10: the life of a session slides by `refresh_token_ttl_secs`; `session_absolute_ttl_secs` caps it.
+#[tokio::test]
+async fn a_session_slides_until_it_is_idle_or_reaches_its_cap() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    for _ in 0..3 {
+        op.advance(Duration::days(29));
+        ada.renew().await.is(200);
+    }
+    let stale = ada.copy();
+    let cookie = format!("__Host-auth_refresh={}", ada.cookie("refresh").unwrap());
+    op.advance(Duration::days(30));
+    assert_eq!(stale.cookie("refresh"), None, "the browser drops it in time");
+    let request = op.request(reqwest::Method::GET, "/auth/me").header("cookie", cookie);
+    crate::common::Answer::of(request).await.is(401);
+
+    let op = TestProvider::with(|config| config.jwt.session_absolute_ttl_secs = 40 * 86_400).await;
+    let ada = op.signed_in("ada").await;
+    op.advance(Duration::days(29));
+    ada.renew().await.is(200);
+    op.advance(Duration::days(10));
+    assert!(ada.is_signed_in().await);
+    op.advance(Duration::days(1));
+    assert!(!ada.is_signed_in().await);
+}
