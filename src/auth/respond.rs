@@ -96,8 +96,8 @@ pub fn with_browser(response: Response, browser: &Browser, state: &AppState) -> 
     with_cookies(response, browser.set_cookie(state))
 }
 
-/// `HEAD` where a GET changes something: prefetchers and link checkers must not use up a flow. `allow`: what is offered.
-pub async fn head_not_allowed(allow: &'static str) -> Response {
+/// Another method than `allow`, `HEAD` included where a GET changes something: link checkers must not use up a flow.
+pub async fn not_allowed(allow: &'static str) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response()
 }
 
