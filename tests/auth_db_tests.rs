@@ -321,7 +321,10 @@ async fn a_second_login_keeps_the_session_and_moves_auth_time() {
     let (fresh, later) = (token(), world.now + Duration::minutes(5));
 
     let mut tx = world.db.begin().await.unwrap();
-    let login = world.login(alice.user.user_id, alice.link_id);
+    let login = Login {
+        auth_time: later.unix_timestamp(),
+        ..world.login(alice.user.user_id, alice.link_id)
+    };
     let renewed = db::sessions::renew(&mut tx, alice.session_id, &fresh.hash(), &login, later)
         .await
         .unwrap();
