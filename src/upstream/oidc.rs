@@ -203,7 +203,7 @@ fn identity(claims: &Map<String, Value>, verified: Verified, settings: &Settings
     Identity {
         provider: settings.name.clone(),
         display: profile::display(username.as_deref(), name.as_deref(), &verified.subject),
-        username_hint: profile::username_hint(username, text("nickname"), email.as_deref()),
+        username_hint: profile::username_hint(username, text("nickname")),
         email_verified: verifies && email.is_some(),
         email,
         hosted_domain: of_preset(Preset::Google, "hd"),

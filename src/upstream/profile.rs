@@ -207,15 +207,13 @@ pub(super) fn display(username: Option<&str>, name: Option<&str>, subject: &str)
         .map_or_else(|| clean(subject, MAX_TEXT).unwrap_or_default(), str::to_owned)
 }
 
-/// A username to suggest: what the provider calls the person, else what stands before the `@`.
-pub(super) fn username_hint(
-    username: Option<String>,
-    nickname: Option<String>,
-    email: Option<&str>,
-) -> Option<String> {
-    let hint = username.or(nickname).or_else(|| email.map(str::to_owned))?;
-    let hint = hint.split('@').next().unwrap_or_default();
-    (!hint.is_empty()).then(|| hint.to_owned())
+/// A username to suggest: what the provider calls the person. Never an address or half of one (Microsoft's
+/// `preferred_username` is one): usernames are public, and what stands before the `@` often tells the whole.
+pub(super) fn username_hint(username: Option<String>, nickname: Option<String>) -> Option<String> {
+    [username, nickname]
+        .into_iter()
+        .flatten()
+        .find(|hint| !hint.is_empty() && !hint.contains('@'))
 }
 
 #[cfg(test)]
@@ -225,6 +223,22 @@ mod tests {
 
     fn subject_of(value: &Value) -> Option<String> {
         subject(Some(value))
+    }
+
+    #[test]
+    fn no_username_is_made_of_an_address() {
+        let hint = |username: &str, nickname: &str| {
+            let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            username_hint(given(username), given(nickname))
+        };
+        assert_eq!(hint("ada", "countess").as_deref(), Some("ada"));
+        assert_eq!(hint("", "countess").as_deref(), Some("countess"));
+        assert_eq!(
+            hint("ada@engine.example", "countess").as_deref(),
+            Some("countess")
+        );
+        assert_eq!(hint("ada@engine.example", ""), None);
+        assert_eq!(hint("", ""), None);
     }
 
     #[test]
