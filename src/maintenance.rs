@@ -31,25 +31,26 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
 }
 
 /// One round: every job until it finds nothing more. Returns the number of rows; 0 also when another instance is at it.
+///
+/// A batch is a transaction of its own that holds the lock, so that it needs one connection and none stands idle meanwhile:
+/// an idle transaction is ended by the database, and the lock with it.
 pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<u64> {
-    // The lock belongs to a transaction of its own, which does nothing else; the jobs commit batch by batch.
-    let mut lock = state.db.begin().await?;
-    if !db::maintenance::try_lock(&mut *lock).await? {
-        return Ok(0);
-    }
     let access_tokens_dead = now - time::Duration::seconds(i64::from(state.config.jwt.access_token_ttl_secs));
     let mut rows = 0;
     loop {
-        let round = db::maintenance::delete_expired_waiting(&state.db, now).await?
-            + db::maintenance::delete_dead_grants(&state.db, access_tokens_dead, now).await?
-            + db::maintenance::delete_dead_codes(&state.db, now).await?
-            + db::maintenance::delete_dead_sessions(&state.db, now).await?
-            + db::maintenance::erase_old_salts(&state.db, now - MAX_LEEWAY).await?;
+        let mut tx = state.db.begin().await?;
+        if !db::maintenance::try_lock(&mut *tx).await? {
+            return Ok(rows);
+        }
+        let round = db::maintenance::delete_expired_waiting(&mut *tx, now).await?
+            + db::maintenance::delete_dead_grants(&mut *tx, access_tokens_dead, now).await?
+            + db::maintenance::delete_dead_codes(&mut *tx, now).await?
+            + db::maintenance::delete_dead_sessions(&mut *tx, now).await?
+            + db::maintenance::erase_old_salts(&mut *tx, now - MAX_LEEWAY).await?;
+        tx.commit().await?;
         rows += round;
         if round == 0 {
-            break;
+            return Ok(rows);
         }
     }
-    lock.rollback().await?;
-    Ok(rows)
 }

@@ -167,7 +167,14 @@ async fn merge(
     };
     accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::Merged, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
@@ -210,7 +217,14 @@ async fn open_account(
     };
     let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     Ok(signed_in)
@@ -241,6 +255,7 @@ async fn ask(
     let setup = Setup {
         identity: identity.clone(),
         target: target.clone(),
+        auth_time: visit.now.unix_timestamp(),
         link_suggested,
     };
     let sealed = flow::seal(&handle, &visit.state.rng, &setup);
