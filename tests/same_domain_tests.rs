@@ -18,7 +18,7 @@ const AUTH: &str = "https://auth.example.test";
 const SHOP: &str = "https://shop.example.test/";
 
 fn same_domain(config: &mut Config) {
-    config.jwt.issuer = AUTH.to_owned();
+    AUTH.clone_into(&mut config.jwt.issuer);
     config.server.cookie_domain = Some("example.test".to_owned());
     config.server.first_party_origins = vec!["https://shop.example.test".to_owned()];
     config.oauth.default_return_to = Some(SHOP.parse().unwrap());

@@ -392,7 +392,7 @@ async fn a_request_id_is_of_use_in_its_own_browser_alone() {
             &planted,
             Context::SameSite,
             op.clock().now(),
-        )
+        );
     });
     assert_eq!(stranger.open(&start).await.status().unwrap(), 400);
     let json = Answer::of(op.request(Method::GET, "/auth/simulated?request_id=x")).await;
