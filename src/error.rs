@@ -38,6 +38,8 @@ pub enum BearerError {
     Missing,
     /// The request carries its token in an inadmissible way, or more than once: `invalid_request`.
     BadRequest(&'static str),
+    /// The form body is too large: `invalid_request`.
+    TooLarge,
     Expired,
     Invalid,
     /// The scope that would be needed.
@@ -153,6 +155,7 @@ impl BearerError {
         match self {
             Self::Missing | Self::Expired | Self::Invalid => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::Unavailable(source) if is_outage(source) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unavailable(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -168,6 +171,9 @@ pub fn www_authenticate_header(issuer: &str, error: &BearerError) -> Option<Stri
         BearerError::Missing => Some(realm),
         BearerError::BadRequest(description) => Some(format!(
             "{realm}, error=\"invalid_request\", error_description=\"{description}\""
+        )),
+        BearerError::TooLarge => Some(format!(
+            "{realm}, error=\"invalid_request\", error_description=\"the body is too large\""
         )),
         BearerError::Expired => Some(format!(
             "{realm}, error=\"invalid_token\", error_description=\"token expired\""
@@ -185,7 +191,7 @@ impl IntoResponse for BearerRejection {
         let status = self.error.status();
         let (code, source) = match &self.error {
             BearerError::Missing | BearerError::Expired | BearerError::Invalid => ("invalid_token", None),
-            BearerError::BadRequest(_) => ("invalid_request", None),
+            BearerError::BadRequest(_) | BearerError::TooLarge => ("invalid_request", None),
             BearerError::InsufficientScope(_) => ("insufficient_scope", None),
             BearerError::Unavailable(source) if status == StatusCode::SERVICE_UNAVAILABLE => {
                 ("temporarily_unavailable", Some(source))

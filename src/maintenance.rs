@@ -30,27 +30,57 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
     }
 }
 
-/// One round: every job until it finds nothing more. Returns the number of rows; 0 also when another instance is at it.
+/// One round: every job until it finds nothing more. Returns the number of rows; another instance that is at it may take
+/// its turns in between.
 ///
-/// A batch is a transaction of its own that holds the lock, so that it needs one connection and none stands idle meanwhile:
-/// an idle transaction is ended by the database, and the lock with it.
+/// Each batch is a transaction of its own that first takes the lock: none is left idle while another batch runs, and one
+/// connection is enough.
 pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<u64> {
-    let access_tokens_dead = now - time::Duration::seconds(i64::from(state.config.jwt.access_token_ttl_secs));
     let mut rows = 0;
-    loop {
-        let mut tx = state.db.begin().await?;
-        if !db::maintenance::try_lock(&mut *tx).await? {
-            return Ok(rows);
-        }
-        let round = db::maintenance::delete_expired_waiting(&mut *tx, now).await?
-            + db::maintenance::delete_dead_grants(&mut *tx, access_tokens_dead, now).await?
-            + db::maintenance::delete_dead_codes(&mut *tx, now).await?
-            + db::maintenance::delete_dead_sessions(&mut *tx, now).await?
-            + db::maintenance::erase_old_salts(&mut *tx, now - MAX_LEEWAY).await?;
-        tx.commit().await?;
-        rows += round;
-        if round == 0 {
-            return Ok(rows);
+    for job in JOBS {
+        loop {
+            let batch = run_batch(state, job, now).await?;
+            rows += batch;
+            if batch == 0 {
+                break;
+            }
         }
     }
+    Ok(rows)
+}
+
+/// What is cleaned up, in this order: codes are kept for their grants, sessions for both.
+#[derive(Clone, Copy)]
+enum Job {
+    ExpiredWaiting,
+    DeadGrants,
+    DeadCodes,
+    DeadSessions,
+    OldSalts,
+}
+
+const JOBS: [Job; 5] = [
+    Job::ExpiredWaiting,
+    Job::DeadGrants,
+    Job::DeadCodes,
+    Job::DeadSessions,
+    Job::OldSalts,
+];
+
+/// The rows of one batch; 0 also when another instance is at it.
+async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Result<u64> {
+    let mut tx = state.db.begin().await?;
+    if !db::maintenance::try_lock(&mut *tx).await? {
+        return Ok(0);
+    }
+    let access_tokens_dead = now - time::Duration::seconds(i64::from(state.config.jwt.access_token_ttl_secs));
+    let rows = match job {
+        Job::ExpiredWaiting => db::maintenance::delete_expired_waiting(&mut *tx, now).await?,
+        Job::DeadGrants => db::maintenance::delete_dead_grants(&mut *tx, access_tokens_dead, now).await?,
+        Job::DeadCodes => db::maintenance::delete_dead_codes(&mut *tx, now).await?,
+        Job::DeadSessions => db::maintenance::delete_dead_sessions(&mut *tx, now).await?,
+        Job::OldSalts => db::maintenance::erase_old_salts(&mut *tx, now - MAX_LEEWAY).await?,
+    };
+    tx.commit().await?;
+    Ok(rows)
 }

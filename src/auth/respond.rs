@@ -96,8 +96,8 @@ pub fn with_browser(response: Response, browser: &Browser, state: &AppState) -> 
     with_cookies(response, browser.set_cookie(state))
 }
 
-/// `HEAD` where a GET changes something: prefetchers and link checkers must not use up a flow. `allow`: what is offered.
-pub fn head_not_allowed(allow: &'static str) -> std::future::Ready<Response> {
+/// Another method than `allow`, `HEAD` included where a GET changes something: link checkers must not use up a flow.
+pub fn not_allowed(allow: &'static str) -> std::future::Ready<Response> {
     std::future::ready((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response())
 }
 

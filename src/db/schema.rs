@@ -4,13 +4,18 @@ use sqlx::PgExecutor;
 
 use super::MIGRATIONS;
 
+/// `undefined_table`: nobody has migrated yet.
+const UNDEFINED_TABLE: &str = "42P01";
+
 /// The newest migration that has been applied; 0 if none.
 pub async fn applied_version(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
+    let version = sqlx::query_scalar!(
         r#"SELECT coalesce(max(version), 0) AS "version!" FROM _sqlx_migrations WHERE success"#
-    )
-    .fetch_one(db)
-    .await
+    );
+    match version.fetch_one(db).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(0),
+        version => version,
+    }
 }
 
 /// The newest migration that this program knows.

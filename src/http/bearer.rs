@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, header};
 use time::OffsetDateTime;
 
 use super::now::Now;
-use super::oauth_params::{is_form, read_body};
+use super::oauth_params::{ParamsRejection, is_form, read_body};
 use super::state::AppState;
 use crate::error::{BearerError, BearerRejection};
 use crate::jwt::{Expectation, VerifyError};
@@ -56,9 +56,10 @@ where
     }
     let from_header = header_token(&parts.headers)?;
     let from_body = if parts.method == Method::POST && is_form(&parts.headers) {
-        let bytes = read_body(body)
-            .await
-            .map_err(|_| BearerError::BadRequest("the body could not be read"))?;
+        let bytes = read_body(body).await.map_err(|rejection| match rejection {
+            ParamsRejection::TooLarge => BearerError::TooLarge,
+            ParamsRejection::Refused(_) => BearerError::BadRequest("the body could not be read"),
+        })?;
         body_token(&bytes)?
     } else {
         None

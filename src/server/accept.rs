@@ -29,10 +29,21 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `shutdown`; then stops accepting, lets requests in flight finish for `grace`, and returns.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, grace: Duration) {
+    serve_patiently(listener, router, shutdown, grace, HEADER_TIMEOUT).await;
+}
+
+/// As [`serve`], with another time within which a request head has to arrive.
+pub async fn serve_patiently(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+    grace: Duration,
+    header_timeout: Duration,
+) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));

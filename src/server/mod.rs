@@ -26,6 +26,7 @@ pub mod reload;
 pub mod request_log;
 pub mod routes;
 pub mod security_headers;
+pub mod target_limit;
 
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -84,6 +85,12 @@ pub fn reload(state: &AppState, path: Option<&Path>) {
             return;
         }
     };
+    for section in changed_sections(&state.config, &loaded.config) {
+        tracing::warn!(
+            config.section = section,
+            "[{section}] has changed and is taken over at the next start; only keys are loaded while running"
+        );
+    }
     match load_keys(&loaded.config, &state.clock) {
         Ok(keys) => {
             let now_published: Vec<&str> = keys.entries().iter().map(crate::jwt::KeyEntry::kid).collect();
@@ -98,4 +105,31 @@ pub fn reload(state: &AppState, path: Option<&Path>) {
         }
         Err(error) => tracing::error!(error = %error, "the new keys are refused, the old ones stay"),
     }
+}
+
+/// The sections that differ in more than their keys.
+fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
+    let [old, new] = [old, new].map(comparable);
+    let changed = old.into_iter().zip(new).filter(|(old, new)| old != new);
+    changed.map(|((section, _), _)| section).collect()
+}
+
+/// Every section as text. Secrets print alike: of them, only the database's URL could change without its neighbours.
+fn comparable(config: &Config) -> [(&'static str, String); 9] {
+    let mut jwt = config.jwt.clone();
+    jwt.keys.clear();
+    jwt.private_key_path = None;
+    jwt.public_key_path = None;
+    let database_url = config.database.url.expose_secret();
+    [
+        ("server", format!("{:?}", config.server)),
+        ("database", format!("{:?} {database_url}", config.database)),
+        ("jwt", format!("{jwt:?}")),
+        ("oauth", format!("{:?}", config.oauth)),
+        ("scopes", format!("{:?}", config.scopes)),
+        ("usernames", format!("{:?}", config.usernames)),
+        ("claims", format!("{:?}", config.claims)),
+        ("maintenance", format!("{:?}", config.maintenance)),
+        ("log", format!("{:?}", config.log)),
+    ]
 }

@@ -12,6 +12,7 @@ use tower_http::timeout::TimeoutLayer;
 use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
+use super::target_limit::target_limit;
 use super::{cors, health};
 use crate::auth;
 use crate::error::AppError;
@@ -84,15 +85,17 @@ pub fn router(state: AppState) -> Router {
         ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(error_shape))
+        .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
         .layer(middleware::from_fn(request_log))
         .with_state(state)
 }
 
 /// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused. `allow`: what is
-/// offered instead (RFC 9110 §15.5.6), which the router adds only to its own refusals.
+/// offered instead (RFC 9110 §15.5.6); the router's own list would name HEAD.
 pub fn without_head(allow: &'static str, route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    route.head(move || async move { ([(header::ALLOW, allow)], method_not_allowed().await) })
+    let refuse = move || async move { ([(header::ALLOW, allow)], method_not_allowed().await) };
+    route.head(refuse).fallback(refuse)
 }
 
 /// A panic ends one request, not the process.

@@ -1,0 +1,195 @@
+//! A copy of the database opens nothing: after a busy run, no table holds a credential in any form that could be used.
+
+mod common;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use common::{Browser, TestProvider, Visit, random_text};
+use riley_auth::db;
+use riley_auth::protocol::opaque::Opaque;
+use sqlx::AssertSqlSafe;
+use time::Duration;
+
+/// Every row of every table as PostgreSQL prints it, with `bytea` in hex.
+async fn dump(op: &TestProvider) -> String {
+    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(op.db()).await.unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    let mut dump = String::new();
+    for table in tables {
+        let rows = format!("SELECT t::text FROM \"{table}\" t");
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(rows))
+            .fetch_all(op.db())
+            .await
+            .unwrap();
+        dump += &format!("{table}\n{}\n", rows.join("\n"));
+    }
+    dump.to_ascii_lowercase()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The secret itself, and what it might be kept as by somebody who meant well.
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = vec![secret.to_owned(), hex(secret.as_bytes()), STANDARD.encode(secret)];
+    if let Ok(bytes) = URL_SAFE_NO_PAD.decode(secret) {
+        forms.extend([hex(&bytes), STANDARD.encode(&bytes)]);
+    }
+    forms.iter().map(|form| form.to_ascii_lowercase()).collect()
+}
+
+/// Everything secret that people and apps got to see.
+#[derive(Default)]
+struct Seen(Vec<(&'static str, String)>);
+
+impl Seen {
+    fn add(&mut self, what: &'static str, secret: &str) {
+        assert!(
+            secret.len() >= 10,
+            "{what} is too short to be told from other text"
+        );
+        self.0.push((what, secret.to_owned()));
+    }
+
+    fn add_cookies(&mut self, op: &TestProvider, browser: &Browser) {
+        for cookie in browser.jar().live(op.clock().now()) {
+            self.add("a cookie", &cookie.value);
+        }
+    }
+
+    /// What the URLs of a journey carry: handles, states, nonces.
+    fn add_urls(&mut self, visit: &Visit) {
+        let urls = visit.hops.iter().map(|(url, _)| url).chain([&visit.url]);
+        for (name, value) in urls.flat_map(|url| url.query_pairs().into_owned().collect::<Vec<_>>()) {
+            if ["state", "nonce", "code", "request_id", "consent_id", "request"].contains(&name.as_str()) {
+                self.add("a parameter of a URL", &value);
+            }
+        }
+    }
+
+    fn assert_absent_from(&self, dump: &str) {
+        assert!(self.0.len() > 20, "{} secrets were seen", self.0.len());
+        for (what, secret) in &self.0 {
+            for form in forms(secret) {
+                assert!(
+                    !dump.contains(&form),
+                    "{what} is in the database: {secret} as {form}"
+                );
+            }
+        }
+    }
+}
+
+/// Signs in, exchanges, refreshes, and leaves one of each kind in flight.
+async fn busy_run(op: &TestProvider) -> Seen {
+    let mut seen = Seen::default();
+    let app = op.asking_client().await;
+    let browser = op.browser();
+    let verifier = random_text(60);
+    let request = browser
+        .authorize(&app)
+        .scope("openid email offline_access")
+        .pkce(&verifier);
+    let granted = request.without("nonce").code_as("alice").await;
+    let first = app.redeem(&granted).await.tokens();
+    let second = app.refresh(first.refresh()).await.tokens();
+    for tokens in [&first, &second] {
+        seen.add("an access token", &tokens.access_token);
+        seen.add("a signature", tokens.access_token.rsplit('.').next().unwrap());
+        seen.add("a refresh token", tokens.refresh());
+        seen.add("an ID token", tokens.id());
+    }
+    seen.add("a code", &granted.code);
+    seen.add("a PKCE verifier", &verifier);
+    seen.add("a state", granted.state.as_ref().unwrap());
+    seen.add("a client secret", app.secret());
+    seen.add_cookies(op, &browser);
+    browser
+        .authorize(&app)
+        .scope("openid")
+        .with("nonce", "")
+        .code()
+        .await;
+    in_flight(op, &mut seen).await;
+    rotate_secret(op, &app, &mut seen).await;
+    seen
+}
+
+/// A sign-in, a request, a consent, an onboarding and a code that wait.
+async fn in_flight(op: &TestProvider, seen: &mut Seen) {
+    let app = op.asking_client().await;
+    let at_upstream = op.browser();
+    seen.add_urls(&at_upstream.open("https://op.test/auth/simulated").await);
+    seen.add_cookies(op, &at_upstream);
+    let browser = op.browser();
+    let at_login = browser.authorize(&app).visit().await;
+    seen.add_urls(&at_login);
+    let at_consent = browser.sign_in_at(&at_login.url, "bob").await;
+    seen.add_urls(&at_consent);
+    assert!(at_consent.url.path() == "/consent", "{}", at_consent.url);
+    let session = browser.fetch(
+        "https://op.test/",
+        reqwest::Method::POST,
+        "https://op.test/auth/refresh",
+        &[("x-requested-with", "x")],
+        None,
+    );
+    session.await.unwrap().is(200);
+    seen.add_cookies(op, &browser);
+    let unused = browser
+        .authorize(&op.client().await)
+        .without("nonce")
+        .code()
+        .await;
+    seen.add("an unused code", &unused.code);
+}
+
+async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut Seen) {
+    let secret = Opaque::generate(&aws_lc_rs::rand::SystemRandom::new());
+    let now = op.clock().now();
+    let (client_id, until) = (&app.client.client_id, now + Duration::days(1));
+    assert!(
+        db::clients::rotate_secret(op.db(), client_id, &secret.hash(), until, now)
+            .await
+            .unwrap()
+    );
+    seen.add("a new client secret", &secret.expose());
+}
+
+#[tokio::test]
+async fn a_dump_after_a_busy_run_holds_no_credential() {
+    let op = TestProvider::start().await;
+    let seen = busy_run(&op).await;
+    seen.assert_absent_from(&dump(&op).await);
+}
+
+/// The search finds what is there: the hash of a refresh token, and a token that is stored as it is.
+#[tokio::test]
+async fn the_search_would_find_a_stored_token() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let tokens = app
+        .tokens_of(&op.signed_in("alice").await, "alice", "openid")
+        .await;
+    let raw = URL_SAFE_NO_PAD.decode(tokens.refresh()).unwrap();
+    let found = |dump: &str| forms(tokens.refresh()).iter().any(|form| dump.contains(form));
+    let before = dump(&op).await;
+    let hashes = [
+        digest(&SHA256, &raw),
+        digest(&SHA256, tokens.refresh().as_bytes()),
+    ];
+    assert!(
+        hashes.iter().any(|hash| before.contains(&hex(hash.as_ref()))),
+        "the hash is there"
+    );
+    assert!(!found(&before));
+    sqlx::query("UPDATE refresh_tokens SET successor_salt = $1")
+        .bind(&raw)
+        .execute(op.db())
+        .await
+        .unwrap();
+    assert!(found(&dump(&op).await));
+}

@@ -1,0 +1,184 @@
+//! What is cleaned up when, and what has to stay: time moves by the clock.
+
+use riley_auth::maintenance::clean_up;
+use time::Duration;
+
+use crate::common::TestProvider;
+
+async fn rows(op: &TestProvider, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .fetch_one(op.db())
+        .await
+        .unwrap()
+}
+
+/// Until nothing more is found; another round may be under way at the start.
+async fn clean(op: &TestProvider) {
+    clean_up(op.state(), op.clock().now()).await.unwrap();
+}
+
+/// Leaves one waiting row of every kind behind.
+async fn leave_everything_waiting(op: &TestProvider) {
+    let asking = op.asking_client().await;
+    op.browser().authorize(&asking).send().await.page("/login");
+    op.browser().open("https://op.test/auth/simulated").await;
+    op.browser()
+        .authorize(&asking)
+        .with("redirect_uri", "https://evil.test/")
+        .send()
+        .await
+        .error_page();
+    let browser = op.browser();
+    let visit = browser.open("https://op.test/auth/simulated").await;
+    browser.pass_upstream(visit, "bob").await;
+    sqlx::raw_sql("INSERT INTO held_usernames VALUES ('carol', NULL, now() + interval '1 hour')")
+        .execute(op.db())
+        .await
+        .unwrap();
+}
+
+const WAITING: [&str; 5] = [
+    "authorization_requests",
+    "upstream_flows",
+    "error_reports",
+    "pending_identities",
+    "held_usernames",
+];
+
+#[tokio::test]
+async fn every_kind_of_waiting_row_goes_when_its_time_is_over_and_not_before() {
+    let op = TestProvider::with(|config| {
+        config.oauth.onboarding = toml::Value::String("prompt".to_owned()).try_into().unwrap();
+    })
+    .await;
+    leave_everything_waiting(&op).await;
+    clean(&op).await;
+    for table in WAITING {
+        assert!(rows(&op, table).await > 0, "{table} waits");
+    }
+    op.advance(Duration::days(8));
+    clean(&op).await;
+    for table in WAITING {
+        assert_eq!(rows(&op, table).await, 0, "{table}");
+    }
+}
+
+/// RFC 6749 §4.1.2: a used code is kept while what it gave can live, so that a late replay still ends it.
+#[tokio::test]
+async fn a_used_code_outlives_the_clean_up_with_its_family() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let granted = browser
+        .authorize(&app)
+        .scope("openid offline_access")
+        .code()
+        .await;
+    let tokens = app.redeem(&granted).await.tokens();
+
+    op.advance(Duration::days(29));
+    clean(&op).await;
+    let tokens = app.refresh(tokens.refresh()).await.tokens();
+    op.advance(Duration::days(29));
+    clean(&op).await;
+    app.redeem(&granted).await.refused("invalid_grant");
+    app.refresh(tokens.refresh()).await.refused("invalid_grant");
+}
+
+/// A spent token is recognized for as long as its family lives, the clean-up notwithstanding.
+#[tokio::test]
+async fn a_spent_refresh_token_is_recognized_after_the_clean_up() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let first = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let second = app.refresh(first.refresh()).await.tokens();
+    op.advance(Duration::days(20));
+    clean(&op).await;
+    app.refresh(first.refresh()).await.refused("invalid_grant");
+    app.refresh(second.refresh()).await.refused("invalid_grant");
+}
+
+#[tokio::test]
+async fn codes_grants_tokens_and_sessions_go_when_nothing_of_them_can_live() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    app.tokens_of(&browser, "alice", "openid offline_access").await;
+    browser.authorize(&app).code().await;
+    op.advance(Duration::days(31));
+    clean(&op).await;
+    for table in [
+        "authorization_codes",
+        "grants",
+        "refresh_tokens",
+        "sessions",
+        "session_tokens",
+    ] {
+        assert_eq!(rows(&op, table).await, 0, "{table}");
+    }
+    assert_eq!(rows(&op, "users").await, 1, "people stay");
+}
+
+/// Once the leeway is over, no stored value leads from an old token to the live one.
+#[tokio::test]
+async fn salts_are_erased_once_the_leeway_is_over() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    app.refresh(tokens.refresh()).await.tokens();
+    clean(&op).await;
+    assert_eq!(
+        rows(&op, "refresh_tokens WHERE successor_salt IS NOT NULL").await,
+        1
+    );
+    op.advance(Duration::seconds(301));
+    clean(&op).await;
+    assert_eq!(
+        rows(&op, "refresh_tokens WHERE successor_salt IS NOT NULL").await,
+        0
+    );
+}
+
+/// More rows than a batch holds go in one call.
+#[tokio::test]
+async fn a_clean_up_goes_on_until_nothing_is_left() {
+    let op = TestProvider::start().await;
+    let fill = "INSERT INTO held_usernames SELECT 'name' || n, NULL, now() - interval '1 day'
+                FROM generate_series(1, 2500) n";
+    sqlx::raw_sql(fill).execute(op.db()).await.unwrap();
+    clean(&op).await;
+    assert_eq!(rows(&op, "held_usernames").await, 0);
+}
+
+/// A pool of one connection is enough: a batch needs no other.
+#[tokio::test]
+async fn a_clean_up_needs_one_connection() {
+    let op = TestProvider::with(|config| {
+        config.database.max_connections = 1;
+        config.database.acquire_timeout_secs = 2;
+    })
+    .await;
+    clean(&op).await;
+}
+
+/// A wall clock that is set back revives neither a code, nor a spent token, nor a session.
+#[tokio::test]
+async fn a_clock_that_is_set_back_revives_nothing() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let granted = browser.authorize(&app).code().await;
+    op.advance(Duration::seconds(901));
+    app.redeem(&granted).await.refused("invalid_grant");
+    app.userinfo(&tokens.access_token).await.is(401);
+    op.advance(Duration::hours(-2));
+    app.redeem(&granted).await.refused("invalid_grant");
+    app.userinfo(&tokens.access_token).await.is(401);
+    let fresh = app.refresh(tokens.refresh()).await.tokens();
+    app.userinfo(&fresh.access_token).await.is(200);
+    browser.authorize(&app).prompt("none").code().await;
+}

@@ -1,0 +1,160 @@
+//! Which origins read which answers: the apps' list and the deployer's own never mix.
+
+use reqwest::Method;
+
+use crate::common::provider::PAGES;
+use crate::common::{Answer, TestProvider};
+
+const SPA: &str = "https://spa.test";
+/// The endpoints that apps in browsers talk to.
+const FOR_APPS: [&str; 4] = [
+    "/oauth/token",
+    "/oauth/userinfo",
+    "/oauth/introspect",
+    "/oauth/revoke",
+];
+const FOR_FIRST_PARTY: [&str; 6] = [
+    "/oauth/consent",
+    "/auth/setup",
+    "/auth/refresh",
+    "/auth/logout",
+    "/auth/logout-all",
+    "/auth/me",
+];
+const FOR_EVERYBODY: [&str; 3] = [
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/jwks.json",
+];
+const FOR_NOBODY: [&str; 4] = [
+    "/oauth/authorize",
+    "/oauth/authorize/resume",
+    "/auth/simulated",
+    "/auth/simulated/callback",
+];
+/// Almost [`SPA`] or [`PAGES`].
+const OTHERS: [&str; 9] = [
+    "null",
+    "http://spa.test",
+    "https://spa.test:444",
+    "https://spa.test.evil.test",
+    "https://evilspa.test",
+    "https://a.spa.test",
+    "https://SPA.test",
+    "https://spa.test/",
+    "http://pages.op.test",
+];
+
+async fn provider() -> TestProvider {
+    TestProvider::with(|config| config.server.cors_origins = vec![SPA.to_owned()]).await
+}
+
+/// What the headers allow: the origin, and whether with credentials. A preflight and the request itself agree.
+async fn allowed(op: &TestProvider, path: &str, origin: &str) -> (Option<String>, bool) {
+    let preflight = op
+        .request(Method::OPTIONS, path)
+        .header("access-control-request-method", "POST");
+    let preflight = Answer::of(preflight.header("origin", origin)).await;
+    let request = Answer::of(op.request(Method::POST, path).header("origin", origin)).await;
+    let read = |answer: &Answer| {
+        let origin = answer.header("access-control-allow-origin").map(str::to_owned);
+        // Without an origin the other header allows nothing.
+        let credentials =
+            origin.is_some() && answer.header("access-control-allow-credentials") == Some("true");
+        (origin, credentials)
+    };
+    assert_eq!(read(&preflight), read(&request), "{path} from {origin}");
+    read(&request)
+}
+
+#[tokio::test]
+async fn apps_read_the_four_endpoints_and_never_with_credentials() {
+    let op = provider().await;
+    for path in FOR_APPS {
+        assert_eq!(
+            allowed(&op, path, SPA).await,
+            (Some(SPA.to_owned()), false),
+            "{path}"
+        );
+        assert_eq!(allowed(&op, path, PAGES).await, (None, false), "{path}");
+        let answer = Answer::of(op.request(Method::POST, path).header("origin", SPA)).await;
+        assert!(
+            answer.header("vary").unwrap_or_default().contains("origin"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_deployers_pages_read_the_cookie_apis_with_credentials() {
+    let op = provider().await;
+    for path in FOR_FIRST_PARTY {
+        assert_eq!(
+            allowed(&op, path, PAGES).await,
+            (Some(PAGES.to_owned()), true),
+            "{path}"
+        );
+        assert_eq!(allowed(&op, path, SPA).await, (None, false), "{path}");
+        let answer = Answer::of(op.request(Method::POST, path).header("origin", PAGES)).await;
+        assert!(
+            answer.header("vary").unwrap_or_default().contains("origin"),
+            "{path}"
+        );
+    }
+}
+
+/// Compared as a string: no suffix, prefix, scheme, port or case slack, and never `null`.
+#[tokio::test]
+async fn an_origin_that_is_almost_listed_is_not() {
+    let op = provider().await;
+    for path in FOR_APPS.iter().chain(&FOR_FIRST_PARTY) {
+        for origin in OTHERS {
+            assert_eq!(
+                allowed(&op, path, origin).await,
+                (None, false),
+                "{path} from {origin}"
+            );
+        }
+    }
+}
+
+/// `["*"]` opens the four endpoints to everybody, without credentials, and nothing else.
+#[tokio::test]
+async fn a_star_opens_the_four_endpoints_only() {
+    let op = TestProvider::with(|config| config.server.cors_origins = vec!["*".to_owned()]).await;
+    for path in FOR_APPS {
+        assert_eq!(
+            allowed(&op, path, "https://any.test").await,
+            (Some("*".to_owned()), false),
+            "{path}"
+        );
+    }
+    for path in FOR_FIRST_PARTY.iter().chain(&FOR_NOBODY) {
+        assert_eq!(
+            allowed(&op, path, "https://any.test").await,
+            (None, false),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn discovery_and_keys_are_everybodys_and_navigation_is_nobodys() {
+    let op = provider().await;
+    for path in FOR_EVERYBODY {
+        assert_eq!(
+            allowed(&op, path, "https://any.test").await,
+            (Some("*".to_owned()), false),
+            "{path}"
+        );
+    }
+    for path in FOR_NOBODY {
+        for origin in [SPA, PAGES, "https://any.test"] {
+            assert_eq!(
+                allowed(&op, path, origin).await,
+                (None, false),
+                "{path} from {origin}"
+            );
+        }
+    }
+}

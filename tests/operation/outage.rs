@@ -1,0 +1,112 @@
+//! The database is away: 503 at once, liveness and metadata go on, and recovery needs nobody.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use riley_auth::db;
+use riley_auth::dev::postgres::PrivatePostgres;
+
+use crate::common::{Answer, TestProvider};
+
+/// How soon an answer comes while the database is away, and recovery once it is back.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A server that can be stopped and started at the same address.
+async fn start(directory: &Path) -> PrivatePostgres {
+    PrivatePostgres::start_for_dev_in(&directory.join("postgres"), false)
+        .await
+        .unwrap()
+}
+
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    // For root, PostgreSQL runs as somebody else, who has to get there.
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    directory
+}
+
+async fn provider_on(postgres: &PrivatePostgres) -> TestProvider {
+    let url = postgres.url("postgres");
+    TestProvider::with(move |config| {
+        config.database.url = url.into();
+        config.database.acquire_timeout_secs = 3;
+    })
+    .await
+}
+
+/// Answered within the limit, with this status.
+async fn answers(request: reqwest::RequestBuilder, status: u16) -> Answer {
+    let started = Instant::now();
+    let answer = Answer::of(request).await;
+    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    answer.is(status).clone()
+}
+
+#[tokio::test]
+async fn readiness_tells_what_is_missing() {
+    let directory = directory();
+    let postgres = start(directory.path()).await;
+    let op = provider_on(&postgres).await;
+    let reason = op.get("/ready").await.is(503).json()["reason"].clone();
+    assert_eq!(reason, "the database is not migrated");
+
+    db::schema::migrate(op.db()).await.unwrap();
+    op.get("/ready").await.is(200);
+    postgres.stop().await.unwrap();
+
+    let answer = answers(op.request(Method::GET, "/ready"), 503).await;
+    assert_eq!(answer.json()["reason"], "the database does not answer");
+    op.get("/health").await.is(200);
+    op.state().shutdown.cancel();
+}
+
+#[tokio::test]
+async fn an_outage_is_503_and_over_as_soon_as_the_database_is_back() {
+    let directory = directory();
+    let postgres = start(directory.path()).await;
+    let op = provider_on(&postgres).await;
+    db::schema::migrate(op.db()).await.unwrap();
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    postgres.stop().await.unwrap();
+
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", tokens.refresh()),
+    ];
+    let authorization = crate::common::app::basic(app.client_id(), app.secret());
+    let post = |path: &str| {
+        op.request(Method::POST, path)
+            .header("authorization", &authorization)
+    };
+    for request in [
+        post("/oauth/token").form(&refresh),
+        post("/oauth/introspect").form(&[("token", &tokens.access_token)]),
+        post("/oauth/revoke").form(&[("token", &tokens.access_token)]),
+        op.request(Method::GET, "/oauth/userinfo")
+            .bearer_auth(&tokens.access_token),
+        op.request(Method::GET, "/auth/simulated"),
+    ] {
+        let answer = answers(request, 503).await;
+        assert!(answer.header("retry-after").is_some(), "{}", answer.text);
+    }
+    for path in [
+        "/health",
+        "/.well-known/jwks.json",
+        "/.well-known/openid-configuration",
+    ] {
+        answers(op.request(Method::GET, path), 200).await;
+    }
+
+    let _postgres = start(directory.path()).await;
+    let back = Instant::now();
+    while op.get("/ready").await.status != 200 {
+        assert!(back.elapsed() < LIMIT, "it does not recover");
+    }
+    // What was refused as unavailable was not used up.
+    app.refresh(tokens.refresh()).await.tokens();
+    assert!(app.is_active(&tokens.access_token).await);
+}

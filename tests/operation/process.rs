@@ -1,0 +1,178 @@
+//! `serve` as a process: how it begins, drains and ends.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::common::{Directory, TestProvider};
+
+/// A directory whose grace period is longer than any test.
+async fn directory(op: &TestProvider) -> Directory {
+    let directory = Directory::with_key(&op.configuration_text());
+    directory.edit("shutdown_grace_secs = 1", "shutdown_grace_secs = 60");
+    directory
+}
+
+/// A request whose body is still to come.
+async fn half_a_request(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: op.test\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server asks for the body: the request is in flight.
+    let mut buffer = [0; 64];
+    let size = stream.read(&mut buffer).await.unwrap();
+    assert!(
+        buffer[..size].starts_with(b"HTTP/1.1 100"),
+        "{:?}",
+        String::from_utf8_lossy(&buffer[..size])
+    );
+    stream
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_slow_request_finish_and_ends_with_0() {
+    let op = TestProvider::start().await;
+    let mut process = directory(&op).await.serve().await;
+    let mut slow = half_a_request(process.address).await;
+    let mut idle = TcpStream::connect(process.address).await.unwrap();
+    process.signal(Signal::TERM);
+    process.logs("stopping").await;
+    // Nobody new is let in, and whoever asks for nothing is shown out.
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    while TcpStream::connect(process.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+
+    slow.write_all(b"grant_type").await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert!(process.log().contains("stopped"));
+}
+
+/// The grace period ends what does not finish; that is an orderly end all the same.
+#[tokio::test]
+async fn a_request_that_hangs_is_cut_off_after_the_grace_period() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let mut process = directory.serve().await;
+    let _slow = half_a_request(process.address).await;
+    let started = Instant::now();
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let op = TestProvider::start().await;
+    let mut process = directory(&op).await.serve().await;
+    let _slow = half_a_request(process.address).await;
+    process.signal(Signal::TERM);
+    process.logs("stopping").await;
+    process.signal(Signal::INT);
+    assert_eq!(process.ended().await.code(), Some(1));
+}
+
+/// What one run gave is good in the next: nothing lives in memory only.
+#[tokio::test]
+async fn a_restart_logs_nobody_out() {
+    let op = TestProvider::start().await;
+    let directory = directory(&op).await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let mut first = directory.serve().await;
+    let at_first = op.served_at(first.address);
+    let app = app.at(&at_first);
+    let granted = browser
+        .at(&at_first)
+        .authorize(&app)
+        .scope("openid offline_access")
+        .code()
+        .await;
+    let tokens = app.redeem(&granted).await.tokens();
+    first.signal(Signal::TERM);
+    assert!(first.ended().await.success());
+
+    let second = directory.serve().await;
+    let at_second = op.served_at(second.address);
+    let app = app.at(&at_second);
+    app.userinfo(&tokens.access_token).await.is(200);
+    app.refresh(tokens.refresh()).await.tokens();
+    browser.at(&at_second).authorize(&app).prompt("none").code().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_in_one_sentence() {
+    let op = TestProvider::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let directory = directory(&op).await;
+    directory.edit("port = 0", &format!("port = {port}"));
+    let output = tokio::task::spawn_blocking(move || directory.run(&["serve"]))
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains(&format!(
+            "error: cannot listen on 127.0.0.1:{port}: is another program using the port?"
+        )),
+        "{told}"
+    );
+    assert!(
+        !told.contains("panicked") && !told.contains("RUST_BACKTRACE"),
+        "{told}"
+    );
+}
+
+/// Nothing of what a request carries stands in the log, at any place.
+#[tokio::test]
+async fn the_log_holds_no_credential_and_no_address() {
+    let op = TestProvider::start().await;
+    let directory = directory(&op).await;
+    directory.write(&format!(
+        "{}\n[log]\nlevel = \"trace\"\n",
+        directory.configuration()
+    ));
+    let process = directory.serve().await;
+    let served = op.served_at(process.address);
+    let app = op.client().await.at(&served);
+    let browser = op.signed_in("alice").await.at(&served);
+    let verifier = crate::common::random_text(50);
+    let request = browser
+        .authorize(&app)
+        .scope("openid email offline_access")
+        .pkce(&verifier);
+    let granted = request.code().await;
+    let tokens = app.redeem(&granted).await.tokens();
+    app.refresh(tokens.refresh()).await.tokens();
+    app.userinfo(&tokens.access_token).await.is(200);
+    process.logs_times("\"request\"", 4).await;
+    let log = process.log();
+    assert!(log.contains("\"TRACE\""), "everything is logged that can be");
+    let cookies = browser.jar();
+    let cookies = cookies.live(op.clock().now()).map(|cookie| cookie.value.as_str());
+    let state = request.param("state").unwrap();
+    for secret in [
+        &granted.code,
+        &tokens.access_token,
+        tokens.refresh(),
+        tokens.id(),
+        app.secret(),
+        &verifier,
+        &state,
+    ] {
+        assert!(!log.contains(secret), "{secret} is logged");
+    }
+    cookies.for_each(|cookie| assert!(!log.contains(cookie), "a cookie is logged"));
+    assert!(!log.contains("alice@"), "an address is logged");
+}

@@ -1,0 +1,190 @@
+//! Keys change under a running `serve`: by itself, on SIGHUP, and never for the worse.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::common::process::PATIENCE;
+use crate::common::{Directory, Process, TestClient, TestProvider, Tokens};
+
+/// A process, and a client whose refresh token shows which key signs.
+struct Running {
+    op: TestProvider,
+    directory: Directory,
+    process: Process,
+    app: TestClient,
+    tokens: Tokens,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let op = TestProvider::start().await;
+        let directory = Directory::with_key(&op.configuration_text());
+        let process = directory.serve().await;
+        let app = op.client().await;
+        let browser = op.signed_in("alice").await;
+        let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+        let app = app.at(&op.served_at(process.address));
+        Self {
+            op,
+            directory,
+            process,
+            app,
+            tokens,
+        }
+    }
+
+    /// The ids of the published keys.
+    async fn published(&self) -> Vec<String> {
+        let jwks = self.app.op.get("/.well-known/jwks.json").await.is(200).json();
+        let keys = jwks["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The id of the key that signs now.
+    async fn signing(&mut self) -> String {
+        self.tokens = self.app.refresh(self.tokens.refresh()).await.tokens();
+        let header = jsonwebtoken::decode_header(&self.tokens.access_token).unwrap();
+        header.kid.unwrap()
+    }
+
+    /// Waits until this many keys are published.
+    async fn publishes(&self, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let keys = self.published().await;
+            if keys.len() == count {
+                return keys;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{keys:?} are published: {}",
+                self.process.log()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    fn prepend_a_key(&self) {
+        let made = self
+            .directory
+            .run(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Moves the first `signs_from` of the file.
+    fn sign_from(&self, from: OffsetDateTime) {
+        let before = self.directory.configuration();
+        let value = before
+            .split("signs_from = \"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        self.directory
+            .edit(value.expect("a new key waits"), &from.format(&Rfc3339).unwrap());
+    }
+}
+
+/// A new key is published at once and signs when relying parties have had the time to see it.
+#[tokio::test]
+async fn a_prepended_key_is_published_by_itself_and_signs_from_its_time_on() {
+    let mut running = Running::start().await;
+    let old = running.published().await[0].clone();
+    running.prepend_a_key();
+    let both = running.publishes(2).await;
+    assert_eq!(both[1], old);
+    assert_eq!(running.signing().await, old, "the new key waits for signs_from");
+
+    running.sign_from(running.op.clock().now() + time::Duration::seconds(2));
+    let deadline = Instant::now() + PATIENCE;
+    while running.signing().await != both[0] {
+        assert!(
+            Instant::now() < deadline,
+            "the new key never signs: {}",
+            running.process.log()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // What the old key signed is still good.
+    assert_eq!(running.published().await, both);
+}
+
+/// With files that cannot be watched, SIGHUP is the way; with nothing changed it changes nothing.
+#[tokio::test]
+async fn sighup_reads_the_keys_again() {
+    let mut running = Running::start().await;
+    let text = running.directory.configuration();
+    running
+        .directory
+        .write(&format!("{text}\n[log]\nlevel = \"debug\"\n"));
+    running.process = running.directory.serve().await;
+    running.app = running.app.at(&running.op.served_at(running.process.address));
+    let before = running.published().await;
+    running.process.signal(Signal::HUP);
+    running.process.logs("the keys are as they were").await;
+    running.prepend_a_key();
+    running.process.signal(Signal::HUP);
+    assert_eq!(running.publishes(2).await[1..], before);
+}
+
+/// A file that cannot be read, or keys that cannot sign, leave everything as it is; mended, they are taken.
+#[tokio::test]
+async fn a_broken_configuration_is_refused_and_the_old_keys_stay() {
+    let mut running = Running::start().await;
+    let (before, good) = (running.published().await, running.directory.configuration());
+    running.directory.write("[jwt\nissuer = 3");
+    running.process.logs("the new configuration is refused").await;
+    running
+        .directory
+        .write(&good.replace("algorithm = \"ES256\"", "algorithm = \"RS256\""));
+    running.process.logs_times("the old", 2).await;
+    assert_eq!(running.published().await, before);
+    assert_eq!(running.signing().await, before[0]);
+
+    running.directory.write(&good);
+    running.prepend_a_key();
+    running.publishes(2).await;
+}
+
+/// What cannot change while running is said to wait for the next start.
+#[tokio::test]
+async fn a_changed_setting_is_said_to_need_a_restart() {
+    let running = Running::start().await;
+    running
+        .directory
+        .edit("max_connections = 8", "max_connections = 9");
+    running
+        .process
+        .logs("[database] has changed and is taken over at the next start")
+        .await;
+    assert!(!running.process.log().contains("[oauth] has changed"));
+}
+
+/// Discovery says what the keys can: the algorithms follow a reload.
+#[tokio::test]
+async fn discovery_follows_the_keys() {
+    let running = Running::start().await;
+    let algorithms = async || -> Value {
+        let document = running
+            .app
+            .op
+            .get("/.well-known/openid-configuration")
+            .await
+            .is(200)
+            .json();
+        document["id_token_signing_alg_values_supported"].clone()
+    };
+    assert_eq!(algorithms().await, serde_json::json!(["ES256"]));
+    let made = running.directory.run(&[
+        "generate-keys",
+        "--algorithm",
+        "rs256",
+        "--prepend-to",
+        "riley-auth.toml",
+    ]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    running.publishes(2).await;
+    assert!(algorithms().await.as_array().unwrap().contains(&"RS256".into()));
+}

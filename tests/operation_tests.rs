@@ -1,0 +1,18 @@
+//! What an operator counts on: headers, ids, readiness, reloads, an orderly end, outages, clean-up.
+
+mod common;
+
+#[path = "operation/answers.rs"]
+mod answers;
+#[path = "operation/clean_up.rs"]
+mod clean_up;
+#[path = "operation/connections.rs"]
+mod connections;
+#[path = "operation/cors.rs"]
+mod cors;
+#[path = "operation/outage.rs"]
+mod outage;
+#[path = "operation/process.rs"]
+mod process;
+#[path = "operation/reload.rs"]
+mod reload;
