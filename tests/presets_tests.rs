@@ -107,6 +107,21 @@ async fn every_preset_signs_people_in() {
     }
 }
 
+/// §6: a derived username is public, so it is never made of the mailbox; where the provider has no username, of the name.
+#[tokio::test]
+async fn no_username_is_made_of_the_address() {
+    // Apple has no usernames at all.
+    let op = start(Flavour::Apple, "apple").await;
+    let emmy = op.browser();
+    sign_in(&emmy, "apple", "emmy").await;
+    let username = emmy.me().await.is(200).json()["username"].clone();
+    let derived = username.as_str().unwrap();
+    assert!(
+        derived.starts_with("emmy-") && derived.ends_with("-noether"),
+        "{derived}"
+    );
+}
+
 /// Form_post: the answer comes by a cross-site POST without our cookies; the code stands in no URL.
 #[tokio::test]
 async fn apple_answers_by_a_form_from_another_site() {

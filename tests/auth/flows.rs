@@ -392,7 +392,7 @@ async fn a_request_id_is_of_use_in_its_own_browser_alone() {
             &planted,
             Context::SameSite,
             op.clock().now(),
-        )
+        );
     });
     assert_eq!(stranger.open(&start).await.status().unwrap(), 400);
     let json = Answer::of(op.request(Method::GET, "/auth/simulated?request_id=x")).await;
@@ -407,4 +407,23 @@ async fn a_request_id_is_of_use_in_its_own_browser_alone() {
         "{}",
         visit.url
     );
+}
+
+/// §3.2: where nobody has said where a login leads, it ends on a page that says so; a program reads JSON.
+#[tokio::test]
+async fn a_login_that_leads_nowhere_says_that_it_is_done() {
+    let op = TestProvider::with(|config| config.oauth.default_return_to = None).await;
+    let ada = op.browser();
+    let visit = ada.sign_in_amid("simulated", "ada", &[]).await;
+    assert_eq!(visit.status().unwrap(), 200);
+    assert!(visit.text().contains("You are signed in"), "{}", visit.text());
+    assert!(html::text_of(visit.text(), "error-id").is_none());
+    assert!(ada.is_signed_in().await);
+
+    let alan = op.browser();
+    let callback = alan.up_to_callback("simulated", "alan").await;
+    let cookie = format!("__Host-auth_browser={}", alan.cookie("browser").unwrap());
+    let path = &callback.as_str()[ISSUER.len()..];
+    let answer = Answer::of(op.request(Method::GET, path).header("cookie", cookie)).await;
+    assert_eq!(answer.is(200).json(), json!({ "signed_in": true }));
 }
