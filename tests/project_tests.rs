@@ -102,7 +102,7 @@ fn the_database_layer_knows_no_web_and_sql_is_nowhere_else() {
 
 #[test]
 fn cookies_are_made_in_one_file_and_dev_is_used_by_its_command_alone() {
-    nowhere("src", r#"__Host-|__Secure-|Cookie::build"#, |path| {
+    nowhere("src", r"__Host-|__Secure-|Cookie::build", |path| {
         path == "src/http/cookies.rs" || path.starts_with("src/dev/")
     });
     nowhere("src", r"\bcrate::dev\b", |path| {

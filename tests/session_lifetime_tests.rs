@@ -28,7 +28,11 @@ async fn a_session_that_is_not_used_expires() {
     let app = op.client().await;
     let ada = op.signed_in("ada").await;
     op.advance_secs(31 * DAY_SECS);
-    ada.authorize(&app).prompt("none").send().await.refused("login_required");
+    ada.authorize(&app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("login_required");
 }
 
 /// `session_absolute_ttl_secs` ends a session however often it is used.
@@ -40,5 +44,9 @@ async fn the_absolute_limit_ends_a_session_in_use() {
     op.advance_secs(20 * DAY_SECS);
     ada.authorize(&app).prompt("none").code().await;
     op.advance_secs(21 * DAY_SECS);
-    ada.authorize(&app).prompt("none").send().await.refused("login_required");
+    ada.authorize(&app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("login_required");
 }

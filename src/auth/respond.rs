@@ -97,8 +97,8 @@ pub fn with_browser(response: Response, browser: &Browser, state: &AppState) -> 
 }
 
 /// Another method than `allow`, `HEAD` included where a GET changes something: link checkers must not use up a flow.
-pub async fn not_allowed(allow: &'static str) -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response()
+pub fn not_allowed(allow: &'static str) -> std::future::Ready<Response> {
+    std::future::ready((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)]).into_response())
 }
 
 fn capitalised(text: &str) -> String {

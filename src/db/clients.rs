@@ -3,6 +3,7 @@
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{Client, ClientSecret, ClientType, GrantType, TokenEndpointAuthMethod};
 use crate::protocol::ids::ClientId;
 use crate::protocol::opaque::TokenHash;
@@ -165,7 +166,7 @@ pub async fn insert(db: impl PgExecutor<'_>, client: &Client, now: OffsetDateTim
         client.auto_approve,
         client.require_pkce,
         client.token_endpoint_auth_method.map(TokenEndpointAuthMethod::as_str),
-        client.id_token_signed_response_alg.map(|algorithm| algorithm.as_str()),
+        client.id_token_signed_response_alg.map(SigningAlgorithm::as_str),
         client.claims_in_id_token,
         client.audience,
         client.request_object_jwks,

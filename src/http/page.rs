@@ -84,16 +84,13 @@ pub fn redirect(location: &str) -> Response {
 }
 
 fn form_post(answer: &AuthorizationResponse) -> Response {
-    let fields: String = answer
-        .params
-        .iter()
-        .map(|(name, value)| {
-            format!(
+    let fields = answer.params.iter().fold(String::new(), |fields, (name, value)| {
+        fields
+            + &format!(
                 "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
                 escape(value)
             )
-        })
-        .collect();
+    });
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Continue</title></head><body>\
          <form method=\"post\" action=\"{}\">{fields}<noscript><button type=\"submit\" id=\"continue\">Continue</button>\

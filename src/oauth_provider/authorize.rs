@@ -3,10 +3,9 @@
 //! Whom to answer is settled first; an error until then is a page, never a redirect. From then on every error goes back to
 //! the client. A request that needs a person is stored and resumed by id.
 
-use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
-use axum::response::Response;
+use axum::extract::State;
+use axum::http::{Method, header};
+use axum::response::{IntoResponse, Response};
 use time::OffsetDateTime;
 
 use super::{code, id_token_hint, login_redirect, pending};
@@ -15,6 +14,7 @@ use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
 use crate::http::error_report::refuse_on_page;
 use crate::http::now::Now;
+use crate::http::oauth_params::{OAuthParams, ParamsRejection};
 use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::authorization::{AuthorizationRequest, Callback, Policy};
@@ -34,13 +34,14 @@ pub async fn authorize(
     method: Method,
     browser: Browser,
     MaybeBrowserSession(session): MaybeBrowserSession,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Bytes,
+    params: Result<OAuthParams, ParamsRejection>,
 ) -> Result<Response, AppError> {
-    let params = match read_params(&method, query.as_deref(), &headers, &body) {
-        Ok(params) => params,
-        Err(refusal) => return Ok(refuse_on_page(&state, &Params::default(), None, &refusal, now).await),
+    let params = match params {
+        Ok(OAuthParams(params)) => params,
+        Err(ParamsRejection::Refused(error)) => {
+            return Ok(refuse_on_page(&state, &Params::default(), None, &error.refusal, now).await);
+        }
+        Err(too_large) => return Ok(too_large.into_response()),
     };
     let (client, request) = match understand(&state, &params, now).await? {
         Understood::Request(client, request) => (client, request),
@@ -62,34 +63,6 @@ pub async fn authorize(
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
-}
-
-/// The parameters of the query and, for a POST, of the form: one that stands in both was sent twice (RFC 6749 §3.1).
-fn read_params(
-    method: &Method,
-    query: Option<&str>,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Params, OAuthRefusal> {
-    let params = Params::parse(query.unwrap_or_default().as_bytes())?;
-    if method != Method::POST {
-        return Ok(params);
-    }
-    let form = headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes)
-        .is_some_and(|value| {
-            value
-                .to_ascii_lowercase()
-                .starts_with(b"application/x-www-form-urlencoded")
-        });
-    if !form {
-        return Err(OAuthRefusal::new(
-            OAuthErrorCode::InvalidRequest,
-            "a POST has to send its parameters as application/x-www-form-urlencoded",
-        ));
-    }
-    Ok(params.and(Params::parse(body)?))
 }
 
 /// What became of the parameters.

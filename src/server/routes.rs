@@ -99,7 +99,6 @@ pub fn without_head(allow: &'static str, route: MethodRouter<AppState>) -> Metho
 }
 
 /// A panic ends one request, not the process.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 fn panicked(_payload: Box<dyn std::any::Any + Send>) -> axum::response::Response {
     use axum::response::IntoResponse;
     AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()

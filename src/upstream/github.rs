@@ -110,6 +110,10 @@ fn claims(user: &Value, allow_insecure_http: bool) -> Map<String, Value> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "JSON literals are handed over as they are written"
+)]
 mod tests {
     use super::*;
 

@@ -38,6 +38,10 @@ fn matches(list: &AllowList, trust: EmailTrust, identity: &Identity) -> bool {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "JSON literals are handed over as they are written"
+)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

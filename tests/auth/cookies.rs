@@ -10,18 +10,26 @@ use crate::common::{Answer, Browser, TestProvider, Visit};
 
 /// Each cookie that is set on the way: its value and its attributes.
 fn set_cookies(answers: &[&Answer]) -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let lines = answers.iter().flat_map(|answer| answer.headers.get_all("set-cookie"));
+    let lines = answers
+        .iter()
+        .flat_map(|answer| answer.headers.get_all("set-cookie"));
     lines
         .map(|line| {
             let mut parts = line.to_str().unwrap().split(';').map(str::trim);
             let (name, value) = parts.next().unwrap().split_once('=').unwrap();
-            (name.to_owned(), (value.to_owned(), parts.map(str::to_owned).collect()))
+            (
+                name.to_owned(),
+                (value.to_owned(), parts.map(str::to_owned).collect()),
+            )
         })
         .collect()
 }
 
 fn of_visit(visit: &Visit) -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let ours = visit.hops.iter().filter(|(url, _)| url.as_str().starts_with(ISSUER));
+    let ours = visit
+        .hops
+        .iter()
+        .filter(|(url, _)| url.as_str().starts_with(ISSUER));
     set_cookies(&ours.map(|(_, answer)| answer).collect::<Vec<_>>())
 }
 
@@ -42,13 +50,23 @@ async fn cookies_bear_exactly_the_attributes_of_the_rule() {
     cookies.extend(of_visit(&end));
     let common = ["HttpOnly", "Secure", "SameSite=Lax", "Path=/"];
     let with = |more: &str| attributes(&[&common[..], &[more]].concat());
-    let named = |name: &str| cookies.get(name).unwrap_or_else(|| panic!("{name} is not set: {:?}", cookies.keys()));
+    let named = |name: &str| {
+        cookies
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is not set: {:?}", cookies.keys()))
+    };
     assert_eq!(named("__Host-auth_browser").1, attributes(&common));
     assert_eq!(named("__Host-auth_refresh").1, with("Max-Age=2592000"));
     assert_eq!(named("__Host-auth_access").1, with("Max-Age=900"));
     assert_eq!(cookies.len(), 3, "{:?}", cookies.keys());
-    let sum: usize = cookies.iter().map(|(name, (value, _))| name.len() + value.len()).sum();
-    assert!(sum < 8192 && cookies.values().all(|(value, _)| value.len() < 4000), "{sum}");
+    let sum: usize = cookies
+        .iter()
+        .map(|(name, (value, _))| name.len() + value.len())
+        .sum();
+    assert!(
+        sum < 8192 && cookies.values().all(|(value, _)| value.len() < 4000),
+        "{sum}"
+    );
     assert!(checks::entropy_bits(&named("__Host-auth_refresh").0) > 128.0);
 }
 
@@ -58,7 +76,10 @@ async fn a_developers_issuer_has_plain_names() {
     let op = TestProvider::with(|config| config.jwt.issuer = "http://localhost:8081".to_owned()).await;
     let answer = op.get("/auth/simulated").await;
     let cookies = set_cookies(&[&answer]);
-    assert_eq!(cookies["auth_browser"].1, attributes(&["HttpOnly", "SameSite=Lax", "Path=/"]));
+    assert_eq!(
+        cookies["auth_browser"].1,
+        attributes(&["HttpOnly", "SameSite=Lax", "Path=/"])
+    );
 }
 
 /// §4.2: `cookie_prefix` names all of them, `cookie_same_site` opens those that pages on another site need.
@@ -71,9 +92,15 @@ async fn prefix_and_same_site_are_the_deployers_choice() {
     .await;
     let visit = op.browser().sign_in_amid("simulated", "ada", &[]).await;
     let cookies = of_visit(&visit);
-    assert_eq!(cookies.keys().collect::<Vec<_>>(), ["__Host-club_access", "__Host-club_refresh"]);
+    assert_eq!(
+        cookies.keys().collect::<Vec<_>>(),
+        ["__Host-club_access", "__Host-club_refresh"]
+    );
     for (name, (_, attributes)) in &cookies {
-        assert!(attributes.contains("SameSite=None") && attributes.contains("Secure"), "{name}");
+        assert!(
+            attributes.contains("SameSite=None") && attributes.contains("Secure"),
+            "{name}"
+        );
     }
 }
 
@@ -91,12 +118,33 @@ async fn the_access_cookie_says_who_is_there_and_nothing_else() {
     let names: Vec<&str> = claims.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["aud", "auth_time", "exp", "iat", "iss", "jti", "picture", "role", "sid", "sub", "username"]
+        [
+            "aud",
+            "auth_time",
+            "exp",
+            "iat",
+            "iss",
+            "jti",
+            "picture",
+            "role",
+            "sid",
+            "sub",
+            "username"
+        ]
     );
     assert_eq!((&claims["iss"], &claims["aud"]), (&json!(ISSUER), &json!(ISSUER)));
-    assert_eq!((&claims["sub"], &claims["username"]), (&me["user_id"], &me["username"]));
-    assert_eq!((&claims["role"], &claims["picture"]), (&json!("user"), &me["picture"]));
-    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 900);
+    assert_eq!(
+        (&claims["sub"], &claims["username"]),
+        (&me["user_id"], &me["username"])
+    );
+    assert_eq!(
+        (&claims["role"], &claims["picture"]),
+        (&json!("user"), &me["picture"])
+    );
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        900
+    );
     assert!((claims["auth_time"].as_i64().unwrap() - op.now()).abs() <= 5);
 }
 
@@ -115,9 +163,19 @@ async fn opens_nothing(op: &TestProvider, what: &str, cookie: Option<&str>, bear
     let me = Answer::of(request(Method::GET, "/auth/me")).await;
     assert_eq!(me.status, 401, "{what} opens /auth/me: {}", me.text);
     for path in ["/auth/refresh", "/auth/logout-all"] {
-        assert_eq!(Answer::of(request(Method::POST, path)).await.status, 401, "{what} opens {path}");
+        assert_eq!(
+            Answer::of(request(Method::POST, path)).await.status,
+            401,
+            "{what} opens {path}"
+        );
     }
-    assert_eq!(Answer::of(request(Method::GET, "/oauth/consent?consent_id=x")).await.status, 401, "{what} opens consent");
+    assert_eq!(
+        Answer::of(request(Method::GET, "/oauth/consent?consent_id=x"))
+            .await
+            .status,
+        401,
+        "{what} opens consent"
+    );
     let userinfo = Answer::of(request(Method::GET, "/oauth/userinfo")).await;
     assert_eq!(userinfo.status, 401, "{what} opens UserInfo: {}", userinfo.text);
     assert!(userinfo.header("www-authenticate").unwrap().starts_with("Bearer"));
@@ -141,7 +199,13 @@ async fn no_token_passes_for_another_kind() {
     ] {
         opens_nothing(&op, what, Some(&format!("__Host-auth_refresh={token}")), None).await;
         opens_nothing(&op, what, Some(&format!("__Host-auth_access={token}")), None).await;
-        opens_nothing(&op, what, Some(&format!("auth_refresh={refresh}; auth_access={token}")), None).await;
+        opens_nothing(
+            &op,
+            what,
+            Some(&format!("auth_refresh={refresh}; auth_access={token}")),
+            None,
+        )
+        .await;
         if what != "a client's access token" {
             opens_nothing(&op, what, None, Some(token)).await;
             app.userinfo(token).await.is(401);
@@ -154,10 +218,16 @@ async fn no_token_passes_for_another_kind() {
     assert!(!app.is_active(&refresh).await);
     app.refresh(&refresh).await.refused("invalid_grant");
     app.userinfo(&tokens.access_token).await.is(200);
-    let me = Answer::of(op.request(Method::GET, "/auth/me").bearer_auth(&tokens.access_token)).await;
+    let me = Answer::of(
+        op.request(Method::GET, "/auth/me")
+            .bearer_auth(&tokens.access_token),
+    )
+    .await;
     me.is(401);
     let cookie = format!("__Host-auth_refresh={refresh}");
-    Answer::of(op.request(Method::GET, "/auth/me").header("cookie", cookie)).await.is(200);
+    Answer::of(op.request(Method::GET, "/auth/me").header("cookie", cookie))
+        .await
+        .is(200);
 }
 
 /// SE-7: two values under one name, and somebody has planted one of them: neither is believed.
@@ -175,12 +245,23 @@ async fn two_values_of_one_cookie_are_nobody() {
     };
     let name = "__Host-auth_refresh";
     assert_eq!(status(&[format!("{name}={own}")]).await, 200);
-    assert_eq!(status(&[format!("{name}={own}; {name}={own}")]).await, 200, "the same value twice is one value");
+    assert_eq!(
+        status(&[format!("{name}={own}; {name}={own}")]).await,
+        200,
+        "the same value twice is one value"
+    );
     assert_eq!(status(&[format!("{name}={own}; {name}={planted}")]).await, 401);
     assert_eq!(status(&[format!("{name}={planted}; {name}={own}")]).await, 401);
-    assert_eq!(status(&[format!("{name}={own}"), format!("{name}={planted}")]).await, 401);
+    assert_eq!(
+        status(&[format!("{name}={own}"), format!("{name}={planted}")]).await,
+        401
+    );
     assert_eq!(status(&[format!("{name}={own}; {name}=x")]).await, 401);
-    assert_eq!(status(&[format!("auth_refresh={own}; __Secure-auth_refresh={own}")]).await, 401, "names are exact");
+    assert_eq!(
+        status(&[format!("auth_refresh={own}; __Secure-auth_refresh={own}")]).await,
+        401,
+        "names are exact"
+    );
     assert!(ada.is_signed_in().await, "nothing of this ended the session");
 
     // A second browser name binds nothing either: the callback belongs to neither.
@@ -223,5 +304,8 @@ async fn every_step_of_a_sign_in_is_kept_by_nobody() {
     assert!(callback.header("strict-transport-security").is_some());
     let renewed = browser.renew().await;
     renewed.is_not_stored();
-    assert!(!renewed.text.contains(&browser.cookie("refresh").unwrap()), "tokens travel in cookies alone");
+    assert!(
+        !renewed.text.contains(&browser.cookie("refresh").unwrap()),
+        "tokens travel in cookies alone"
+    );
 }

@@ -16,18 +16,37 @@ async fn refused(op: &TestProvider, browser: &Browser, callback: &str, why: &str
     op.upstream().forget_requests();
     let visit = browser.follow("https://idp.example/", callback).await;
     assert_eq!(visit.status().unwrap(), 400, "{why}: {}", visit.text());
-    assert!(html::text_of(visit.text(), "error-id").is_some(), "{why}: {}", visit.text());
+    assert!(
+        html::text_of(visit.text(), "error-id").is_some(),
+        "{why}: {}",
+        visit.text()
+    );
     assert!(!browser.is_signed_in().await, "{why}");
-    let cookies = visit.hops.iter().filter_map(|(_, answer)| answer.header("set-cookie"));
-    assert!(cookies.into_iter().all(|line| !line.contains("_refresh=")), "{why}");
-    assert!(op.upstream().requests_to(Endpoint::Token).is_empty(), "{why}: the upstream was asked");
+    let cookies = visit
+        .hops
+        .iter()
+        .filter_map(|(_, answer)| answer.header("set-cookie"));
+    assert!(
+        cookies.into_iter().all(|line| !line.contains("_refresh=")),
+        "{why}"
+    );
+    assert!(
+        op.upstream().requests_to(Endpoint::Token).is_empty(),
+        "{why}: the upstream was asked"
+    );
 }
 
 /// A provider that has two upstreams, the second of them called `other`.
-async fn with_two_upstreams() -> (TestProvider, riley_auth::dev::simulated_upstream::SimulatedUpstream) {
+async fn with_two_upstreams() -> (
+    TestProvider,
+    riley_auth::dev::simulated_upstream::SimulatedUpstream,
+) {
     let clock = Clock::default();
     let upstream = start_upstream(Options::default(), &clock).await;
-    let options = Options { cookie_name: "other_session".to_owned(), ..Options::of(Flavour::Oidc) };
+    let options = Options {
+        cookie_name: "other_session".to_owned(),
+        ..Options::of(Flavour::Oidc)
+    };
     let other = start_upstream(options, &clock).await;
     let issuer = other.issuer();
     let op = TestProvider::beside(clock, upstream, |config| {
@@ -52,8 +71,14 @@ async fn a_callback_without_our_cookie_reaches_nobody() {
     let mixed = with_param(&own, "state", Some(&param(&callback, "state")));
     refused(&op, &stranger, mixed.as_str(), "own code, other state").await;
     // Neither attempt used up what belongs to others.
-    assert_eq!(ada.open(callback.as_str()).await.url.as_str(), format!("{PAGES}/home"));
-    assert_eq!(stranger.open(own.as_str()).await.url.as_str(), format!("{PAGES}/home"));
+    assert_eq!(
+        ada.open(callback.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
+    assert_eq!(
+        stranger.open(own.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
 }
 
 /// UP-2: missing, doubled, malformed and unknown state.
@@ -63,14 +88,29 @@ async fn a_callback_with_a_wrong_state_reaches_nobody() {
     let ada = op.browser();
     let callback = ada.up_to_callback("simulated", "ada").await;
     let unknown = "A".repeat(43);
-    for state in [None, Some(""), Some("x"), Some(unknown.as_str()), Some("' OR 1=1 --")] {
-        refused(&op, &ada, with_param(&callback, "state", state).as_str(), &format!("state {state:?}")).await;
+    for state in [
+        None,
+        Some(""),
+        Some("x"),
+        Some(unknown.as_str()),
+        Some("' OR 1=1 --"),
+    ] {
+        refused(
+            &op,
+            &ada,
+            with_param(&callback, "state", state).as_str(),
+            &format!("state {state:?}"),
+        )
+        .await;
     }
     let doubled = format!("{callback}&state={}", param(&callback, "state"));
     refused(&op, &ada, &doubled, "state twice").await;
     let doubled = format!("{callback}&code=other");
     refused(&op, &ada, &doubled, "code twice").await;
-    assert_eq!(ada.open(callback.as_str()).await.url.as_str(), format!("{PAGES}/home"));
+    assert_eq!(
+        ada.open(callback.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
 }
 
 /// UP-1, UP-2: a callback counts once, whatever came of it.
@@ -88,7 +128,10 @@ async fn a_callback_counts_once() {
     let copy = ada.copy();
     let (one, two) = tokio::join!(ada.open(callback.as_str()), copy.open(callback.as_str()));
     let home = format!("{PAGES}/home");
-    let arrived = [one, two].iter().filter(|visit| visit.url.as_str() == home).count();
+    let arrived = [one, two]
+        .iter()
+        .filter(|visit| visit.url.as_str() == home)
+        .count();
     assert_eq!(arrived, 1, "of two at once one gets in");
 
     let ada = op.browser();
@@ -106,7 +149,10 @@ async fn a_callback_that_comes_too_late_reaches_nobody() {
     let callback = ada.up_to_callback("simulated", "ada").await;
     let slower = alan.up_to_callback("simulated", "alan").await;
     op.advance(Duration::minutes(9));
-    assert_eq!(ada.open(callback.as_str()).await.url.as_str(), format!("{PAGES}/home"));
+    assert_eq!(
+        ada.open(callback.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
     op.advance(Duration::minutes(1));
     refused(&op, &alan, slower.as_str(), "after ten minutes").await;
 }
@@ -134,7 +180,11 @@ async fn a_response_of_another_issuer_is_refused_before_its_code_is_sent() {
         let callback = ada.up_to_callback("simulated", "ada").await;
         op.upstream().forget_requests();
         let visit = ada.open(with_param(&callback, "iss", iss).as_str()).await;
-        assert_eq!(visit.url.as_str(), format!("{PAGES}/login?error=sign_in_failed"), "{iss:?}");
+        assert_eq!(
+            visit.url.as_str(),
+            format!("{PAGES}/login?error=sign_in_failed"),
+            "{iss:?}"
+        );
         assert!(op.upstream().requests_to(Endpoint::Token).is_empty(), "{iss:?}");
         assert!(!ada.is_signed_in().await);
     }
@@ -153,12 +203,21 @@ async fn a_browser_has_five_sign_ins_under_way_and_the_oldest_gives_way() {
     let stranger = op.browser();
     let strangers = stranger.up_to_callback("simulated", "alan").await;
     refused(&op, &ada, callbacks[0].as_str(), "the oldest of six").await;
-    assert_eq!(ada.open(callbacks[1].as_str()).await.url.as_str(), format!("{PAGES}/home"));
-    assert_eq!(stranger.open(strangers.as_str()).await.url.as_str(), format!("{PAGES}/home"));
+    assert_eq!(
+        ada.open(callbacks[1].as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
+    assert_eq!(
+        stranger.open(strangers.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
     for _ in 0..50 {
         ada.start("simulated").await;
     }
-    let flows: i64 = sqlx::query_scalar("SELECT count(*) FROM upstream_flows").fetch_one(op.db()).await.unwrap();
+    let flows: i64 = sqlx::query_scalar("SELECT count(*) FROM upstream_flows")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(flows, 5);
 }
 
@@ -204,20 +263,34 @@ async fn a_login_ends_where_it_was_started_for() {
     let op = TestProvider::start().await;
     let ada = op.browser();
     for (target, place) in [
-        ("https://pages.op.test/inbox%3Fa=b", "https://pages.op.test/inbox?a=b"),
+        (
+            "https://pages.op.test/inbox%3Fa=b",
+            "https://pages.op.test/inbox?a=b",
+        ),
         ("HTTPS://PAGES.op.test:443/x/../y", "https://pages.op.test/y"),
         ("/account", "https://op.test/account"),
         ("https://op.test/account", "https://op.test/account"),
     ] {
         op.upstream().sign_everybody_out();
-        let visit = ada.sign_in_amid(&format!("simulated?return_to={target}"), "ada", &[]).await;
+        let visit = ada
+            .sign_in_amid(&format!("simulated?return_to={target}"), "ada", &[])
+            .await;
         assert_eq!(visit.url.as_str(), place, "{target}");
     }
     let visit = ada.sign_in_amid("simulated", "ada", &[]).await;
-    assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "a flow without return_to knows of no earlier one");
-    let callback = ada.up_to_callback("simulated?return_to=https://pages.op.test/a", "ada").await;
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/home"),
+        "a flow without return_to knows of no earlier one"
+    );
+    let callback = ada
+        .up_to_callback("simulated?return_to=https://pages.op.test/a", "ada")
+        .await;
     let pushed = with_param(&callback, "return_to", Some("https://evil.example"));
-    assert_eq!(ada.open(pushed.as_str()).await.url.as_str(), "https://pages.op.test/a");
+    assert_eq!(
+        ada.open(pushed.as_str()).await.url.as_str(),
+        "https://pages.op.test/a"
+    );
 }
 
 /// UP-4, §4.1: a form_post comes from another site, without our cookies; it is kept and fetched by a GET that has them.
@@ -228,18 +301,35 @@ async fn a_form_post_callback_goes_on_by_a_get_that_has_the_cookies() {
     let callback = ada.up_to_callback("simulated", "ada").await;
     let endpoint = format!("{ISSUER}/auth/simulated/callback");
     let form: Vec<(String, String)> = callback.query_pairs().into_owned().collect();
-    let visit = ada.post_form("https://idp.example/authorize", &endpoint, form.clone()).await;
+    let visit = ada
+        .post_form("https://idp.example/authorize", &endpoint, form.clone())
+        .await;
     assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "{}", visit.text());
     let hop = &visit.hops[1].0;
-    assert!(hop.query().is_some_and(|query| !query.contains("code=")), "the code is not in the URL: {hop}");
+    assert!(
+        hop.query().is_some_and(|query| !query.contains("code=")),
+        "the code is not in the URL: {hop}"
+    );
     assert!(ada.is_signed_in().await);
 
     let again = ada.copy();
     again.call(Method::POST, "/auth/logout", None).await.is(200);
-    let visit = again.post_form("https://idp.example/authorize", &endpoint, form).await;
+    let visit = again
+        .post_form("https://idp.example/authorize", &endpoint, form)
+        .await;
     assert_eq!(visit.status().unwrap(), 400, "a post counts once");
-    let garbage = vec![("state".to_owned(), "A".repeat(43)), ("code".to_owned(), "x".to_owned())];
-    assert_eq!(again.post_form("https://evil.example/", &endpoint, garbage).await.status().unwrap(), 400);
+    let garbage = vec![
+        ("state".to_owned(), "A".repeat(43)),
+        ("code".to_owned(), "x".to_owned()),
+    ];
+    assert_eq!(
+        again
+            .post_form("https://evil.example/", &endpoint, garbage)
+            .await
+            .status()
+            .unwrap(),
+        400
+    );
 }
 
 /// UP-2: whoever posts somebody's answer gains nothing: it is finished in the browser that started the flow, or not at all.
@@ -261,7 +351,12 @@ async fn a_posted_callback_of_another_browser_signs_nobody_in() {
 #[tokio::test]
 async fn a_login_page_learns_which_providers_there_are() {
     let (op, _other) = with_two_upstreams().await;
-    let list = op.browser().call(Method::GET, "/auth/providers", None).await.is(200).json();
+    let list = op
+        .browser()
+        .call(Method::GET, "/auth/providers", None)
+        .await
+        .is(200)
+        .json();
     let view = |name: &str| json!({ "name": name, "display_name": name, "start_url": format!("{ISSUER}/auth/{name}") });
     assert_eq!(list, json!([view("other"), view("simulated")]));
     op.get("/auth/nobody").await.is(404);
@@ -274,17 +369,42 @@ async fn a_request_id_is_of_use_in_its_own_browser_alone() {
     let app = op.client().await;
     let ada = op.browser();
     let page = ada.authorize(&app).send().await.page("/login");
-    let start = format!("{ISSUER}/auth/simulated?request_id={}", param(&page, "request_id"));
+    let start = format!(
+        "{ISSUER}/auth/simulated?request_id={}",
+        param(&page, "request_id")
+    );
     let stranger = op.browser();
     stranger.start("simulated").await;
-    for url in [&start, &format!("{ISSUER}/auth/simulated?request_id=x"), &format!("{start}&request_id=x")] {
+    for url in [
+        &start,
+        &format!("{ISSUER}/auth/simulated?request_id=x"),
+        &format!("{start}&request_id=x"),
+    ] {
         assert_eq!(stranger.open(url).await.status().unwrap(), 400, "{url}");
     }
-    let planted = format!("__Host-auth_browser={}; Secure; Path=/; HttpOnly; SameSite=Lax", "B".repeat(43));
-    stranger.change_cookies(|jar| jar.store(&ISSUER.parse().unwrap(), &planted, Context::SameSite, op.clock().now()));
+    let planted = format!(
+        "__Host-auth_browser={}; Secure; Path=/; HttpOnly; SameSite=Lax",
+        "B".repeat(43)
+    );
+    stranger.change_cookies(|jar| {
+        jar.store(
+            &ISSUER.parse().unwrap(),
+            &planted,
+            Context::SameSite,
+            op.clock().now(),
+        )
+    });
     assert_eq!(stranger.open(&start).await.status().unwrap(), 400);
     let json = Answer::of(op.request(Method::GET, "/auth/simulated?request_id=x")).await;
-    assert_eq!(json.is(400).json()["error"], "unknown_request", "a program is answered in JSON");
+    assert_eq!(
+        json.is(400).json()["error"],
+        "unknown_request",
+        "a program is answered in JSON"
+    );
     let visit = ada.sign_in_at(&page, "ada").await;
-    assert!(visit.url.as_str().starts_with(app.redirect_uri()), "{}", visit.url);
+    assert!(
+        visit.url.as_str().starts_with(app.redirect_uri()),
+        "{}",
+        visit.url
+    );
 }

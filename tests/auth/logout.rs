@@ -20,7 +20,10 @@ async fn sign_in_anew(browser: &Browser, person: &str) {
 }
 
 fn sid(browser: &Browser) -> String {
-    checks::peek(&browser.cookie("access").unwrap())["sid"].as_str().unwrap().to_owned()
+    checks::peek(&browser.cookie("access").unwrap())["sid"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// SE-2: the removal repeats name, path and attributes of every cookie, and the browser is left with none.
@@ -29,13 +32,24 @@ async fn a_logout_leaves_no_cookie_behind() {
     let op = TestProvider::start().await;
     let ada = op.signed_in("ada").await;
     let answer = ada.call(Method::POST, "/auth/logout", None).await;
-    assert_eq!(answer.is(200).json()["redirect_to"], format!("{PAGES}/signed-out"));
-    let lines: BTreeSet<_> =
-        answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap().to_owned()).collect();
+    assert_eq!(
+        answer.is(200).json()["redirect_to"],
+        format!("{PAGES}/signed-out")
+    );
+    let lines: BTreeSet<_> = answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|line| line.to_str().unwrap().to_owned())
+        .collect();
     let removed = |name| format!("__Host-auth_{name}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
     let expected: BTreeSet<_> = ["access", "browser", "refresh", "setup"].map(removed).into();
     assert_eq!(lines, expected);
-    let left: Vec<_> = ada.jar().live(op.clock().now()).map(|cookie| cookie.name.clone()).collect();
+    let left: Vec<_> = ada
+        .jar()
+        .live(op.clock().now())
+        .map(|cookie| cookie.name.clone())
+        .collect();
     assert!(left.iter().all(|name| !name.contains("auth_")), "{left:?}");
     ada.call(Method::POST, "/auth/logout", None).await.is(200);
 }
@@ -53,7 +67,11 @@ async fn a_logout_ends_the_sessions_grants_at_once_and_spares_the_offline_ones()
     let alive = async |app: &crate::common::TestClient, tokens: &Tokens| {
         let userinfo = app.userinfo(&tokens.access_token).await.status == 200;
         let tokens = [tokens.access_token.as_str(), tokens.refresh()];
-        (userinfo, app.is_active(tokens[0]).await, app.is_active(tokens[1]).await)
+        (
+            userinfo,
+            app.is_active(tokens[0]).await,
+            app.is_active(tokens[1]).await,
+        )
     };
     assert_eq!(alive(&app, &online).await, (true, true, true));
 
@@ -79,7 +97,10 @@ async fn an_expired_session_ends_no_grant() {
         op.advance(Duration::days(20));
         tokens = app.refresh(tokens.refresh()).await.tokens();
     }
-    assert!(!ada.is_signed_in().await, "an app at work keeps no browser signed in");
+    assert!(
+        !ada.is_signed_in().await,
+        "an app at work keeps no browser signed in"
+    );
     assert!(app.is_active(&tokens.access_token).await);
     app.refresh(tokens.refresh()).await.tokens();
 }
@@ -114,14 +135,21 @@ async fn the_same_person_keeps_the_session_and_moves_its_auth_time() {
 
     assert_eq!(sid(&ada), session);
     assert_ne!(ada.cookie("refresh").unwrap(), value);
-    assert!(!stolen.is_signed_in().await, "the value from before the login is dead at once");
+    assert!(
+        !stolen.is_signed_in().await,
+        "the value from before the login is dead at once"
+    );
     let first = checks::peek(before.id());
     let second = app.redeem(&ada.authorize(&app).code().await).await.tokens();
     let second = checks::peek(second.id());
     assert_eq!(second["sid"], first["sid"]);
     assert!(second["auth_time"].as_i64().unwrap() - first["auth_time"].as_i64().unwrap() >= 3600);
     let renewed = app.refresh(before.refresh()).await.tokens();
-    assert_eq!(checks::peek(renewed.id())["auth_time"], first["auth_time"], "of the grant, not of the session");
+    assert_eq!(
+        checks::peek(renewed.id())["auth_time"],
+        first["auth_time"],
+        "of the grant, not of the session"
+    );
     assert_eq!(ended_reasons(&op).await, [None]);
 }
 
@@ -169,14 +197,24 @@ async fn forged_requests_change_nothing() {
         &[("x-http-method-override", "POST"), ("origin", PAGES)],
     ];
     for headers in refused {
-        for path in ["/auth/refresh", "/auth/logout", "/auth/logout-all", "/auth/setup", "/oauth/consent"] {
+        for path in [
+            "/auth/refresh",
+            "/auth/logout",
+            "/auth/logout-all",
+            "/auth/setup",
+            "/oauth/consent",
+        ] {
             let mut request = op.request(Method::POST, path).header("cookie", &cookie);
             for (name, value) in *headers {
                 request = request.header(*name, *value);
             }
             let answer = Answer::of(request.json(&serde_json::json!({ "username": "ada" }))).await;
             let is_refused = answer.status == 403 || (path == "/auth/setup" && answer.status == 404);
-            assert!(is_refused, "{path} {headers:?}: {} {}", answer.status, answer.text);
+            assert!(
+                is_refused,
+                "{path} {headers:?}: {} {}",
+                answer.status, answer.text
+            );
             assert!(answer.header("set-cookie").is_none(), "{path} {headers:?}");
         }
     }
@@ -191,7 +229,9 @@ async fn forged_requests_change_nothing() {
         &[fetch],
     ];
     for headers in passes {
-        let mut request = op.request(Method::POST, "/auth/refresh").header("cookie", &cookie);
+        let mut request = op
+            .request(Method::POST, "/auth/refresh")
+            .header("cookie", &cookie);
         for (name, value) in *headers {
             request = request.header(*name, *value);
         }
@@ -206,11 +246,20 @@ async fn no_get_and_no_form_logs_anybody_out() {
     let ada = op.signed_in("ada").await;
     let cookie = format!("__Host-auth_refresh={}", ada.cookie("refresh").unwrap());
     for path in ["/auth/logout?_method=POST", "/auth/refresh", "/auth/logout-all"] {
-        let request = op.request(Method::GET, path).header("cookie", &cookie).header("x-http-method-override", "POST");
-        assert_eq!(Answer::of(request).await.is(405).header("allow"), Some("POST"), "{path}");
+        let request = op
+            .request(Method::GET, path)
+            .header("cookie", &cookie)
+            .header("x-http-method-override", "POST");
+        assert_eq!(
+            Answer::of(request).await.is(405).header("allow"),
+            Some("POST"),
+            "{path}"
+        );
     }
     let form = vec![("_method".to_owned(), "POST".to_owned())];
-    let visit = ada.post_form("https://evil.example/", &format!("{ISSUER}/auth/logout"), form).await;
+    let visit = ada
+        .post_form("https://evil.example/", &format!("{ISSUER}/auth/logout"), form)
+        .await;
     assert_eq!(visit.status().unwrap(), 403);
     assert!(ada.is_signed_in().await);
 }
@@ -223,16 +272,28 @@ async fn head_is_not_allowed_where_a_get_changes_something() {
     let browser = op.browser();
     let request = browser.authorize(&app);
     let page = request.send().await.page("/login");
-    let resume = format!("/oauth/authorize/resume?request={}", crate::common::browser::query(&page, "request_id").unwrap());
+    let resume = format!(
+        "/oauth/authorize/resume?request={}",
+        crate::common::browser::query(&page, "request_id").unwrap()
+    );
     let callback = browser.up_to_callback("simulated", "ada").await;
     let authorize = request.url();
     let ours = |url: &str| url.strip_prefix(ISSUER).unwrap().to_owned();
-    for path in [ours(&authorize), resume, ours(callback.as_str()), "/auth/simulated".to_owned(), "/auth/logout".to_owned()] {
+    for path in [
+        ours(&authorize),
+        resume,
+        ours(callback.as_str()),
+        "/auth/simulated".to_owned(),
+        "/auth/logout".to_owned(),
+    ] {
         let cookie = format!("__Host-auth_browser={}", browser.cookie("browser").unwrap());
         let answer = Answer::of(op.request(Method::HEAD, &path).header("cookie", cookie)).await;
         assert_eq!(answer.status, 405, "{path}");
         assert!(answer.header("allow").is_some(), "{path}");
         assert!(answer.header("set-cookie").is_none(), "{path}");
     }
-    assert_eq!(browser.open(callback.as_str()).await.url.as_str(), format!("{PAGES}/home"));
+    assert_eq!(
+        browser.open(callback.as_str()).await.url.as_str(),
+        format!("{PAGES}/home")
+    );
 }

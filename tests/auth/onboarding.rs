@@ -16,7 +16,11 @@ fn prompt(config: &mut Config) {
 async fn newcomer(op: &TestProvider, person: &str) -> Browser {
     let browser = op.browser();
     let visit = browser.sign_in_amid("simulated", person, &[]).await;
-    assert_eq!(visit.url.as_str(), format!("{PAGES}/welcome"), "nothing stands in the URL");
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/welcome"),
+        "nothing stands in the URL"
+    );
     browser
 }
 
@@ -30,13 +34,20 @@ async fn a_newcomer_is_in_at_once_under_a_derived_name() {
     let op = TestProvider::start().await;
     let ada = op.signed_in("ada").await;
     let me = ada.me().await.is(200).json();
-    assert_eq!((me["username"].as_str(), me["role"].as_str()), (Some("ada"), Some("user")));
+    assert_eq!(
+        (me["username"].as_str(), me["role"].as_str()),
+        (Some("ada"), Some("user"))
+    );
     assert_eq!(me["display_name"], "Ada King Lovelace");
     assert!(me["picture"].as_str().unwrap().starts_with("https://"));
     ada.me().await.is_not_stored();
 
     let elsewhere = op.signed_in("ada").await;
-    assert_eq!(elsewhere.user_id().await, ada.user_id().await, "the same account by the same identity");
+    assert_eq!(
+        elsewhere.user_id().await,
+        ada.user_id().await,
+        "the same account by the same identity"
+    );
 }
 
 /// §6: usernames differ in more than case; somebody else of the same name gets another.
@@ -44,7 +55,10 @@ async fn a_newcomer_is_in_at_once_under_a_derived_name() {
 async fn a_derived_name_that_is_taken_gets_a_number() {
     let op = TestProvider::start().await;
     op.signed_in("ada").await;
-    sqlx::query("UPDATE users SET username = 'EMMY', username_folded = 'emmy'").execute(op.db()).await.unwrap();
+    sqlx::query("UPDATE users SET username = 'EMMY', username_folded = 'emmy'")
+        .execute(op.db())
+        .await
+        .unwrap();
     let emmy = op.signed_in("emmy").await;
     assert_eq!(emmy.me().await.json()["username"], "emmy2");
 }
@@ -88,7 +102,10 @@ async fn a_refused_name_names_its_rule_and_costs_nothing() {
     let op = TestProvider::with(prompt).await;
     let alan = newcomer(&op, "alan").await;
     alan.choose("alan").await.is(200);
-    sqlx::query("INSERT INTO reserved_usernames VALUES ('support', now())").execute(op.db()).await.unwrap();
+    sqlx::query("INSERT INTO reserved_usernames VALUES ('support', now())")
+        .execute(op.db())
+        .await
+        .unwrap();
 
     let ada = newcomer(&op, "ada").await;
     let endless = "a".repeat(25);
@@ -109,8 +126,15 @@ async fn a_refused_name_names_its_rule_and_costs_nothing() {
         ("ada\u{202e}", 400, "username_invalid"),
     ] {
         let refused = ada.choose(name).await;
-        assert_eq!((refused.status.as_u16(), refused.json()["error"].as_str()), (status, Some(code)), "{name:?}");
-        assert!(name.is_empty() || !refused.text.contains(name), "the input is not repeated");
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["error"].as_str()),
+            (status, Some(code)),
+            "{name:?}"
+        );
+        assert!(
+            name.is_empty() || !refused.text.contains(name),
+            "the input is not repeated"
+        );
         refused.is_not_stored();
     }
     for body in [
@@ -165,7 +189,11 @@ async fn a_double_click_makes_one_account() {
     let mut statuses = [one.status.as_u16(), two.status.as_u16()];
     statuses.sort_unstable();
     assert!(matches!(statuses, [200, 404 | 409]), "{statuses:?}");
-    for table in ["SELECT count(*) FROM users", "SELECT count(*) FROM oauth_links", "SELECT count(*) FROM sessions"] {
+    for table in [
+        "SELECT count(*) FROM users",
+        "SELECT count(*) FROM oauth_links",
+        "SELECT count(*) FROM sessions",
+    ] {
         assert_eq!(count(&op, table).await, 1, "{table}");
     }
 }
@@ -176,7 +204,11 @@ async fn two_newcomers_race_for_a_name_and_one_gets_it() {
     let op = TestProvider::with(prompt).await;
     let (ada, alan) = (newcomer(&op, "ada").await, newcomer(&op, "alan").await);
     let (one, two) = tokio::join!(ada.choose("prize"), alan.choose("PRIZE"));
-    let (loser, refusal) = if one.status == 200 { (&alan, two) } else { (&ada, one) };
+    let (loser, refusal) = if one.status == 200 {
+        (&alan, two)
+    } else {
+        (&ada, one)
+    };
     assert_eq!(refusal.is(409).json()["error"], "username_taken");
     loser.choose("consolation").await.is(200);
 }
@@ -194,7 +226,10 @@ async fn one_identity_in_two_browsers_makes_one_account() {
     // By "auto" the second sign-in finds the account that the first has just made.
     let op = TestProvider::start().await;
     let (here, there) = (op.browser(), op.browser());
-    let (callback, other) = (here.up_to_callback("simulated", "ada").await, there.up_to_callback("simulated", "ada").await);
+    let (callback, other) = (
+        here.up_to_callback("simulated", "ada").await,
+        there.up_to_callback("simulated", "ada").await,
+    );
     tokio::join!(here.open(callback.as_str()), there.open(other.as_str()));
     assert_eq!(here.user_id().await, there.user_id().await);
     assert_eq!(count(&op, "SELECT count(*) FROM users").await, 1);
@@ -225,7 +260,10 @@ async fn the_apps_request_goes_on_once_the_account_is_there() {
     assert_eq!(visit.url.as_str(), format!("{PAGES}/welcome"));
     let done = ada.choose("ada").await.is(200).json();
     let next = done["redirect_to"].as_str().unwrap();
-    assert!(next.starts_with(&format!("{ISSUER}/oauth/authorize/resume?request=")), "{next}");
+    assert!(
+        next.starts_with(&format!("{ISSUER}/oauth/authorize/resume?request=")),
+        "{next}"
+    );
     let visit = ada.follow(&format!("{PAGES}/welcome"), next).await;
     let granted = request.read(visit).await.code();
     app.redeem(&granted).await.tokens();

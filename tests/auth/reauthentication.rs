@@ -14,8 +14,13 @@ async fn asked(op: &TestProvider, request: &Authorize<'_>) -> LoggedRequest {
     let login = request.send().await.page("/login");
     op.upstream().forget_requests();
     let browser = request.browser();
-    browser.start(&format!("simulated?request_id={}", param(&login, "request_id"))).await;
-    op.upstream().requests_to(Endpoint::Authorize).pop().expect("the upstream was asked")
+    browser
+        .start(&format!("simulated?request_id={}", param(&login, "request_id")))
+        .await;
+    op.upstream()
+        .requests_to(Endpoint::Authorize)
+        .pop()
+        .expect("the upstream was asked")
 }
 
 /// §4.1: `login_hint` and `ui_locales` are passed on, and no request leaves without state, nonce and PKCE.
@@ -24,22 +29,38 @@ async fn what_the_app_says_of_the_person_is_passed_on() {
     let op = TestProvider::start().await;
     let app = op.client().await;
     let browser = op.browser();
-    let request = browser.authorize(&app).with("login_hint", "ada@engine.example").with("ui_locales", "de en");
+    let request = browser
+        .authorize(&app)
+        .with("login_hint", "ada@engine.example")
+        .with("ui_locales", "de en");
     let asked_for = asked(&op, &request).await;
     assert_eq!(asked_for.query("login_hint"), Some("ada@engine.example"));
     assert_eq!(asked_for.query("ui_locales"), Some("de en"));
     assert_eq!(asked_for.query("prompt"), None);
     assert_eq!(asked_for.query("max_age"), None);
     assert_eq!(asked_for.query("code_challenge_method"), Some("S256"));
-    assert_eq!(asked_for.query("redirect_uri"), Some("https://op.test/auth/simulated/callback"));
+    assert_eq!(
+        asked_for.query("redirect_uri"),
+        Some("https://op.test/auth/simulated/callback")
+    );
     for own in ["state", "nonce", "code_challenge"] {
-        assert!(asked_for.query(own).is_some_and(|value| value.len() >= 43), "{own}");
-        assert_ne!(asked_for.query(own), request.param(own).as_deref(), "{own} is ours, not the app's");
+        assert!(
+            asked_for.query(own).is_some_and(|value| value.len() >= 43),
+            "{own}"
+        );
+        assert_ne!(
+            asked_for.query(own),
+            request.param(own).as_deref(),
+            "{own} is ours, not the app's"
+        );
     }
 
     let other = op.browser();
     let plain = asked(&op, &other.authorize(&app)).await;
-    assert_eq!((plain.query("login_hint"), plain.query("ui_locales")), (None, None));
+    assert_eq!(
+        (plain.query("login_hint"), plain.query("ui_locales")),
+        (None, None)
+    );
     for own in ["state", "nonce", "code_challenge"] {
         assert_ne!(plain.query(own), asked_for.query(own), "{own} is used once");
     }
@@ -55,13 +76,28 @@ async fn a_demanded_login_is_demanded_of_the_upstream() {
     op.advance(Duration::minutes(5));
     let asks = async |request: Authorize<'_>| {
         let asked_for = asked(&op, &request).await;
-        (asked_for.query("prompt").map(str::to_owned), asked_for.query("max_age").map(str::to_owned))
+        (
+            asked_for.query("prompt").map(str::to_owned),
+            asked_for.query("max_age").map(str::to_owned),
+        )
     };
     let some = |value: &str| Some(value.to_owned());
-    assert_eq!(asks(ada.authorize(&app).prompt("login")).await, (some("login"), some("0")));
-    assert_eq!(asks(ada.authorize(&app).max_age(0)).await, (some("login"), some("0")));
-    assert_eq!(asks(ada.authorize(&app).max_age(60)).await, (some("login"), some("0")));
-    assert_eq!(asks(ada.authorize(&app).prompt("select_account")).await, (some("select_account"), None));
+    assert_eq!(
+        asks(ada.authorize(&app).prompt("login")).await,
+        (some("login"), some("0"))
+    );
+    assert_eq!(
+        asks(ada.authorize(&app).max_age(0)).await,
+        (some("login"), some("0"))
+    );
+    assert_eq!(
+        asks(ada.authorize(&app).max_age(60)).await,
+        (some("login"), some("0"))
+    );
+    assert_eq!(
+        asks(ada.authorize(&app).prompt("select_account")).await,
+        (some("select_account"), None)
+    );
     ada.authorize(&app).max_age(3600).code().await;
 }
 
@@ -72,7 +108,12 @@ async fn a_demanded_login_is_satisfied_by_the_login_that_was_started_for_it() {
     let app = op.client().await;
     let ada = op.browser();
     let before = checks::peek(app.tokens_of(&ada, "ada", "openid").await.id());
-    for change in [("prompt", "login"), ("max_age", "0"), ("max_age", "60"), ("prompt", "select_account")] {
+    for change in [
+        ("prompt", "login"),
+        ("max_age", "0"),
+        ("max_age", "60"),
+        ("prompt", "select_account"),
+    ] {
         op.advance(Duration::minutes(5));
         let request = ada.authorize(&app).with(change.0, change.1);
         let granted = request.code_as("ada").await;
@@ -90,13 +131,28 @@ async fn a_demanded_login_cannot_be_walked_around() {
     let ada = op.signed_in("ada").await;
     let request = ada.authorize(&app).prompt("login");
     let login = request.send().await.page("/login");
-    let resume = format!("{ISSUER}/oauth/authorize/resume?request={}", param(&login, "request_id"));
-    assert_eq!(ada.follow(login.as_str(), &resume).await.url, login, "without a login there is none");
+    let resume = format!(
+        "{ISSUER}/oauth/authorize/resume?request={}",
+        param(&login, "request_id")
+    );
+    assert_eq!(
+        ada.follow(login.as_str(), &resume).await.url,
+        login,
+        "without a login there is none"
+    );
 
     ada.sign_in("ada").await;
-    assert_eq!(ada.follow(login.as_str(), &resume).await.url, login, "a login for nobody does not count");
+    assert_eq!(
+        ada.follow(login.as_str(), &resume).await.url,
+        login,
+        "a login for nobody does not count"
+    );
     ada.authorize(&app).prompt("login").code_as("ada").await;
-    assert_eq!(ada.follow(login.as_str(), &resume).await.url, login, "a login for another request does not count");
+    assert_eq!(
+        ada.follow(login.as_str(), &resume).await.url,
+        login,
+        "a login for another request does not count"
+    );
     let sideways = ada.start(&format!("simulated?return_to={resume}")).await;
     assert_eq!(sideways.url, login, "nor one that merely returns there");
     let visit = ada.sign_in_at(&login, "ada").await;
@@ -135,7 +191,11 @@ async fn an_upstream_without_auth_time_proves_nothing() {
         ada.sign_in_amid("simulated", "ada", &[]).await;
         let request = ada.authorize(&app).prompt("login");
         let asked_for = asked(&op, &request).await;
-        assert_eq!(asked_for.query("prompt"), Some("select_account"), "the most that Google can be asked for");
+        assert_eq!(
+            asked_for.query("prompt"),
+            Some("select_account"),
+            "the most that Google can be asked for"
+        );
         assert_eq!(asked_for.query("max_age"), None);
         let request = ada.authorize(&app).prompt("login");
         let login = request.send().await.page("/login");

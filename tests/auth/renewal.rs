@@ -15,14 +15,20 @@ async fn live_sessions(op: &TestProvider) -> i64 {
 async fn a_renewal_replaces_both_cookies_and_keeps_the_session() {
     let op = TestProvider::start().await;
     let ada = op.signed_in("ada").await;
-    let (refresh, access) = (ada.cookie("refresh").unwrap(), checks::peek(&ada.cookie("access").unwrap()));
+    let (refresh, access) = (
+        ada.cookie("refresh").unwrap(),
+        checks::peek(&ada.cookie("access").unwrap()),
+    );
     op.advance(Duration::minutes(14));
     let answer = ada.renew().await.is(200).json();
     assert_eq!(answer["expires_in"], 900);
     assert_eq!(answer["user"]["username"], "ada");
     assert_ne!(ada.cookie("refresh").unwrap(), refresh);
     let renewed = checks::peek(&ada.cookie("access").unwrap());
-    assert_eq!((&renewed["sid"], &renewed["auth_time"]), (&access["sid"], &access["auth_time"]));
+    assert_eq!(
+        (&renewed["sid"], &renewed["auth_time"]),
+        (&access["sid"], &access["auth_time"])
+    );
     assert!(renewed["exp"].as_i64() > access["exp"].as_i64() && renewed["jti"] != access["jti"]);
 }
 
@@ -46,7 +52,9 @@ async fn racing_tabs_all_get_the_same_successor() {
     let op = TestProvider::start().await;
     let other = op.second_instance().await;
     let ada = op.signed_in("ada").await;
-    let tabs: Vec<_> = (0..20).map(|tab| if tab % 2 == 0 { ada.at(&op) } else { ada.at(&other) }).collect();
+    let tabs: Vec<_> = (0..20)
+        .map(|tab| if tab % 2 == 0 { ada.at(&op) } else { ada.at(&other) })
+        .collect();
     let renewals: Vec<_> = tabs
         .into_iter()
         .map(|tab| {
@@ -64,7 +72,10 @@ async fn racing_tabs_all_get_the_same_successor() {
     }
     assert_eq!(values.len(), 1, "the session never branches");
     assert_eq!(live_sessions(&op).await, 1);
-    let tokens: i64 = sqlx::query_scalar("SELECT count(*) FROM session_tokens").fetch_one(op.db()).await.unwrap();
+    let tokens: i64 = sqlx::query_scalar("SELECT count(*) FROM session_tokens")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(tokens, 2, "the first value and its successor");
     ada.renew().await.is(200);
     assert!(ada.is_signed_in().await);
@@ -152,7 +163,9 @@ async fn a_session_slides_until_it_is_idle_or_reaches_its_cap() {
     let cookie = format!("__Host-auth_refresh={}", ada.cookie("refresh").unwrap());
     op.advance(Duration::days(30));
     assert_eq!(stale.cookie("refresh"), None, "the browser drops it in time");
-    let request = op.request(reqwest::Method::GET, "/auth/me").header("cookie", cookie);
+    let request = op
+        .request(reqwest::Method::GET, "/auth/me")
+        .header("cookie", cookie);
     crate::common::Answer::of(request).await.is(401);
 
     let op = TestProvider::with(|config| config.jwt.session_absolute_ttl_secs = 40 * 86_400).await;

@@ -44,7 +44,9 @@ fn is_refused(visit: &Visit, words: &str) {
 async fn a_closed_provider_admits_those_whom_it_knows() {
     let open = TestProvider::start().await;
     let ada = open.signed_in("ada").await.user_id().await;
-    let closed = open.reconfigured(|config| change(config, |provider| provider.signup = Signup::Closed)).await;
+    let closed = open
+        .reconfigured(|config| change(config, |provider| provider.signup = Signup::Closed))
+        .await;
     let visit = closed.browser().sign_in_amid("simulated", "alan", &[]).await;
     is_refused(&visit, "New accounts cannot be made");
     assert_eq!(closed.signed_in("ada").await.user_id().await, ada);
@@ -53,7 +55,10 @@ async fn a_closed_provider_admits_those_whom_it_knows() {
 /// An app whose newcomer may not join hears nothing that it could not act on: the person reads why.
 #[tokio::test]
 async fn by_domain_only_verified_addresses_of_a_trusted_provider_admit() {
-    let list = AllowList { email_domains: names(&["Engine.example"]), ..AllowList::default() };
+    let list = AllowList {
+        email_domains: names(&["Engine.example"]),
+        ..AllowList::default()
+    };
     let op = TestProvider::with(|config| {
         change(config, |provider| {
             provider.signup = Signup::AllowList;
@@ -70,7 +75,10 @@ async fn by_domain_only_verified_addresses_of_a_trusted_provider_admit() {
         ("new@engine.example", Some(Misbehaviour::EmailVerifiedAsString)),
         ("new@engine.example", Some(Misbehaviour::NoEmail)),
     ] {
-        assert!(!gets_in(&op, person, wrong.as_slice()).await, "{person} {wrong:?}");
+        assert!(
+            !gets_in(&op, person, wrong.as_slice()).await,
+            "{person} {wrong:?}"
+        );
     }
     assert!(gets_in(&op, "new@engine.example", &[]).await);
 
@@ -82,7 +90,10 @@ async fn by_domain_only_verified_addresses_of_a_trusted_provider_admit() {
         });
     })
     .await;
-    assert!(!gets_in(&untrusted, "ada", &[]).await, "a provider that is not believed proves no domain");
+    assert!(
+        !gets_in(&untrusted, "ada", &[]).await,
+        "a provider that is not believed proves no domain"
+    );
 }
 
 /// A provider of this flavour that admits by this list.
@@ -124,9 +135,18 @@ fn tenant_of_ada() -> String {
 /// §6: by Google's `hd`, GitHub's organisations, Microsoft's tenant.
 #[tokio::test]
 async fn organisations_of_the_presets_admit_their_members() {
-    let google = |_: &str| AllowList { google_hosted_domains: names(&["engine.example"]), ..AllowList::default() };
-    let github = |_: &str| AllowList { github_organizations: names(&["engine-example"]), ..AllowList::default() };
-    let microsoft = |tenant: &str| AllowList { microsoft_tenants: names(&[tenant]), ..AllowList::default() };
+    let google = |_: &str| AllowList {
+        google_hosted_domains: names(&["engine.example"]),
+        ..AllowList::default()
+    };
+    let github = |_: &str| AllowList {
+        github_organizations: names(&["engine-example"]),
+        ..AllowList::default()
+    };
+    let microsoft = |tenant: &str| AllowList {
+        microsoft_tenants: names(&[tenant]),
+        ..AllowList::default()
+    };
     let google = by(Flavour::Google, Preset::Google, google).await;
     let github = by(Flavour::GitHub, Preset::Github, github).await;
     let microsoft = by(Flavour::Microsoft, Preset::Microsoft, microsoft).await;
@@ -145,19 +165,32 @@ async fn a_disabled_account_stays_out() {
     let app = op.client().await;
     let ada = op.browser();
     let tokens = app.tokens_of(&ada, "ada", "openid offline_access").await;
-    sqlx::query("UPDATE users SET disabled_at = now()").execute(op.db()).await.unwrap();
+    sqlx::query("UPDATE users SET disabled_at = now()")
+        .execute(op.db())
+        .await
+        .unwrap();
 
     assert!(!ada.is_signed_in().await);
     ada.renew().await.is(401);
-    ada.authorize(&app).prompt("none").send().await.refused("login_required");
+    ada.authorize(&app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("login_required");
     assert!(!app.is_active(&tokens.access_token).await);
     app.refresh(tokens.refresh()).await.refused("invalid_grant");
     app.userinfo(&tokens.access_token).await.is(401);
     let visit = op.browser().sign_in_amid("simulated", "ada", &[]).await;
     is_refused(&visit, "This account is disabled");
-    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(op.db()).await.unwrap();
+    let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(users, 1);
 
-    sqlx::query("UPDATE users SET disabled_at = NULL").execute(op.db()).await.unwrap();
+    sqlx::query("UPDATE users SET disabled_at = NULL")
+        .execute(op.db())
+        .await
+        .unwrap();
     op.signed_in("ada").await;
 }

@@ -11,19 +11,39 @@ use crate::common::provider::{ISSUER, PAGES, start_upstream};
 use crate::common::{Answer, TestProvider, Visit};
 
 /// Words of upstreams that must never reach a person or an app.
-const UPSTREAM_WORDS: [&str; 6] =
-    ["script", "alert", "denied access", "onerror", "Set-Cookie", "The user has"];
+const UPSTREAM_WORDS: [&str; 6] = [
+    "script",
+    "alert",
+    "denied access",
+    "onerror",
+    "Set-Cookie",
+    "The user has",
+];
 
 fn says_nothing_of_the_upstream(visit: &Visit) {
-    for (url, answer) in visit.hops.iter().filter(|(url, _)| url.as_str().starts_with(ISSUER)) {
+    for (url, answer) in visit
+        .hops
+        .iter()
+        .filter(|(url, _)| url.as_str().starts_with(ISSUER))
+    {
         for word in UPSTREAM_WORDS {
-            assert!(!answer.text.contains(word), "{url} says {word:?}: {}", answer.text);
+            assert!(
+                !answer.text.contains(word),
+                "{url} says {word:?}: {}",
+                answer.text
+            );
         }
     }
     // The callback's own URL is what the upstream wrote; wherever we send the person on is ours.
-    let sent_on = visit.hops.iter().filter_map(|(url, answer)| Some((url, answer.header("location")?)));
+    let sent_on = visit
+        .hops
+        .iter()
+        .filter_map(|(url, answer)| Some((url, answer.header("location")?)));
     for (_, location) in sent_on.filter(|(url, _)| url.as_str().starts_with(ISSUER)) {
-        assert!(!UPSTREAM_WORDS.iter().any(|word| location.contains(word)), "{location}");
+        assert!(
+            !UPSTREAM_WORDS.iter().any(|word| location.contains(word)),
+            "{location}"
+        );
     }
 }
 
@@ -68,19 +88,37 @@ async fn whatever_an_upstream_does_wrong_signs_nobody_in() {
         if misbehaviour.is_per_sign_in() {
             let callback = ada.callback_url(&page, "ada", &[*misbehaviour]).await;
             let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
-            assert_eq!(visit.url.as_str(), format!("{PAGES}/login?error={code}"), "{misbehaviour:?}");
+            assert_eq!(
+                visit.url.as_str(),
+                format!("{PAGES}/login?error={code}"),
+                "{misbehaviour:?}"
+            );
             says_nothing_of_the_upstream(&visit);
         } else {
             let callback = ada.callback_url(&page, "ada", &[]).await;
             op.upstream().misbehave(*misbehaviour);
             let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
             op.upstream().behave();
-            assert_eq!(visit.url.as_str(), format!("{PAGES}/login?error={code}"), "{misbehaviour:?}");
+            assert_eq!(
+                visit.url.as_str(),
+                format!("{PAGES}/login?error={code}"),
+                "{misbehaviour:?}"
+            );
         }
-        assert!(!ada.is_signed_in().await && ada.cookie("refresh").is_none(), "{misbehaviour:?}");
+        assert!(
+            !ada.is_signed_in().await && ada.cookie("refresh").is_none(),
+            "{misbehaviour:?}"
+        );
     }
-    assert!(op.upstream().requests_to(Endpoint::Elsewhere).is_empty(), "our secret was taken somewhere else");
-    for sql in ["SELECT count(*) FROM users", "SELECT count(*) FROM sessions", "SELECT count(*) FROM upstream_flows"] {
+    assert!(
+        op.upstream().requests_to(Endpoint::Elsewhere).is_empty(),
+        "our secret was taken somewhere else"
+    );
+    for sql in [
+        "SELECT count(*) FROM users",
+        "SELECT count(*) FROM sessions",
+        "SELECT count(*) FROM upstream_flows",
+    ] {
         let left: i64 = sqlx::query_scalar(sql).fetch_one(op.db()).await.unwrap();
         assert_eq!(left, 0, "{sql}");
     }
@@ -118,12 +156,18 @@ async fn without_pages_a_failed_sign_in_is_a_page_of_ours() {
         let visit = ada.sign_in_amid("simulated", "ada", &[misbehaviour]).await;
         assert_eq!(visit.status().unwrap(), status, "{misbehaviour:?}");
         assert!(visit.text().contains(words), "{misbehaviour:?}: {}", visit.text());
-        assert!(html::text_of(visit.text(), "error-id").is_some(), "{misbehaviour:?}");
+        assert!(
+            html::text_of(visit.text(), "error-id").is_some(),
+            "{misbehaviour:?}"
+        );
         says_nothing_of_the_upstream(&visit);
         let answer = visit.answer.as_ref().unwrap();
         assert_eq!(answer.header("retry-after").is_some(), status == 503);
         let policy = answer.header("content-security-policy").unwrap();
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
         answer.is_not_stored();
     }
 }
@@ -133,7 +177,11 @@ async fn without_pages_a_failed_sign_in_is_a_page_of_ours() {
 async fn a_cancelled_login_leads_back_to_the_login_page_with_the_request_intact() {
     let op = TestProvider::start().await;
     let app = op.client().await;
-    for wrong in [Misbehaviour::Cancelled, Misbehaviour::TokenFails, Misbehaviour::WrongNonce] {
+    for wrong in [
+        Misbehaviour::Cancelled,
+        Misbehaviour::TokenFails,
+        Misbehaviour::WrongNonce,
+    ] {
         let ada = op.browser();
         let request = ada.authorize(&app);
         let login = request.send().await.page("/login");
@@ -164,7 +212,10 @@ async fn without_a_login_page_a_failed_login_is_an_error_at_the_app() {
         let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
         says_nothing_of_the_upstream(&visit);
         let refused = request.read(visit).await.refused(error);
-        assert_eq!((refused.state, refused.iss.as_deref()), (request.param("state"), Some(ISSUER)));
+        assert_eq!(
+            (refused.state, refused.iss.as_deref()),
+            (request.param("state"), Some(ISSUER))
+        );
     }
 }
 
@@ -175,7 +226,10 @@ async fn a_slow_upstream_is_given_up() {
     let ada = op.browser();
     let started = Instant::now();
     let visit = ada.sign_in_amid("simulated", "ada", &[Misbehaviour::Slow]).await;
-    assert_eq!(visit.url.as_str(), format!("{PAGES}/login?error=upstream_unavailable"));
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/login?error=upstream_unavailable")
+    );
     assert!(started.elapsed().as_secs() < 14, "{:?}", started.elapsed());
     assert!(!ada.is_signed_in().await);
 }
@@ -185,7 +239,10 @@ async fn a_slow_upstream_is_given_up() {
 async fn a_provider_that_is_down_harms_itself_alone_and_recovers() {
     let clock = Clock::default();
     let upstream = start_upstream(Options::default(), &clock).await;
-    let options = Options { cookie_name: "other_session".to_owned(), ..Options::of(Flavour::Oidc) };
+    let options = Options {
+        cookie_name: "other_session".to_owned(),
+        ..Options::of(Flavour::Oidc)
+    };
     let other = start_upstream(options, &clock).await;
     other.misbehave(Misbehaviour::DiscoveryFails);
     let issuer = other.issuer();
@@ -213,7 +270,11 @@ async fn a_provider_that_is_down_harms_itself_alone_and_recovers() {
     other.misbehave(Misbehaviour::DiscoveryOtherIssuer);
     op.advance(Duration::days(2));
     let visit = op.browser().sign_in_amid("other", "alan", &[]).await;
-    assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "what was learnt before outlives a failure to renew it");
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/home"),
+        "what was learnt before outlives a failure to renew it"
+    );
 }
 
 /// UP-6, UP-14: nothing listens at the provider's address; the server starts, and says what it can.
@@ -256,7 +317,10 @@ async fn a_rotated_key_is_fetched_and_a_flood_of_unknown_ones_is_not() {
     op.advance(Duration::minutes(2));
     op.upstream().forget_requests();
     for _ in 0..5 {
-        let visit = op.browser().sign_in_amid("simulated", "ada", &[Misbehaviour::UnpublishedKey]).await;
+        let visit = op
+            .browser()
+            .sign_in_amid("simulated", "ada", &[Misbehaviour::UnpublishedKey])
+            .await;
         assert!(visit.url.as_str().ends_with("error=sign_in_failed"));
     }
     assert_eq!(op.upstream().requests_to(Endpoint::Jwks).len(), 1);
@@ -268,7 +332,9 @@ async fn a_subject_that_is_a_number_is_a_subject() {
     let op = TestProvider::start().await;
     let (here, there) = (op.browser(), op.browser());
     for browser in [&here, &there] {
-        let visit = browser.sign_in_amid("simulated", "ada", &[Misbehaviour::SubjectAsNumber]).await;
+        let visit = browser
+            .sign_in_amid("simulated", "ada", &[Misbehaviour::SubjectAsNumber])
+            .await;
         // UserInfo states the same number.
         assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "{}", visit.text());
     }
@@ -293,7 +359,11 @@ async fn an_address_is_verified_by_the_boolean_alone() {
         let tokens = app.redeem(&granted).await.tokens();
         let userinfo: Answer = app.userinfo(&tokens.access_token).await;
         let userinfo = userinfo.is(200).json();
-        assert_eq!(userinfo["email_verified"].as_bool(), expected, "{person} {wrong:?}: {userinfo}");
+        assert_eq!(
+            userinfo["email_verified"].as_bool(),
+            expected,
+            "{person} {wrong:?}: {userinfo}"
+        );
         assert_eq!(userinfo.get("email").is_some(), expected.is_some(), "{person}");
     }
 }

@@ -17,7 +17,9 @@ impl Browser {
     /// A call as a front end makes it: with credentials and the header that forms cannot send.
     pub(crate) async fn call(&self, method: Method, path: &str, json: Option<&Value>) -> Answer {
         let headers: &[(&str, &str)] = if method == Method::GET { &[] } else { &FETCH };
-        let sent = self.fetch(PAGE, method, &format!("{ISSUER}{path}"), headers, json).await;
+        let sent = self
+            .fetch(PAGE, method, &format!("{ISSUER}{path}"), headers, json)
+            .await;
         sent.expect("the deployer's pages may read what they ask for")
     }
 
@@ -28,7 +30,10 @@ impl Browser {
 
     /// Who is signed in here.
     pub(crate) async fn user_id(&self) -> String {
-        self.me().await.is(200).json()["user_id"].as_str().expect("a user has an id").to_owned()
+        self.me().await.is(200).json()["user_id"]
+            .as_str()
+            .expect("a user has an id")
+            .to_owned()
     }
 
     /// `POST /auth/refresh`.
@@ -43,13 +48,20 @@ impl Browser {
 
     /// `POST /auth/setup` with this username.
     pub(crate) async fn choose(&self, username: &str) -> Answer {
-        self.call(Method::POST, "/auth/setup", Some(&serde_json::json!({ "username": username }))).await
+        self.call(
+            Method::POST,
+            "/auth/setup",
+            Some(&serde_json::json!({ "username": username })),
+        )
+        .await
     }
 
     /// The value of one of our cookies, by the last part of its name.
     pub(crate) fn cookie(&self, kind: &str) -> Option<String> {
         let name = format!("__Host-auth_{kind}");
-        self.jar().find(&name, self.op.clock().now()).map(|cookie| cookie.value.clone())
+        self.jar()
+            .find(&name, self.op.clock().now())
+            .map(|cookie| cookie.value.clone())
     }
 
     /// Whether a live session sits in this browser.
@@ -63,12 +75,15 @@ impl Browser {
 
     /// Starts a sign-in (`simulated`, or `simulated?return_to=…`) and goes as far as the upstream's page.
     pub(crate) async fn start(&self, provider: &str) -> Visit {
-        self.follow(&format!("{PAGES}/login"), &format!("{ISSUER}/auth/{provider}")).await
+        self.follow(&format!("{PAGES}/login"), &format!("{ISSUER}/auth/{provider}"))
+            .await
     }
 
     /// Signs in at the upstream's page, with whatever goes wrong there this time. The URL of the callback, not yet visited.
     pub(crate) async fn callback_url(&self, page: &Visit, person: &str, wrong: &[Misbehaviour]) -> Url {
-        let form = page.form().unwrap_or_else(|| panic!("there is no form: {} {}", page.url, page.text()));
+        let form = page
+            .form()
+            .unwrap_or_else(|| panic!("there is no form: {} {}", page.url, page.text()));
         let action = page.url.join(&form.action).expect("the action is a URL");
         let mut fields = vec![("person", person)];
         for misbehaviour in wrong {
@@ -76,7 +91,9 @@ impl Browser {
             fields.push(("misbehaviour", known.expect("every one has a name").0));
         }
         let answer = Answer::of(self.op.http().post(action).form(&fields)).await;
-        let location = answer.header("location").unwrap_or_else(|| panic!("{}: {}", answer.status, answer.text));
+        let location = answer
+            .header("location")
+            .unwrap_or_else(|| panic!("{}: {}", answer.status, answer.text));
         Url::parse(location).expect("the callback is a URL")
     }
 
@@ -96,7 +113,11 @@ impl Browser {
 
 /// The URL with one parameter set to another value, or taken out.
 pub(crate) fn with_param(url: &Url, name: &str, value: Option<&str>) -> Url {
-    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(own, _)| own != name).collect();
+    let pairs: Vec<(String, String)> = url
+        .query_pairs()
+        .into_owned()
+        .filter(|(own, _)| own != name)
+        .collect();
     let mut changed = url.clone();
     changed.query_pairs_mut().clear().extend_pairs(pairs);
     if let Some(value) = value {
