@@ -4,12 +4,12 @@ use aws_lc_rs::rand::SecureRandom;
 
 use crate::config::Config;
 use crate::config::finding::Finding;
-use crate::jwt::foreign::ForeignKeys;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{Client, ClientSecret, ClientType, GrantType, TokenEndpointAuthMethod};
 use crate::protocol::ids::ClientId;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::redirect_uri::{self, MAX_REDIRECT_URIS};
+use crate::protocol::request_object;
 use crate::protocol::scope::{FOR_EVERY_CLIENT, ScopeSet, is_scope_token};
 
 /// A name is shown to people on one line.
@@ -160,11 +160,11 @@ fn new_client_id(rng: &dyn SecureRandom) -> ClientId {
 
 fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
     let name = new.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(misleads) {
         findings.push(Finding::error(
             "name",
             format!(
-                "the name is not 1 to {MAX_NAME_CHARS} characters without line breaks and other controls"
+                "the name is not 1 to {MAX_NAME_CHARS} characters without line breaks, marks of direction and other controls"
             ),
             "write what people know the app by",
         ));
@@ -198,6 +198,12 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
             "write a smaller number; 0 is strict",
         ));
     }
+}
+
+/// Controls, and marks that turn or hide the text beside them: a consent page must show the name that was registered.
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn check_uris(new: &NewClient, issuer_is_loopback: bool, findings: &mut Vec<Finding>) {
@@ -342,28 +348,13 @@ fn check_authentication(new: &NewClient, config: &Config, findings: &mut Vec<Fin
 }
 
 fn check_request_object_jwks(new: &NewClient, findings: &mut Vec<Finding>) {
-    let Some(jwks) = &new.request_object_jwks else {
-        return;
-    };
-    let keys = jwks
-        .get("keys")
-        .and_then(serde_json::Value::as_array)
-        .into_iter()
-        .flatten();
-    if ForeignKeys::from_jwks(jwks).map_or(true, |keys| keys.is_empty()) {
-        findings.push(Finding::error(
-            "request_object_jwks",
-            "this is no JWK set with a public signing key",
-            "write {\"keys\": […]} with an RSA, EC or Ed25519 key",
-        ));
-    } else if keys
-        .into_iter()
-        .any(|key| key.get("d").is_some() || key.get("k").is_some())
+    if let Some(jwks) = &new.request_object_jwks
+        && let Err(problem) = request_object::validate_jwks(jwks)
     {
         findings.push(Finding::error(
             "request_object_jwks",
-            "the set holds a private or symmetric key",
-            "register only the public halves, and replace that key: it has left its place",
+            problem,
+            "write {\"keys\": […]} with the public RSA or P-256 keys; replace a private one, it has left its place",
         ));
     }
 }

@@ -117,6 +117,7 @@ impl World {
             link_id,
             provider: "google",
             upstream_sid: None,
+            auth_time: self.now.unix_timestamp(),
             acr: None,
             amr: None,
             user_agent: None,

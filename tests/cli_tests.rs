@@ -538,10 +538,13 @@ fn request_object_keys_are_public_keys() {
             "jwks.json",
         ])
     };
-    assert!(register("{}").contains("no JWK set"));
-    assert!(register("{\"keys\":[]}").contains("no JWK set"));
-    let ed25519 = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\",\"d\":\"AA\"}";
-    assert!(register(&format!("{{\"keys\":[{ed25519}]}}")).contains("private or symmetric"));
+    assert!(register("{}").contains("no member keys"));
+    assert!(register("{\"keys\":[]}").contains("no key for RS256 or ES256"));
+    let ed25519 = "\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"";
+    let set = |key: &str| format!("{{\"keys\":[{{{key}}}]}}");
+    assert!(register(&set(&format!("{ed25519},\"d\":\"AA\""))).contains("private or symmetric"));
+    // Such a key could be registered and no request object of its client would ever be accepted.
+    assert!(register(&set(ed25519)).contains("no key for RS256 or ES256"));
 }
 
 #[tokio::test]

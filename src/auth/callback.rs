@@ -49,6 +49,8 @@ pub async fn posted(
     body: Bytes,
 ) -> Response {
     let stored = async {
+        // Before the name goes anywhere: it is the caller's text.
+        let provider = state.upstreams.get(&provider).ok_or_else(stale)?.name();
         let params = Params::parse(&body).map_err(|_| stale())?;
         let (handle, callback) = read(&params)?;
         let posted = PostedCallback {
@@ -58,12 +60,12 @@ pub async fn posted(
             user: callback.user,
         };
         let sealed = flow::seal(&handle, &state.rng, &posted);
-        if !db::upstream_flows::store_posted(&state.db, &handle.hash(), &provider, &sealed, now).await? {
+        if !db::upstream_flows::store_posted(&state.db, &handle.hash(), provider, &sealed, now).await? {
             return Err(stale());
         }
         Ok(format!(
             "{}?state={}",
-            destination::callback(&state.config, &provider),
+            destination::callback(&state.config, provider),
             handle.expose()
         ))
     };
@@ -179,7 +181,14 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
         .await?
         .ok_or_else(AppError::unauthenticated)?;
     let signed_in = visit
-        .open_session(&mut tx, user, linked.link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            linked.link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     Ok(Some(signed_in))

@@ -67,6 +67,8 @@ pub struct PostedCallback {
 pub struct Setup {
     pub identity: Identity,
     pub target: Target,
+    /// When the upstream proved it, seconds since the epoch: what a session that comes of it will say.
+    pub auth_time: i64,
     /// Their verified address belongs to an account.
     pub link_suggested: bool,
 }

@@ -20,6 +20,7 @@ use crate::http::page;
 use crate::http::return_to::ReturnTo;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
+use crate::protocol::interaction::demands_login;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
 use crate::protocol::pkce::CodeVerifier;
@@ -156,7 +157,9 @@ async fn for_request(
         .await?
         .ok_or_else(unknown_request)?;
     let request: AuthorizationRequest = flow::open(&handle, &pending.sealed).ok_or_else(unknown_request)?;
-    let demanded = pending.demands_login.unwrap_or(false);
+    // A request that came by POST may not have been judged yet, and another session may be here than the one it was judged
+    // for: so what it demands by itself counts, or an unseen login would satisfy `prompt=login` and `max_age`.
+    let demanded = pending.demands_login.unwrap_or(false) || demands_login(&request, None);
     // A choice of accounts is a wish of its own and does not mean that the chosen one has to log in again.
     let only_a_choice =
         request.prompt.select_account && !request.prompt.login && request.max_age_secs.is_none();

@@ -48,7 +48,18 @@ pub async fn admit(
         }
         tracing::warn!("no username could be derived under the pattern of the configuration");
     }
+    if is_known_by_now(visit, identity).await? {
+        return Ok(Admission::Again);
+    }
     ask(visit, identity, target, link_suggested).await
+}
+
+/// Whether another browser of the same person was faster: then the account that has the address is their own, and there is
+/// nothing to ask.
+async fn is_known_by_now(visit: &Visit, identity: &Identity) -> Result<bool, AppError> {
+    let mut tx = visit.state.db.begin().await?;
+    let linked = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await?;
+    Ok(linked.is_some())
 }
 
 /// Whether this identity may join, in the words that its owner is told.
@@ -156,7 +167,14 @@ async fn merge(
     };
     accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::Merged, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
@@ -199,7 +217,14 @@ async fn open_account(
     };
     let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, identity, target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            identity,
+            target,
+            visit.now.unix_timestamp(),
+        )
         .await?;
     tx.commit().await?;
     Ok(signed_in)
@@ -230,6 +255,7 @@ async fn ask(
     let setup = Setup {
         identity: identity.clone(),
         target: target.clone(),
+        auth_time: visit.now.unix_timestamp(),
         link_suggested,
     };
     let sealed = flow::seal(&handle, &visit.state.rng, &setup);

@@ -16,7 +16,7 @@ use crate::db;
 use crate::db::sessions::{NewSuccessor, StoredSessionToken};
 use crate::db::users::User;
 use crate::error::AppError;
-use crate::http::browser::{BrowserSession, MaybeBrowserSession};
+use crate::http::browser::BrowserSession;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
@@ -153,15 +153,23 @@ async fn end_reused(
 }
 
 /// `POST /auth/logout`: ends this session. Without one there is nothing to end, and the cookies go all the same.
+///
+/// Any value of the session's cookie will do, a spent one too: the browser may hold one whose successor was lost on the
+/// way, and who signs out has to be signed out.
 pub async fn logout(
     State(state): State<AppState>,
     Now(now): Now,
-    MaybeBrowserSession(session): MaybeBrowserSession,
+    headers: HeaderMap,
     _same_site: SameSiteRequest,
 ) -> Result<Response, AppError> {
-    if let Some(session) = session {
+    let presented = Cookies::new(&state.config)
+        .read(&headers, CookieKind::Refresh)
+        .opaque();
+    if let Some(presented) = presented
+        && let Some(token) = db::sessions::load_token(&state.db, &presented.hash(), now).await?
+    {
         let mut tx = state.db.begin().await?;
-        accounts::end_session(&mut tx, session.session.session_id, EndReason::Logout, now).await?;
+        accounts::end_session(&mut tx, token.session_id, EndReason::Logout, now).await?;
         tx.commit().await?;
     }
     Ok(signed_out(&state))

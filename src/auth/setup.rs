@@ -161,7 +161,14 @@ async fn create(
         .await
         .map_err(not_created)?;
     let signed_in = visit
-        .open_session(&mut tx, user, link_id, &setup.identity, &setup.target)
+        .open_session(
+            &mut tx,
+            user,
+            link_id,
+            &setup.identity,
+            &setup.target,
+            setup.auth_time,
+        )
         .await?;
     tx.commit().await?;
     Ok((signed_in, setup))

@@ -54,6 +54,8 @@ pub struct OpenSession<'a> {
 pub struct SignedIn {
     pub user: User,
     pub session_id: SessionId,
+    /// Seconds since the epoch.
+    pub auth_time: i64,
     pub token: Opaque,
     pub expires_at: OffsetDateTime,
 }
@@ -90,7 +92,8 @@ impl Visit {
     /// sign-in was for that it succeeded.
     ///
     /// The same person's session in this browser goes on with a new cookie value and a new `auth_time`; another person's
-    /// ends as by logout. A cookie value that came with the request is never taken over.
+    /// ends as by logout. A cookie value that came with the request is never taken over. `auth_time`: when the upstream
+    /// proved it, seconds since the epoch; a newcomer may have thought about a name since.
     pub async fn open_session(
         &self,
         tx: &mut PgTransaction<'_>,
@@ -98,6 +101,7 @@ impl Visit {
         link_id: LinkId,
         identity: &Identity,
         target: &Target,
+        auth_time: i64,
     ) -> sqlx::Result<SignedIn> {
         let jwt = &self.state.config.jwt;
         let absolute_ttl = Some(jwt.session_absolute_ttl_secs).filter(|secs| *secs > 0);
@@ -109,6 +113,7 @@ impl Visit {
             link_id,
             provider: &identity.provider,
             upstream_sid: identity.sid.as_deref(),
+            auth_time,
             acr: identity.acr.as_deref(),
             amr: identity.amr.as_deref(),
             user_agent: self.user_agent.as_deref(),
@@ -132,6 +137,7 @@ impl Visit {
         Ok(SignedIn {
             user,
             session_id,
+            auth_time,
             token,
             expires_at,
         })
@@ -164,7 +170,7 @@ impl Visit {
         let session = OpenSession {
             user: &signed_in.user,
             session_id: signed_in.session_id,
-            auth_time: self.now.unix_timestamp(),
+            auth_time: signed_in.auth_time,
             token: &signed_in.token,
             expires_at: signed_in.expires_at,
         };

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use regex::Regex;
 use url::Url;
 
 use super::finding::Finding;
@@ -137,9 +136,4 @@ impl Config {
             }
         }
     }
-}
-
-/// Whether `pattern` compiles, anchored.
-pub(super) fn compiles(pattern: &str) -> bool {
-    Regex::new(&format!("^(?:{pattern})$")).is_ok()
 }

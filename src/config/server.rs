@@ -20,7 +20,7 @@ pub struct ServerConfig {
     pub cookie_domain: Option<String>,
     /// First part of the cookie names.
     pub cookie_prefix: String,
-    /// `lax` or `none`, for the two session cookies.
+    /// `lax`, or `none` for pages on another registrable domain, whose scripts would otherwise be strangers.
     pub cookie_same_site: CookieSameSite,
     /// Origins of browser apps that may call token, UserInfo, revocation and introspection. `["*"]` admits every origin.
     pub cors_origins: Vec<String>,
@@ -30,7 +30,7 @@ pub struct ServerConfig {
     pub shutdown_grace_secs: u64,
 }
 
-/// The `SameSite` attribute of the session cookies.
+/// The `SameSite` attribute of our cookies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CookieSameSite {

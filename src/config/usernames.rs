@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::check::{Check, compiles};
+use super::check::Check;
+use crate::usernames::UsernameRules;
 
 /// `[usernames]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -48,11 +49,11 @@ impl UsernamesConfig {
                 "make it at least `usernames.min_length`",
             );
         }
-        if !compiles(&self.pattern) {
+        if UsernameRules::new(self).is_err() {
             check.error(
                 "usernames.pattern",
                 "this is no regular expression",
-                "write it in the syntax of the regex crate, without look-around and back references",
+                "write it in the syntax of the regex crate, without look-around, back references and huge repetitions",
             );
         }
         check.range(

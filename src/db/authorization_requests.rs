@@ -58,7 +58,7 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewPendingRequest<'_>) -> sql
         INSERT INTO authorization_requests
             (request_hash, browser_hash, client_id, sealed, demands_login, created_at, expires_at)
         SELECT $1, $2, $3, $4, $5, $6, $7
-        WHERE (SELECT count(*) FROM (SELECT 1 FROM authorization_requests LIMIT $9) counted) < $9
+        WHERE (SELECT count(*) FROM (SELECT 1 FROM authorization_requests WHERE expires_at > $6 LIMIT $9) counted) < $9
         "#,
         new.request_hash as _,
         new.browser_hash as Option<TokenHash>,

@@ -89,6 +89,8 @@ pub struct Login<'a> {
     /// The name of the upstream provider.
     pub provider: &'a str,
     pub upstream_sid: Option<&'a str>,
+    /// When the upstream login completed, seconds since the epoch.
+    pub auth_time: i64,
     pub acr: Option<&'a str>,
     pub amr: Option<&'a [String]>,
     pub user_agent: Option<&'a str>,
@@ -126,7 +128,7 @@ pub struct NewSuccessor<'a> {
     pub expires_at: OffsetDateTime,
 }
 
-/// Opens a session with the first value of its cookie. `auth_time` is `now`: the moment of the callback.
+/// Opens a session with the first value of its cookie.
 pub async fn insert(
     tx: &mut PgTransaction<'_>,
     session_id: SessionId,
@@ -145,7 +147,7 @@ pub async fn insert(
         login.link_id as _,
         login.provider,
         login.upstream_sid,
-        now.unix_timestamp(),
+        login.auth_time,
         login.acr,
         login.amr,
         login.user_agent,
@@ -160,7 +162,7 @@ pub async fn insert(
 }
 
 /// Renews a live session of the same person with another value of its cookie: the old values open nothing any more, and
-/// `auth_time` moves to `now`. `false` if it is not that person's or has ended meanwhile; nothing is written then.
+/// `auth_time` moves to that of the login. `false` if it is not that person's or has ended meanwhile; nothing is written then.
 pub async fn renew(
     tx: &mut PgTransaction<'_>,
     session_id: SessionId,
@@ -183,7 +185,7 @@ pub async fn renew(
         login.link_id as _,
         login.provider,
         login.upstream_sid,
-        now.unix_timestamp(),
+        login.auth_time,
         login.acr,
         login.amr,
         login.user_agent,

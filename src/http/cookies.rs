@@ -107,7 +107,7 @@ impl<'a> Cookies<'a> {
         cookie.set_path("/");
         cookie.set_http_only(true);
         cookie.set_secure(self.secure());
-        cookie.set_same_site(self.same_site(kind));
+        cookie.set_same_site(self.same_site());
         if let Some(domain) = self.domain(kind) {
             cookie.set_domain(domain.to_owned());
         }
@@ -125,9 +125,9 @@ impl<'a> Cookies<'a> {
         self.config.jwt.issuer.starts_with("https://")
     }
 
-    fn same_site(self, kind: CookieKind) -> SameSite {
-        let session = matches!(kind, CookieKind::Refresh | CookieKind::Access);
-        if session && self.secure() && self.config.server.cookie_same_site == CookieSameSite::None {
+    /// One choice for all of them: pages on another site need the browser's name and the setup handle as much as the session.
+    fn same_site(self) -> SameSite {
+        if self.secure() && self.config.server.cookie_same_site == CookieSameSite::None {
             SameSite::None
         } else {
             SameSite::Lax

@@ -20,6 +20,10 @@ const KEPT: Duration = Duration::days(7);
 const SHOWN: [&str; 5] = ["client_id", "redirect_uri", "response_type", "scope", "prompt"];
 /// Longer values are cut off.
 const MAX_SHOWN_CHARS: usize = 500;
+/// Strangers make reports: the first parameters of a request have to do.
+const MAX_PARAMS: usize = 50;
+/// Longer names are cut off.
+const MAX_NAME_CHARS: usize = 64;
 
 /// Answers an authorization request that cannot be answered at the client (RFC 6749 §4.1.2.1): 400, a page, no redirect.
 pub async fn refuse_on_page(
@@ -57,11 +61,12 @@ pub async fn keep(state: &AppState, report: &Value, now: OffsetDateTime) -> Opti
 fn report(params: &Params, client: Option<&Client>, refusal: &OAuthRefusal) -> Value {
     let received: Vec<Value> = params
         .names_and_lengths()
+        .take(MAX_PARAMS)
         .map(|(name, length)| {
             let shown = SHOWN
                 .contains(&name)
                 .then(|| params.get(name).ok().flatten().map(cut));
-            json!({ "name": cut(name), "length": length, "value": shown.flatten() })
+            json!({ "name": first(name, MAX_NAME_CHARS), "length": length, "value": shown.flatten() })
         })
         .collect();
     let requested = params.get("redirect_uri").ok().flatten();
@@ -85,12 +90,16 @@ fn nearest<'c>(requested: Option<&str>, client: Option<&'c Client>) -> Option<&'
     client?
         .redirect_uris
         .iter()
-        .min_by_key(|registered| strsim::levenshtein(registered, &requested))
+        .min_by_key(|registered| strsim::levenshtein(&cut(registered), &requested))
         .map(String::as_str)
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(MAX_SHOWN_CHARS).collect()
+    first(text, MAX_SHOWN_CHARS)
+}
+
+fn first(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).collect()
 }
 
 /// Ten characters that can be read out: no vowels, nothing that looks like something else.

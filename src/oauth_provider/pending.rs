@@ -80,10 +80,10 @@ pub async fn step(
         }
         _ => crate::protocol::scope::ScopeSet::default(),
     };
-    // What was done for this request counts only for the session that did it.
-    let own = pending.filter(|pending| {
-        session.is_some_and(|session| pending.session_id == Some(session.session.session_id))
-    });
+    let own = pending
+        .zip(session)
+        .filter(|(pending, session)| is_own(pending, session));
+    let own = own.map(|(pending, _)| pending);
     Ok(next_step(&Situation {
         request,
         session: facts(session),
@@ -95,8 +95,18 @@ pub async fn step(
     }))
 }
 
+/// What was done for a request (a login, a decision) counts only for the session that did it.
+fn is_own(pending: &PendingRequest, session: &BrowserSession) -> bool {
+    pending.session_id == Some(session.session.session_id)
+}
+
+/// Whether the person of this session has approved the request.
+pub fn is_approved_by(pending: &PendingRequest, session: &BrowserSession) -> bool {
+    is_own(pending, session) && decision(pending) == Some(Decision::Approved)
+}
+
 /// The decision that a stored request bears.
-pub fn decision(pending: &PendingRequest) -> Option<Decision> {
+fn decision(pending: &PendingRequest) -> Option<Decision> {
     match pending.decision.as_deref() {
         Some("approved") => Some(Decision::Approved),
         Some("denied") => Some(Decision::Denied),

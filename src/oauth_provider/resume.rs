@@ -21,7 +21,7 @@ use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
 use crate::protocol::client::Client;
-use crate::protocol::interaction::{Decision, Step, demands_login};
+use crate::protocol::interaction::{Step, demands_login};
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
 use crate::protocol::scope::ScopeSet;
@@ -151,7 +151,7 @@ impl Going<'_> {
             if !db::authorization_requests::consume(&mut *tx, &self.pending.request_hash).await? {
                 return Ok(Issued::ByAnother);
             }
-            if pending::decision(self.pending) == Some(Decision::Approved) {
+            if pending::is_approved_by(self.pending, session) {
                 let user_id = session.session.user_id;
                 let before = db::consents::find(&mut *tx, user_id, &self.client.client_id).await?;
                 let consented = before.union(&self.request.consent_scope());

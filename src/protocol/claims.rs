@@ -303,9 +303,21 @@ fn is_known_claim(name: &str) -> bool {
     scope_of(name).is_some() || TOKEN_CLAIMS.contains(&name)
 }
 
-/// §5.5.1: null, or an object that says more.
+/// §5.5.1: null, or an object that says more. It is kept as JSON, and PostgreSQL has none with NUL.
 fn is_claim_wish(value: &Value) -> bool {
-    value.is_null() || value.is_object()
+    value.is_null() || (value.is_object() && !has_nul(value))
+}
+
+/// Whether a text or a name in `value` holds NUL, however deep (the JSON reader bounds the depth).
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// What the account says, else the upstream, where it may: an address that the upstream merely names is never ours.

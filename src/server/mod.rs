@@ -101,7 +101,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
             .await
             .context("the database could not be migrated")?;
     }
-    let address = format!("{}:{}", loaded.config.server.host, loaded.config.server.port);
+    let address = loaded.config.server.listen_address();
     let listener = TcpListener::bind(&address).await.with_context(|| {
         format!(
             "cannot listen on {address}: is another program using the port? Set server.port to another one"

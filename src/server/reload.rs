@@ -76,7 +76,7 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
     Some(watcher)
 }
 
-/// Reads configuration and keys anew; takes over the keys, says what else would need a restart.
+/// Reads configuration and keys anew; takes over the keys. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>) {
     let loaded = match Config::load(path) {
         Ok(loaded) => loaded,

@@ -97,7 +97,7 @@ impl OAuth2Client {
             provider: settings.name.clone(),
             issuer: self.endpoints.identity_issuer.clone(),
             display: profile::display(username.as_deref(), name.as_deref(), &subject),
-            username_hint: profile::username_hint(username, None, email.as_deref()),
+            username_hint: profile::username_hint(username, None),
             subject,
             name,
             picture,

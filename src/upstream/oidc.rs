@@ -17,6 +17,10 @@ use super::{CallbackParams, Expected, Identity, UpstreamError, apple, authorizat
 use crate::clock::Clock;
 use crate::config::providers::Preset;
 
+/// What only the signed ID token may say: of the login, of the session, of the organisation that the account belongs to.
+/// Some providers let people write members of their UserInfo themselves.
+const OF_THE_ID_TOKEN: [&str; 8] = ["auth_time", "acr", "amr", "sid", "azp", "nonce", "hd", "tid"];
+
 /// The most entries of `amr` that are kept.
 const MAX_AMR: usize = 16;
 
@@ -181,7 +185,7 @@ fn complete(claims: &mut Map<String, Value>, more: Map<String, Value>) {
         claims.remove("email_verified");
     }
     for (name, value) in more {
-        if name == "email_verified" && !same_address {
+        if (name == "email_verified" && !same_address) || OF_THE_ID_TOKEN.contains(&name.as_str()) {
             continue;
         }
         claims.entry(name).or_insert(value);
@@ -203,7 +207,7 @@ fn identity(claims: &Map<String, Value>, verified: Verified, settings: &Settings
     Identity {
         provider: settings.name.clone(),
         display: profile::display(username.as_deref(), name.as_deref(), &verified.subject),
-        username_hint: profile::username_hint(username, text("nickname"), email.as_deref()),
+        username_hint: profile::username_hint(username, text("nickname")),
         email_verified: verifies && email.is_some(),
         email,
         hosted_domain: of_preset(Preset::Google, "hd"),
@@ -253,6 +257,16 @@ mod tests {
             json!({ "sub": "1", "name": "Eve", "locale": "en" }),
         );
         assert_eq!(claims, json!({ "sub": "1", "name": "Ada", "locale": "en" }));
+    }
+
+    /// A provider may let people write their own profile: it must not raise the `acr` or freshen the login.
+    #[test]
+    fn what_the_id_token_says_of_the_login_is_not_userinfos_to_add() {
+        let claims = completed(
+            json!({ "sub": "1" }),
+            json!({ "sub": "1", "acr": "high", "amr": ["hwk"], "auth_time": 4_000_000_000_u64, "hd": "example.com" }),
+        );
+        assert_eq!(claims, json!({ "sub": "1" }));
     }
 
     /// OpenID Connect Core §5.7 and §5.1: `email_verified` speaks of the address beside it.

@@ -207,13 +207,10 @@ pub(super) fn display(username: Option<&str>, name: Option<&str>, subject: &str)
         .map_or_else(|| clean(subject, MAX_TEXT).unwrap_or_default(), str::to_owned)
 }
 
-/// A username to suggest: what the provider calls the person, else what stands before the `@`.
-pub(super) fn username_hint(
-    username: Option<String>,
-    nickname: Option<String>,
-    email: Option<&str>,
-) -> Option<String> {
-    let hint = username.or(nickname).or_else(|| email.map(str::to_owned))?;
+/// A username to suggest: what the provider calls the person. Never from the address, because a username is public; some
+/// providers call people by an address, of which only what stands before the `@` is taken.
+pub(super) fn username_hint(username: Option<String>, nickname: Option<String>) -> Option<String> {
+    let hint = username.or(nickname)?;
     let hint = hint.split('@').next().unwrap_or_default();
     (!hint.is_empty()).then(|| hint.to_owned())
 }

@@ -82,7 +82,7 @@ async fn a_developers_issuer_has_plain_names() {
     );
 }
 
-/// §4.2: `cookie_prefix` names all of them, `cookie_same_site` opens those that pages on another site need.
+/// §4.2: `cookie_prefix` names all of them, `cookie_same_site` opens all of them to pages on another site.
 #[tokio::test]
 async fn prefix_and_same_site_are_the_deployers_choice() {
     let op = TestProvider::with(|config| {
@@ -90,11 +90,15 @@ async fn prefix_and_same_site_are_the_deployers_choice() {
         config.server.cookie_same_site = CookieSameSite::None;
     })
     .await;
-    let visit = op.browser().sign_in_amid("simulated", "ada", &[]).await;
-    let cookies = of_visit(&visit);
+    let browser = op.browser();
+    let start = browser.start("simulated").await;
+    let callback = browser.callback_url(&start, "ada", &[]).await;
+    let mut cookies = of_visit(&start);
+    cookies.extend(of_visit(&browser.open(callback.as_str()).await));
+    let names: Vec<_> = cookies.keys().collect();
     assert_eq!(
-        cookies.keys().collect::<Vec<_>>(),
-        ["__Host-club_access", "__Host-club_refresh"]
+        names,
+        ["__Host-club_access", "__Host-club_browser", "__Host-club_refresh"]
     );
     for (name, (_, attributes)) in &cookies {
         assert!(

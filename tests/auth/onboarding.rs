@@ -1,6 +1,7 @@
 use reqwest::Method;
 use riley_auth::config::Config;
 use riley_auth::config::oauth::Onboarding;
+use riley_auth::config::providers::Signup;
 use serde_json::json;
 use time::Duration;
 
@@ -222,16 +223,31 @@ async fn one_identity_in_two_browsers_makes_one_account() {
     let refusal = if one.status == 200 { two } else { one };
     assert_eq!(refusal.is(409).json()["error"], "already_linked");
     assert_eq!(count(&op, "SELECT count(*) FROM users").await, 1);
+}
 
-    // By "auto" the second sign-in finds the account that the first has just made.
+/// The same by "auto": whoever is slower finds the account that the other has just made, and is not asked whose it is.
+#[tokio::test]
+async fn one_identity_at_once_in_many_browsers_is_one_person() {
     let op = TestProvider::start().await;
-    let (here, there) = (op.browser(), op.browser());
-    let (callback, other) = (
-        here.up_to_callback("simulated", "ada").await,
-        there.up_to_callback("simulated", "ada").await,
-    );
-    tokio::join!(here.open(callback.as_str()), there.open(other.as_str()));
-    assert_eq!(here.user_id().await, there.user_id().await);
+    let other = op.second_instance().await;
+    let mut arrivals = Vec::new();
+    for at in [&op, &other, &op, &other, &op, &other] {
+        let browser = op.browser();
+        let callback = browser.up_to_callback("simulated", "ada").await;
+        arrivals.push((browser.at(at), callback));
+    }
+    let arrivals = arrivals.into_iter().map(|(browser, callback)| {
+        tokio::spawn(async move {
+            let visit = browser.open(callback.as_str()).await;
+            assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "{}", visit.text());
+            browser.user_id().await
+        })
+    });
+    let mut people = std::collections::HashSet::new();
+    for arrival in arrivals.collect::<Vec<_>>() {
+        people.insert(arrival.await.unwrap());
+    }
+    assert_eq!(people.len(), 1);
     assert_eq!(count(&op, "SELECT count(*) FROM users").await, 1);
 }
 
@@ -288,4 +304,20 @@ async fn without_a_page_for_newcomers_the_app_hears_of_it() {
     let visit = op.browser().sign_in_amid("simulated", "ada", &[]).await;
     assert_eq!(visit.status().unwrap(), 403);
     assert_eq!(count(&op, "SELECT count(*) FROM users").await, 0);
+}
+
+/// §6: who may join can have changed while the person was thinking; a refusal then uses nothing up.
+#[tokio::test]
+async fn a_door_that_closes_meanwhile_stays_closed() {
+    let op = TestProvider::with(prompt).await;
+    let ada = newcomer(&op, "ada").await;
+    let closed = op
+        .reconfigured(|config| config.oauth.providers.get_mut("simulated").unwrap().signup = Signup::Closed)
+        .await;
+    assert_eq!(
+        ada.at(&closed).choose("ada").await.is(403).json()["error"],
+        "signup_closed"
+    );
+    assert_eq!(count(&op, "SELECT count(*) FROM users").await, 0);
+    ada.choose("ada").await.is(200);
 }

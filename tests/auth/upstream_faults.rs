@@ -12,7 +12,7 @@ use crate::common::{Answer, TestProvider, Visit};
 
 /// Words of upstreams that must never reach a person or an app.
 const UPSTREAM_WORDS: [&str; 6] = [
-    "script",
+    "<script",
     "alert",
     "denied access",
     "onerror",
@@ -51,10 +51,9 @@ fn says_nothing_of_the_upstream(visit: &Visit) {
 const FAULTS: &[(Misbehaviour, &str)] = &[
     (Misbehaviour::TokenFails, "upstream_unavailable"),
     (Misbehaviour::JwksFails, "upstream_unavailable"),
-    (Misbehaviour::UserinfoFails, "upstream_unavailable"),
     (Misbehaviour::TokenRedirects, "sign_in_failed"),
     (Misbehaviour::HugeBody, "upstream_unavailable"),
-    (Misbehaviour::TokenNotJson, "upstream_unavailable"),
+    (Misbehaviour::TokenNotJson, "sign_in_failed"),
     (Misbehaviour::HostileErrorDescription, "upstream_unavailable"),
     (Misbehaviour::CodeRefused, "sign_in_failed"),
     (Misbehaviour::WrongNonce, "sign_in_failed"),
@@ -99,6 +98,8 @@ async fn whatever_an_upstream_does_wrong_signs_nobody_in() {
             op.upstream().misbehave(*misbehaviour);
             let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
             op.upstream().behave();
+            // Keys that could not be had are asked for again after a while.
+            op.advance(Duration::minutes(1));
             assert_eq!(
                 visit.url.as_str(),
                 format!("{PAGES}/login?error={code}"),
@@ -366,4 +367,27 @@ async fn an_address_is_verified_by_the_boolean_alone() {
         );
         assert_eq!(userinfo.get("email").is_some(), expected.is_some(), "{person}");
     }
+}
+
+/// UP-5: the ID token proves the person. A UserInfo that fails costs what only it would have said, and nothing that was
+/// known already.
+#[tokio::test]
+async fn a_userinfo_that_fails_costs_nobody_the_login_or_the_profile() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let ada = op.signed_in("ada").await;
+    let scope = "openid profile email address";
+    let before = app.tokens_of(&ada, "ada", scope).await;
+    let before = app.userinfo(&before.access_token).await.is(200).json();
+    assert_eq!(before["given_name"], "Ada");
+
+    op.advance(Duration::minutes(5));
+    let later = op.browser();
+    let visit = later
+        .sign_in_amid("simulated", "ada", &[Misbehaviour::UserinfoFails])
+        .await;
+    assert_eq!(visit.url.as_str(), format!("{PAGES}/home"));
+    let after = app.tokens_of(&later, "ada", scope).await;
+    let after = app.userinfo(&after.access_token).await.is(200).json();
+    assert_eq!(after, before);
 }

@@ -10,6 +10,7 @@
 //! | [`browser`] | navigation, redirects, forms, `fetch` with CORS |
 //! | [`person`] | what people do: sign in, authorize, agree |
 //! | [`front_end`] | what the scripts of the deployer's pages call, and a sign-in taken apart |
+//! | [`upstreams`] | several upstreams at once |
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
@@ -37,6 +38,7 @@ pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod raw;
+pub(crate) mod upstreams;
 
 pub(crate) use answer::{Answer, Tokens};
 pub(crate) use app::TestClient;

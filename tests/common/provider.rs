@@ -116,21 +116,13 @@ impl TestProvider {
 
     /// Browsers and clients of this one talk to the process that listens at `address`.
     pub(crate) fn served_at(&self, address: SocketAddr) -> Self {
-        let config = (*self.0.state.config).clone();
-        Self::with_address(
-            Self::state_of(config, &self.0.shared),
-            address,
-            Arc::clone(&self.0.shared),
-        )
-    }
-
-    fn state_of(config: Config, shared: &Shared) -> AppState {
-        let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
-        server::state(config, keys, shared.clock.clone()).expect("the state can be made")
+        let shared = Arc::clone(&self.0.shared);
+        let state = state((*self.0.state.config).clone(), &shared);
+        Self::with_address(state, address, shared)
     }
 
     async fn run(config: Config, shared: Arc<Shared>) -> Self {
-        let state = Self::state_of(config, &shared);
+        let state = state(config, &shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
@@ -300,6 +292,11 @@ impl TestProvider {
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.address
     }
+}
+
+fn state(config: Config, shared: &Shared) -> AppState {
+    let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
+    server::state(config, keys, shared.clock.clone()).expect("the state can be made")
 }
 
 /// An upstream on the clock of a provider, with keys that are quickly made.

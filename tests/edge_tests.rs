@@ -1,0 +1,178 @@
+//! What no well-behaved browser or app sends: paths around a login, values that no database keeps, cookies that are spent.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail it like the test itself"
+)]
+
+mod common;
+
+use common::cookies::Context;
+use common::provider::{ISSUER, PAGES};
+use common::{Outcome, TestProvider};
+use reqwest::Method;
+use riley_auth::config::oauth::Onboarding;
+use riley_auth::maintenance;
+use serde_json::{Value, json};
+use url::Url;
+
+/// The claims of a token, unverified.
+fn claims(token: &str) -> Value {
+    use base64::Engine;
+    let payload = token.split('.').nth(1).unwrap();
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+/// OpenID Connect Core §3.1.2.1: a POST is judged when it is resumed. Who goes to the upstream before that is asked to log
+/// in there all the same.
+#[tokio::test]
+async fn a_request_that_was_never_resumed_asks_the_upstream_for_its_login_all_the_same() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("ada").await;
+    for (name, value) in [("prompt", "login"), ("max_age", "0")] {
+        let request = browser.authorize(&app).with(name, value);
+        let authorize = Url::parse(&request.url()).unwrap();
+        let cookies = browser
+            .jar()
+            .header(&authorize, Context::SameSite, op.clock().now())
+            .unwrap();
+        let form: Vec<(String, String)> = authorize.query_pairs().into_owned().collect();
+        let answer = op
+            .request(Method::POST, "/oauth/authorize")
+            .header("cookie", cookies)
+            .form(&form)
+            .send()
+            .await
+            .unwrap();
+        let resume = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+        let handle = common::browser::query(&resume, "request").unwrap();
+
+        let visit = browser
+            .open(&format!("{ISSUER}/auth/simulated?request_id={handle}"))
+            .await;
+        let (upstream, _) = visit
+            .hops
+            .iter()
+            .find(|(url, _)| url.query_pairs().any(|(name, _)| name == "code_challenge"))
+            .expect("the upstream is asked");
+        assert_eq!(
+            common::browser::query(upstream, "prompt").as_deref(),
+            Some("login"),
+            "{name}"
+        );
+    }
+}
+
+/// OpenID Connect Core §2, `auth_time`: when the person logged in, not when they had found a name.
+#[tokio::test]
+async fn the_auth_time_of_a_newcomer_is_that_of_the_login() {
+    let op = TestProvider::with(|config| config.oauth.onboarding = Onboarding::Prompt).await;
+    let app = op.client().await;
+    let browser = op.browser();
+    let visit = browser.open(&format!("{ISSUER}/auth/simulated")).await;
+    let visit = browser.pass_upstream(visit, "ada").await;
+    assert_eq!(visit.url.as_str(), format!("{PAGES}/welcome"));
+    let logged_in_at = op.now();
+
+    op.advance_secs(1200);
+    let choice = json!({ "username": "ada" });
+    let headers = [("x-requested-with", "fetch")];
+    let chosen = browser
+        .fetch(
+            visit.url.as_str(),
+            Method::POST,
+            &format!("{ISSUER}/auth/setup"),
+            &headers,
+            Some(&choice),
+        )
+        .await
+        .unwrap();
+    assert_eq!(chosen.status, 200, "{}", chosen.text);
+    let granted = browser.authorize(&app).max_age(3600).code().await;
+    let tokens = app.redeem(&granted).await.tokens();
+    let auth_time = claims(tokens.id())["auth_time"].as_i64().unwrap();
+    assert!(
+        (logged_in_at - 5..=logged_in_at + 5).contains(&auth_time),
+        "{auth_time}"
+    );
+}
+
+#[tokio::test]
+async fn a_callback_for_a_provider_with_nul_in_its_name_is_refused_and_no_failure() {
+    let op = TestProvider::start().await;
+    let state = "A".repeat(43);
+    let form = [("state", state.as_str()), ("code", "c")];
+    let answer = op.post("/auth/a%00b/callback", &form).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+}
+
+/// Values that are asked for are kept as JSON, and PostgreSQL has no JSON with NUL.
+#[tokio::test]
+async fn claims_with_nul_are_an_invalid_request() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("ada").await;
+    let wish = r#"{"userinfo":{"name":{"value":"\u0000"}}}"#;
+    browser
+        .authorize(&app)
+        .with("claims", wish)
+        .send()
+        .await
+        .refused("invalid_request");
+}
+
+/// A browser can hold a spent value: the answer with its successor was lost. Who signs out is signed out.
+#[tokio::test]
+async fn a_logout_with_a_spent_cookie_value_ends_the_session() {
+    let op = TestProvider::start().await;
+    let browser = op.signed_in("ada").await;
+    let lost = browser.copy();
+    let (home, headers) = (format!("{PAGES}/home"), [("x-requested-with", "fetch")]);
+    let post = |path: &str| format!("{ISSUER}{path}");
+    let renewed = browser
+        .fetch(&home, Method::POST, &post("/auth/refresh"), &headers, None)
+        .await;
+    assert_eq!(renewed.unwrap().status, 200);
+    op.advance_secs(11);
+    let left = lost
+        .fetch(&home, Method::POST, &post("/auth/logout"), &headers, None)
+        .await;
+    assert_eq!(left.unwrap().status, 200);
+    let me = browser
+        .fetch(&home, Method::GET, &post("/auth/me"), &[], None)
+        .await;
+    assert_eq!(me.unwrap().status, 401);
+}
+
+/// A stranger can fill the table; what has run out must not keep others from signing in until the next clean-up.
+#[tokio::test]
+async fn expired_requests_do_not_count_against_the_bound_on_all() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    sqlx::query(
+        "INSERT INTO authorization_requests (request_hash, client_id, sealed, created_at, expires_at)
+         SELECT sha256(convert_to(i::text, 'UTF8')), $1, '', $2, $2 FROM generate_series(1, 100000) i",
+    )
+    .bind(app.client_id())
+    .bind(op.clock().now() - time::Duration::seconds(1))
+    .execute(op.db())
+    .await
+    .unwrap();
+    let outcome = op.browser().authorize(&app).send().await;
+    assert!(matches!(outcome, Outcome::Page(_)), "{outcome:?}");
+}
+
+/// The pool may be as small as one connection.
+#[tokio::test]
+async fn the_clean_up_needs_one_connection() {
+    let op = TestProvider::with(|config| {
+        config.database.max_connections = 1;
+        config.database.acquire_timeout_secs = 2;
+    })
+    .await;
+    maintenance::clean_up(op.state(), op.clock().now()).await.unwrap();
+}
