@@ -21,7 +21,7 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
         }
         match clean_up(&state, state.clock.now()).await {
-            Ok(rows) => tracing::debug!(rows, "cleaned up"),
+            Ok(round) => tracing::debug!(rows = round.rows, "cleaned up"),
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
                 "the clean-up failed and is tried again later"
@@ -30,23 +30,34 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
     }
 }
 
-/// One round: every job until it finds nothing more. Returns the number of rows; another instance that is at it may take
-/// its turns in between.
+/// What a round came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// Deleted or erased.
+    pub rows: u64,
+    /// Another instance was at it for a part of the time, and has done or will do what this one left.
+    pub shared: bool,
+}
+
+/// One round: every job until it finds nothing more.
 ///
 /// Each batch is a transaction of its own that first takes the lock: none is left idle while another batch runs, and one
 /// connection is enough.
-pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<u64> {
-    let mut rows = 0;
+pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Round> {
+    let mut round = Round::default();
     for job in JOBS {
         loop {
-            let batch = run_batch(state, job, now).await?;
-            rows += batch;
-            if batch == 0 {
-                break;
+            match run_batch(state, job, now).await? {
+                Some(0) => break,
+                Some(rows) => round.rows += rows,
+                None => {
+                    round.shared = true;
+                    break;
+                }
             }
         }
     }
-    Ok(rows)
+    Ok(round)
 }
 
 /// What is cleaned up, in this order: codes are kept for their grants, sessions for both.
@@ -67,11 +78,11 @@ const JOBS: [Job; 5] = [
     Job::OldSalts,
 ];
 
-/// The rows of one batch; 0 also when another instance is at it.
-async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Result<u64> {
+/// The rows of one batch; `None` when another instance is at it.
+async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Result<Option<u64>> {
     let mut tx = state.db.begin().await?;
     if !db::maintenance::try_lock(&mut *tx).await? {
-        return Ok(0);
+        return Ok(None);
     }
     let access_tokens_dead = now - time::Duration::seconds(i64::from(state.config.jwt.access_token_ttl_secs));
     let rows = match job {
@@ -82,5 +93,5 @@ async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Res
         Job::OldSalts => db::maintenance::erase_old_salts(&mut *tx, now - MAX_LEEWAY).await?,
     };
     tx.commit().await?;
-    Ok(rows)
+    Ok(Some(rows))
 }

@@ -1,5 +1,7 @@
 //! What an operator counts on: headers, ids, readiness, reloads, an orderly end, outages, clean-up.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 #[path = "operation/answers.rs"]

@@ -2,6 +2,8 @@
 //! messages. A round trip ends with Sync or is a simple Query; one without a statement is a ping, and the pool pings each
 //! connection exactly once when it is given back, so the pings are the acquires.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::collections::HashMap;

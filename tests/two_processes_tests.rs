@@ -1,6 +1,8 @@
 //! Two `serve` processes over one database are one provider: whatever one gave, the other takes, and races between them end
 //! as races within one do. Nothing but the database is shared.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod common;
 
 use std::collections::HashSet;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::common::{Directory, TestProvider};
 
 /// A directory whose grace period is longer than any test.
-async fn directory(op: &TestProvider) -> Directory {
+fn directory(op: &TestProvider) -> Directory {
     let directory = Directory::with_key(&op.configuration_text());
     directory.edit("shutdown_grace_secs = 1", "shutdown_grace_secs = 60");
     directory
@@ -35,7 +35,7 @@ async fn half_a_request(address: std::net::SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn sigterm_lets_a_slow_request_finish_and_ends_with_0() {
     let op = TestProvider::start().await;
-    let mut process = directory(&op).await.serve().await;
+    let mut process = directory(&op).serve().await;
     let mut slow = half_a_request(process.address).await;
     let mut idle = TcpStream::connect(process.address).await.unwrap();
     process.signal(Signal::TERM);
@@ -74,7 +74,7 @@ async fn a_request_that_hangs_is_cut_off_after_the_grace_period() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let op = TestProvider::start().await;
-    let mut process = directory(&op).await.serve().await;
+    let mut process = directory(&op).serve().await;
     let _slow = half_a_request(process.address).await;
     process.signal(Signal::TERM);
     process.logs("stopping").await;
@@ -86,7 +86,7 @@ async fn a_second_signal_ends_it_at_once() {
 #[tokio::test]
 async fn a_restart_logs_nobody_out() {
     let op = TestProvider::start().await;
-    let directory = directory(&op).await;
+    let directory = directory(&op);
     let app = op.client().await;
     let browser = op.signed_in("alice").await;
     let mut first = directory.serve().await;
@@ -115,7 +115,7 @@ async fn a_port_in_use_is_told_in_one_sentence() {
     let op = TestProvider::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let directory = directory(&op).await;
+    let directory = directory(&op);
     directory.edit("port = 0", &format!("port = {port}"));
     let output = tokio::task::spawn_blocking(move || directory.run(&["serve"]))
         .await
@@ -138,7 +138,7 @@ async fn a_port_in_use_is_told_in_one_sentence() {
 #[tokio::test]
 async fn the_log_holds_no_credential_and_no_address() {
     let op = TestProvider::start().await;
-    let directory = directory(&op).await;
+    let directory = directory(&op);
     directory.write(&format!(
         "{}\n[log]\nlevel = \"trace\"\n",
         directory.configuration()
