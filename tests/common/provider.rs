@@ -263,7 +263,7 @@ impl TestProvider {
                 format!("http://{}{}{query}", self.0.address, url.path()),
                 authority,
             ))
-        } else if url.scheme() == "http" && host == "127.0.0.1" {
+        } else if url.scheme() == "http" && host == "127.0.0.1" && listens(url) {
             Some((url.to_string(), authority))
         } else {
             None
@@ -370,4 +370,10 @@ fn key_sources() -> &'static Vec<KeySource> {
         };
         vec![make(SigningAlgorithm::Es256), make(SigningAlgorithm::Rs256)]
     })
+}
+
+/// Whether anything answers there: an app's loopback redirect is followed no further than that.
+fn listens(url: &Url) -> bool {
+    let address = SocketAddr::from(([127, 0, 0, 1], url.port_or_known_default().unwrap_or(80)));
+    std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1)).is_ok()
 }
