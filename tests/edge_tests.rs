@@ -166,6 +166,24 @@ async fn expired_requests_do_not_count_against_the_bound_on_all() {
     assert!(matches!(outcome, Outcome::Page(_)), "{outcome:?}");
 }
 
+/// Whoever shows no cookie is a new browser each time: sign-ins under way are bounded in all, and room comes back when
+/// they run out.
+#[tokio::test]
+async fn sign_ins_under_way_are_bounded_in_all() {
+    let op = TestProvider::start().await;
+    sqlx::query(
+        "INSERT INTO upstream_flows (state_hash, browser_hash, provider, kind, sealed, created_at, expires_at)
+         SELECT sha256(convert_to(i::text, 'UTF8')), '', 'simulated', 'login', '', $1, $1 FROM generate_series(1, 100000) i",
+    )
+    .bind(op.clock().now() + time::Duration::minutes(10))
+    .execute(op.db())
+    .await
+    .unwrap();
+    assert_eq!(op.get("/auth/simulated").await.status, 503);
+    op.advance_secs(601);
+    assert_eq!(op.get("/auth/simulated").await.status, 303);
+}
+
 /// The pool may be as small as one connection.
 #[tokio::test]
 async fn the_clean_up_needs_one_connection() {

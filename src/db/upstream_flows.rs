@@ -27,15 +27,19 @@ pub struct ConsumedFlow {
     pub expires_at: OffsetDateTime,
 }
 
+/// At most this many are under way in all; whoever shows no cookie is a new browser each time, so a bound per browser alone
+/// bounds nothing.
+pub const MAX_IN_ALL: i64 = 100_000;
+
 /// Stores a login flow. Of this browser's flows only the newest `keep` stay, this one included, so that abandoned starts
-/// never stand in the way of the next.
+/// never stand in the way of the next. `false`: too many are under way in all.
 pub async fn insert_login(
     db: impl PgExecutor<'_>,
     flow: &NewFlow<'_>,
     keep: i64,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
         r#"
         WITH surplus AS (
             DELETE FROM upstream_flows
@@ -48,7 +52,8 @@ pub async fn insert_login(
             )
         )
         INSERT INTO upstream_flows (state_hash, browser_hash, provider, kind, sealed, created_at, expires_at)
-        VALUES ($1, $2, $3, 'login', $4, $6, $7)
+        SELECT $1, $2, $3, 'login', $4, $6, $7
+        WHERE (SELECT count(*) FROM (SELECT 1 FROM upstream_flows WHERE expires_at > $6 LIMIT $8) counted) < $8
         "#,
         flow.state_hash as _,
         flow.browser_hash as _,
@@ -57,10 +62,11 @@ pub async fn insert_login(
         keep,
         now,
         flow.expires_at,
+        MAX_IN_ALL,
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Keeps a form_post answer for the GET that comes with the cookies. Only the first; whether there was a flow to keep it
