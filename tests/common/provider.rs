@@ -263,7 +263,10 @@ impl TestProvider {
                 format!("http://{}{}{query}", self.0.address, url.path()),
                 authority,
             ))
-        } else if url.scheme() == "http" && host == "127.0.0.1" {
+        } else if url.scheme() == "http"
+            && host == "127.0.0.1"
+            && std::net::TcpStream::connect(&authority).is_ok()
+        {
             Some((url.to_string(), authority))
         } else {
             None
