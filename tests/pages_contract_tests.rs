@@ -457,3 +457,16 @@ async fn without_a_page_the_app_hears_what_was_needed() {
     let trusted = op.client().await;
     assert!(matches!(ada.authorize(&trusted).send().await, Outcome::Code(_)));
 }
+
+/// The deployer's own error page is linked to, with the id and nothing else; the refusal itself stays a refusal here.
+#[tokio::test]
+async fn an_error_page_leads_to_the_deployers_page_with_the_id_alone() {
+    let page = "https://pages.op.test/error";
+    let op = TestProvider::with(|config| config.oauth.error_url = page.parse().ok()).await;
+    let refused = op.get("/oauth/authorize?client_id=nobody&state=secret").await;
+    let text = &refused.text;
+    let id = common::html::text_of(text, "error-id").expect("the page has an id");
+    assert_eq!((refused.status.as_u16(), refused.header("location")), (400, None));
+    assert!(text.contains(&format!("href=\"{page}?error_id={id}\"")), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}

@@ -45,7 +45,13 @@ impl Audience {
         let report = json!({ "rule": description, "error": code, "status": status.as_u16() });
         let error_id = error_report::keep(state, &report, now).await;
         let text = format!("{}.", capitalised(&description));
-        let mut response = page::error_page(status, "You could not be signed in", &text, error_id.as_deref());
+        let mut response = page::error_page(
+            &state.config,
+            status,
+            "You could not be signed in",
+            &text,
+            error_id.as_deref(),
+        );
         if let Some(after) = plain.headers().get(header::RETRY_AFTER) {
             response.headers_mut().insert(header::RETRY_AFTER, after.clone());
         }
@@ -55,11 +61,11 @@ impl Audience {
     /// The end of a login after which nobody has said where to go.
     pub fn signed_in(self) -> Response {
         match self {
-            Self::Person => page::error_page(
+            Self::Person => page::plain_page(
                 StatusCode::OK,
                 "You are signed in",
                 "You can close this page.",
-                None,
+                "",
             ),
             Self::Program => json_answer(&json!({ "signed_in": true })),
         }

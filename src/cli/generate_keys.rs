@@ -27,7 +27,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The algorithm
-    #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Algorithm::Es256)]
     algorithm: Algorithm,
     /// Bits of an RSA key [default: 4096]
     #[arg(long, value_name = "BITS", value_parser = ["2048", "3072", "4096"])]

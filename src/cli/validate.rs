@@ -1,7 +1,5 @@
 //! `riley-auth validate`: configuration, keys, database and upstream providers, everything that is wrong at once.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use sqlx::PgPool;
 
@@ -9,17 +7,13 @@ use super::{AlreadyReported, Global, keys, migrate, tally};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::finding::{ConfigFindings, Finding};
-use crate::config::providers::{Preset, ProviderConfig};
 use crate::db::MIGRATIONS;
 use crate::jwt::KeySet;
 use crate::protocol::algorithm::SigningAlgorithm;
+use crate::upstream::Upstreams;
 
 /// The oldest PostgreSQL that is supported, as `server_version_num` has it.
 const LEAST_POSTGRES_VERSION: i32 = 140_000;
-/// How long a provider may take to answer.
-const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
-/// No discovery document is longer.
-const MAX_DISCOVERY_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -226,85 +220,30 @@ async fn check_privileges(db: &PgPool) -> sqlx::Result<Vec<Finding>> {
     )])
 }
 
+/// Asks every provider that has a discovery document for it, as the server will. Providers without one (GitHub, Discord,
+/// plain OAuth 2.0) cannot be asked anything before somebody signs in.
 async fn check_providers(config: &Config) -> Vec<Finding> {
-    let client = reqwest::Client::builder()
-        .timeout(PROVIDER_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build();
-    let client = match client {
-        Ok(client) => client,
+    let upstreams = match Upstreams::new(config, Clock::default()) {
+        Ok(upstreams) => upstreams,
         Err(error) => {
+            let problem = format!("{error:#}");
             return vec![Finding::error(
                 "oauth.providers",
-                format!("no https client: {error}"),
-                "install CA certificates",
+                problem,
+                "mend the key that is named",
             )];
         }
     };
     let mut findings = Vec::new();
-    for (name, provider) in &config.oauth.providers {
-        let Some(issuer) = discovery_issuer(provider) else {
-            continue;
-        };
-        if let Err(problem) = check_discovery(&client, &issuer).await {
+    for provider in upstreams.list() {
+        if let Err(error) = provider.probe().await {
             // An upstream that is down does not stop the server, so it does not make the configuration wrong either.
             findings.push(Finding::warning(
-                format!("oauth.providers.{name}"),
-                problem,
+                format!("oauth.providers.{}", provider.name()),
+                format!("the provider cannot be used now: {}", error.detail()),
                 "see that this machine reaches the provider, and that the issuer is written as the provider writes it",
             ));
         }
     }
     findings
-}
-
-/// The issuer whose discovery document the provider is known by, if it has one of a fixed name.
-fn discovery_issuer(provider: &ProviderConfig) -> Option<String> {
-    let of_preset = || match provider.preset? {
-        Preset::Google => Some("https://accounts.google.com".to_owned()),
-        Preset::Gitlab => Some("https://gitlab.com".to_owned()),
-        Preset::Apple => Some("https://appleid.apple.com".to_owned()),
-        // Microsoft's shared issuer differs from the one in its document; GitHub and Discord have no discovery.
-        Preset::Microsoft | Preset::Github | Preset::Discord => None,
-    };
-    provider.issuer.clone().or_else(of_preset)
-}
-
-/// OpenID Connect Discovery 1.0 §4: the document is there and names the same issuer.
-async fn check_discovery(client: &reqwest::Client, issuer: &str) -> Result<(), String> {
-    let url = format!(
-        "{}/.well-known/openid-configuration",
-        issuer.trim_end_matches('/')
-    );
-    let mut response = client.get(url).send().await.map_err(|error| {
-        let what = if error.is_timeout() {
-            "does not answer in time"
-        } else {
-            "cannot be reached"
-        };
-        format!("the provider {what}")
-    })?;
-    if !response.status().is_success() {
-        return Err(format!(
-            "the provider's discovery document is answered with {}",
-            response.status().as_u16()
-        ));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|_| "the provider's answer breaks off".to_owned())?
-    {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_DISCOVERY_BYTES {
-            return Err("the provider's discovery document is too long".to_owned());
-        }
-    }
-    let document: serde_json::Value = serde_json::from_slice(&body)
-        .map_err(|_| "the provider's discovery document is no JSON".to_owned())?;
-    if document.get("issuer").and_then(serde_json::Value::as_str) == Some(issuer) {
-        return Ok(());
-    }
-    Err("the provider's discovery document names another issuer".to_owned())
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`run`] | starts everything, prints what to open, stops everything |
+//! | [`mod@run`] | starts everything, prints what to open, stops everything |
 //! | [`settings`] | the ports, and the configuration that follows from them |
 //! | [`data`] | keys and secrets that are made once and kept |
 //! | [`database`], [`postgres`] | which database, and a private server if none is given |

@@ -35,6 +35,7 @@ pub async fn refuse_on_page(
 ) -> Response {
     let error_id = keep(state, &report(params, client, refusal), now).await;
     page::error_page(
+        &state.config,
         StatusCode::BAD_REQUEST,
         "This sign-in link does not work",
         &format!(

@@ -4,6 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use crate::config::Config;
 use crate::protocol::authorization::{AuthorizationResponse, ResponseMode};
 
 /// The only script that a page of ours runs: it sends the form. Its hash stands in the policy below.
@@ -32,18 +33,38 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// A page that says what went wrong, in our own words, with the id under which the operator finds more.
-pub fn error_page(status: StatusCode, title: &str, text: &str, error_id: Option<&str>) -> Response {
+/// A page that says what went wrong, in our own words, with the id under which the operator finds more and, where the
+/// deployer has a page for such cases, the way there. Never a redirect: what is refused has the status of a refusal.
+pub fn error_page(
+    config: &Config,
+    status: StatusCode,
+    title: &str,
+    text: &str,
+    error_id: Option<&str>,
+) -> Response {
     let id = error_id.map_or_else(String::new, |id| {
+        let help = config.oauth.error_url.as_ref().map_or_else(String::new, |page| {
+            let mut url = page.clone();
+            url.query_pairs_mut().append_pair("error_id", id);
+            format!(
+                "<p><a id=\"error-help\" href=\"{}\">What can I do?</a></p>",
+                escape(url.as_str())
+            )
+        });
         format!(
-            "<p>If you ask for help, give this id: <code id=\"error-id\">{}</code></p>",
+            "<p>If you ask for help, give this id: <code id=\"error-id\">{}</code></p>{help}",
             escape(id)
         )
     });
+    plain_page(status, title, text, &id)
+}
+
+/// A page with a title, a sentence, and markup of our own.
+pub fn plain_page(status: StatusCode, title: &str, text: &str, markup: &str) -> Response {
     let body = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head><body><main>\
-         <h1 id=\"error-title\">{title}</h1><p id=\"error-text\">{text}</p>{id}</main></body></html>",
+         <h1 id=\"error-title\">{title}</h1><p id=\"error-text\">{text}</p>{markup}</main></body></html>",
         title = escape(title),
         text = escape(text),
     );
@@ -68,11 +89,11 @@ pub fn authorization_response(answer: &AuthorizationResponse) -> Response {
 /// A redirect that is always followed by a GET, remembered by nobody, and tells the next host nothing.
 pub fn redirect(location: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(location) else {
-        return error_page(
+        return plain_page(
             StatusCode::INTERNAL_SERVER_ERROR,
             "Something went wrong",
             "Please try again.",
-            None,
+            "",
         );
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
