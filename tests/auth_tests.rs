@@ -4,19 +4,19 @@
 
 mod common;
 
-/// Newcomers: accounts under a derived or a chosen name (product §6; security AC-1, AC-11, AC-12).
+/// Newcomers: accounts under a derived or a chosen name (AC-1, AC-11, AC-12).
 #[path = "auth/onboarding.rs"]
 mod onboarding;
 
-/// The cookies of a session, and what they open (product §4.2; security SE-1 to SE-3, SE-7, SE-9).
+/// The cookies of a session, and what they open (SE-1 to SE-3, SE-7, SE-9).
 #[path = "auth/cookies.rs"]
 mod cookies;
 
-/// Renewal of a session by its cookie (product §4.2, §4.4; security RT, SE-4).
+/// Renewal of a session by its cookie (RT, SE-4).
 #[path = "auth/renewal.rs"]
 mod renewal;
 
-/// The end of a session: logout, another person, a forged request (product §4.7; security SE-2 to SE-5).
+/// The end of a session: logout, another person, a forged request (SE-2 to SE-5).
 #[path = "auth/logout.rs"]
 mod logout;
 
@@ -28,10 +28,10 @@ mod flows;
 #[path = "auth/upstream_faults.rs"]
 mod upstream_faults;
 
-/// What an app's request asks of the upstream, and what proves a new login (product §4.1; security AZ-17, AZ-18).
+/// What an app's request asks of the upstream, and what proves a new login (AZ-17, AZ-18).
 #[path = "auth/reauthentication.rs"]
 mod reauthentication;
 
-/// Who may join, and who may no longer come in (product §6).
+/// Who may join, and who may no longer come in.
 #[path = "auth/signup.rs"]
 mod signup;

@@ -1,4 +1,4 @@
-//! No secret and nothing personal reaches a log line, at whatever level (product §10; security OB-2, UP-15).
+//! No secret and nothing personal reaches a log line, at whatever level (OB-2, UP-15).
 //!
 //! One test in a process of its own, since a subscriber is the process's: it takes in everything that the crate says, and
 //! what its dependencies say at the level that production admits.

@@ -1,4 +1,4 @@
-//! When an identity joins an account that exists, and when it must not (product §5; security AC-5, AC-6, AC-13).
+//! When an identity joins an account that exists, and when it must not (AC-5, AC-6, AC-13).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -1,5 +1,5 @@
 //! The deployer's own pages on another site, the hosted ones off: each is handed one opaque id, and does the rest by the
-//! JSON API (product §4.8; security CO-2, CO-4, CO-5, CR-1).
+//! JSON API (CO-2, CO-4, CO-5, CR-1).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

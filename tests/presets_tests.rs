@@ -1,4 +1,4 @@
-//! Each preset signs people in through the whole product, by configuration alone (product §5).
+//! Each preset signs people in through the whole product, by configuration alone.
 //!
 //! The upstreams are simulated after the documentation of the real ones, whose addresses are overridden; the real ones are
 //! not reached from here.

@@ -1,4 +1,4 @@
-//! Same-domain mode: apps on sibling hosts read the access cookie, and it opens nothing here (product §4.2; SE-1, SE-4).
+//! Same-domain mode: apps on sibling hosts read the access cookie, and it opens nothing here (SE-1, SE-4).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
