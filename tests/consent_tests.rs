@@ -64,7 +64,7 @@ fn id_of(page: &Url) -> String {
 
 const FETCH: [(&str, &str); 1] = [("x-requested-with", "fetch")];
 
-/// Product §4.8: the contract with a page on another origin, from the question to the code.
+/// The contract with a page on another origin, from the question to the code.
 #[tokio::test]
 async fn a_page_on_another_origin_asks_and_the_app_gets_its_code() {
     let fixture = start().await;
@@ -405,7 +405,7 @@ async fn at_most_twenty_requests_wait_in_one_browser() {
     );
 }
 
-/// Product §4.8: no page, so the app is told.
+/// No page, so the app is told.
 #[tokio::test]
 async fn without_a_consent_page_it_is_consent_required() {
     let op = TestProvider::with(|config| config.oauth.consent_url = None).await;

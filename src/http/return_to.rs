@@ -1,4 +1,4 @@
-//! Where a browser may be sent after a login (product rule: never to a place that somebody merely asked for).
+//! Where a browser may be sent after a login: never to a place that somebody merely asked for.
 //!
 //! A target is parsed as browsers parse it (WHATWG URL), its origin compared with the issuer's and those of
 //! `server.first_party_origins`, and only the re-serialised URL is ever emitted. It is judged when a flow starts and again

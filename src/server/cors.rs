@@ -1,4 +1,4 @@
-//! Which origins a browser lets read which answers (product rule: two lists that never mix).
+//! Which origins a browser lets read which answers: two lists that never mix.
 //!
 //! `cors_origins` are other people's apps: the four OAuth endpoints, never with credentials. `first_party_origins` are the
 //! deployer's own pages: the cookie APIs, with credentials. Discovery and JWKS are everybody's. Authorize, resume, the sign-in
