@@ -119,7 +119,10 @@ async fn finish(
         require_proof: flow.reauthenticate && state.config.oauth.reauth == Reauth::Proven,
     };
     match provider.finish(&callback, &expected, visit.now).await {
-        Ok(identity) => admit(visit, provider, &identity, &flow.target, audience).await,
+        Ok(identity) => match admit(visit, provider, &identity, &flow.target, audience).await {
+            Err(refused) => turned_away(visit, &flow.target, refused).await,
+            welcomed => welcomed,
+        },
         Err(error) => failed(visit, provider_name, &flow.target, &error).await,
     }
 }
@@ -238,6 +241,19 @@ async fn failed(
         UpstreamError::Denied | UpstreamError::Refused(_) => "access_denied",
     };
     fail_request(visit, &request, failure).await
+}
+
+/// Somebody who is known or proved and may not come in. Without a page where they could try another account, the app is told
+/// (`access_denied`); with one they stay here and read why, and their request waits for a better attempt.
+async fn turned_away(visit: &Visit, target: &Target, refused: AppError) -> Result<Response, AppError> {
+    match target.request() {
+        Some(request)
+            if refused.status == StatusCode::FORBIDDEN && visit.state.config.oauth.login_url.is_none() =>
+        {
+            fail_request(visit, &request, "access_denied").await
+        }
+        _ => Err(refused),
+    }
 }
 
 /// Ends an authorization request with an OAuth error, which its app receives at the next step.

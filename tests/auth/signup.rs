@@ -52,7 +52,7 @@ async fn a_closed_provider_admits_those_whom_it_knows() {
     assert_eq!(closed.signed_in("ada").await.user_id().await, ada);
 }
 
-/// An app whose newcomer may not join hears nothing that it could not act on: the person reads why.
+/// Verified addresses of a domain admit, from a provider that is trusted to say so.
 #[tokio::test]
 async fn by_domain_only_verified_addresses_of_a_trusted_provider_admit() {
     let list = AllowList {
@@ -193,4 +193,20 @@ async fn a_disabled_account_stays_out() {
         .await
         .unwrap();
     op.signed_in("ada").await;
+}
+
+/// Without a login page there is nowhere to try another account, so the app is told; with one, the request waits.
+#[tokio::test]
+async fn an_app_is_told_of_somebody_who_may_not_join_when_there_is_no_login_page() {
+    let op = TestProvider::with(|config| {
+        config.oauth.login_url = None;
+        change(config, |provider| provider.signup = Signup::Closed);
+    })
+    .await;
+    let app = op.client().await;
+    op.browser()
+        .authorize(&app)
+        .send_as("ada")
+        .await
+        .refused("access_denied");
 }
