@@ -204,9 +204,10 @@ async fn an_app_is_told_of_somebody_who_may_not_join_when_there_is_no_login_page
     })
     .await;
     let app = op.client().await;
-    op.browser()
-        .authorize(&app)
-        .send_as("ada")
-        .await
-        .refused("access_denied");
+    let ada = op.browser();
+    let request = ada.authorize(&app);
+    let page = request.visit().await;
+    let callback = ada.callback_url(&page, "ada", &[]).await;
+    let visit = ada.follow(page.url.as_str(), callback.as_str()).await;
+    request.read(visit).await.refused("access_denied");
 }
