@@ -407,14 +407,18 @@ mod resources {
             config.database.acquire_timeout_secs = 5;
         })
         .await;
-        let client = op.asking_client().await;
         let browser = op.browser();
-        let tokens = client.tokens_of(&browser, "ada", "openid offline_access").await;
-        let tokens = client.refresh(tokens.refresh()).await.tokens();
-        client.userinfo(&tokens.access_token).await.is(200);
-        assert!(client.is_active(&tokens.access_token).await);
-        client.revoke(tokens.refresh()).await.is(200);
+        // Somebody new who is asked, then somebody known who is not.
+        for client in [op.asking_client().await, op.client().await] {
+            let tokens = client.tokens_of(&browser, "ada", "openid offline_access").await;
+            let tokens = client.refresh(tokens.refresh()).await.tokens();
+            client.userinfo(&tokens.access_token).await.is(200);
+            assert!(client.is_active(&tokens.access_token).await);
+            assert!(client.is_active(tokens.refresh()).await);
+            client.revoke(tokens.refresh()).await.is(200);
+        }
         browser.renew().await.is(200);
+        browser.sign_in("ada").await;
         browser.call(Method::POST, "/auth/logout", None).await;
         assert!(!browser.is_signed_in().await);
     }
