@@ -118,6 +118,7 @@ async fn busy_run(op: &TestProvider) -> Seen {
         .code()
         .await;
     in_flight(op, &mut seen).await;
+    add_upstream(op, &mut seen);
     rotate_secret(op, &app, &mut seen).await;
     seen
 }
@@ -151,6 +152,27 @@ async fn in_flight(op: &TestProvider, seen: &mut Seen) {
     seen.add("an unused code", &unused.code);
 }
 
+/// UP-15: what the upstream gave, as it was shown to it again, and what we proved ourselves to it with. ID tokens are not
+/// shown again; no JWT at all may be in the database.
+fn add_upstream(op: &TestProvider, seen: &mut Seen) {
+    let mut bearers = 0;
+    for request in op.upstream().requests() {
+        if let Some(token) = request
+            .header("authorization")
+            .and_then(|field| field.strip_prefix("Bearer "))
+        {
+            seen.add("an upstream's access token", token);
+            bearers += 1;
+        }
+        for name in ["code", "code_verifier"] {
+            if let Some(value) = request.form(name) {
+                seen.add("a code of an upstream, or our verifier", value);
+            }
+        }
+    }
+    assert!(bearers >= 2, "alice and bob signed in");
+}
+
 async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut Seen) {
     let secret = Opaque::generate(&aws_lc_rs::rand::SystemRandom::new());
     let now = op.clock().now();
@@ -163,11 +185,19 @@ async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut S
     seen.add("a new client secret", &secret.expose());
 }
 
+/// A header that starts with `{"`, and a payload.
+fn holds_a_jwt(dump: &str) -> bool {
+    let jwt = regex::Regex::new(r"eyj[a-z0-9_-]{8,}\.[a-z0-9_-]{8,}").unwrap();
+    jwt.is_match(dump)
+}
+
 #[tokio::test]
 async fn a_dump_after_a_busy_run_holds_no_credential() {
     let op = TestProvider::start().await;
     let seen = busy_run(&op).await;
-    seen.assert_absent_from(&dump(&op).await);
+    let dump = dump(&op).await;
+    seen.assert_absent_from(&dump);
+    assert!(!holds_a_jwt(&dump));
 }
 
 /// The search finds what is there: the hash of a refresh token, and a token that is stored as it is.
@@ -196,4 +226,10 @@ async fn the_search_would_find_a_stored_token() {
         .await
         .unwrap();
     assert!(found(&dump(&op).await));
+    sqlx::query("UPDATE users SET display_name = $1")
+        .bind(tokens.id())
+        .execute(op.db())
+        .await
+        .unwrap();
+    assert!(holds_a_jwt(&dump(&op).await));
 }

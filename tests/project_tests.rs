@@ -131,6 +131,9 @@ fn endpoints_do_not_import_each_other() {
     assert!(hits.is_empty(), "{}", hits.join("\n"));
 }
 
+/// A case of a parameterised test: strings, in which anything may stand, and what is beside them.
+const CASE: &str = r##"#\[case\(("([^"\\]|\\(?s:.))*"|[^"#])*\)\]\s*"##;
+
 /// The rows of `planning/security.md`.
 #[test]
 fn every_security_rule_names_a_test_that_exists() {
@@ -153,7 +156,7 @@ fn every_security_rule_names_a_test_that_exists() {
             let (path, function) = proof.split_once("::").unwrap_or((proof, ""));
             let source = fs::read_to_string(format!("{ROOT}/{path}")).unwrap_or_default();
             let is_test = Regex::new(&format!(
-                r"#\[(tokio::)?test[^\]]*\]\s*(#\[[^\]]*\]\s*|//[^\n]*\s*)*(async )?fn {function}\("
+                r"#\[((tokio::)?test[^\]]*|rstest)\]\s*({CASE}|#\[[^\]]*\]\s*|//[^\n]*\s*)*(async )?fn {function}\("
             ));
             if function.is_empty() || !is_test.unwrap().is_match(&source) {
                 missing.push(format!("{id}: {proof}"));
