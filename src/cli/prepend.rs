@@ -1,13 +1,14 @@
 //! A new key put first in a configuration file.
 //!
 //! Only the lines in question are inserted or removed, by the positions that the TOML parser reports; every other byte,
-//! comments and order included, stays. The result is parsed again before anybody writes it.
+//! comments and order included, stays. The result is parsed again before anybody writes it, and compared with what the
+//! file said before: nothing but the keys may differ.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -18,6 +19,9 @@ use crate::protocol::algorithm::SigningAlgorithm;
 
 /// What relying parties may keep the JWKS for if the file says nothing.
 const DEFAULT_JWKS_CACHE_MAX_AGE_SECS: i64 = 3600;
+
+/// The old pair of fields.
+const FLAT_FIELDS: [&str; 2] = ["private_key_path", "public_key_path"];
 
 /// A new entry of `jwt.keys`.
 #[derive(Clone, Debug)]
@@ -151,6 +155,16 @@ impl<'t> Keys<'t> {
     /// The file's text with `entry` first; `emergency`: without the keys of its algorithm.
     pub(super) fn with(&self, entry: &Entry, emergency: bool) -> anyhow::Result<String> {
         let drops = |algorithm: &str| emergency && algorithm == entry.algorithm.as_str();
+        if let Form::Tables(entries) | Form::Inline(_, entries) = &self.form
+            && emergency
+            && entries
+                .iter()
+                .any(|(_, name)| name.parse::<SigningAlgorithm>().is_err())
+        {
+            bail!(
+                "an entry of `jwt.keys` does not say in this file whether it is a key of the algorithm to drop"
+            );
+        }
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         match &self.form {
             Form::None => edits.push(self.at_end(&entry.table())),
@@ -195,15 +209,32 @@ impl<'t> Keys<'t> {
             }
         }
         let new = apply(self.text, edits);
-        let first = first_private_key_path(&new)
-            .context("the changed file would not be what it should; add the lines yourself")?;
-        if first != entry.private_key_path {
+        if Meaning::of(&new) != Some(self.expected(entry, &drops)?) {
             bail!(
-                "the key would not stand first in the changed file; add the lines yourself:\n{}",
+                "the file is not written in a way that can be changed safely; change it yourself, this entry first:\n{}",
                 entry.table()
             );
         }
         Ok(new)
+    }
+
+    /// What the changed file has to say: the keys with `entry` first, and everything else as it was.
+    fn expected(&self, entry: &Entry, drops: &dyn Fn(&str) -> bool) -> anyhow::Result<Meaning> {
+        let new: toml::Table = entry.table().parse()?;
+        let mut keys = listed_keys(&new).unwrap_or_default();
+        let old: toml::Table = self.text.parse()?;
+        let kept = match &self.form {
+            Form::Flat(_) => vec![flat_key(&old)],
+            _ => listed_keys(&old).unwrap_or_default(),
+        };
+        keys.extend(kept.into_iter().filter(|key| {
+            let algorithm = key.get("algorithm").and_then(toml::Value::as_str);
+            !drops(algorithm.unwrap_or_default())
+        }));
+        Ok(Meaning {
+            keys,
+            rest: without_keys(old),
+        })
     }
 
     fn at_end(&self, tables: &str) -> (Range<usize>, String) {
@@ -242,10 +273,7 @@ fn flat(jwt: &DeTable<'_>) -> Form {
             span: key.start..value.span().end,
         })
     };
-    let fields: Vec<FlatField> = ["private_key_path", "public_key_path"]
-        .into_iter()
-        .filter_map(field)
-        .collect();
+    let fields: Vec<FlatField> = FLAT_FIELDS.into_iter().filter_map(field).collect();
     if fields.is_empty() {
         Form::None
     } else {
@@ -286,33 +314,56 @@ fn apply(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
     new
 }
 
-fn first_private_key_path(text: &str) -> Option<String> {
-    let document = DeTable::parse(text).ok()?;
-    let DeValue::Table(jwt) = member(document.get_ref(), "jwt")?.1.get_ref() else {
-        return None;
-    };
-    let DeValue::Array(keys) = member(jwt, "keys")?.1.get_ref() else {
-        return None;
-    };
-    let DeValue::Table(first) = keys.first()?.get_ref() else {
-        return None;
-    };
-    Some(
-        member(first, "private_key_path")?
-            .1
-            .get_ref()
-            .as_str()?
-            .to_owned(),
-    )
+/// What a file says, as far as a change of its keys is concerned.
+#[derive(PartialEq)]
+struct Meaning {
+    keys: Vec<toml::Value>,
+    rest: toml::Table,
 }
 
-/// Replaces the file in one step, with the same mode: a reader sees the old text or the new one.
+impl Meaning {
+    fn of(text: &str) -> Option<Self> {
+        let document: toml::Table = text.parse().ok()?;
+        Some(Self {
+            keys: listed_keys(&document)?,
+            rest: without_keys(document),
+        })
+    }
+}
+
+fn listed_keys(document: &toml::Table) -> Option<Vec<toml::Value>> {
+    document.get("jwt")?.get("keys")?.as_array().cloned()
+}
+
+/// The old pair of fields as an entry of the list.
+fn flat_key(document: &toml::Table) -> toml::Value {
+    let mut key = toml::Table::new();
+    key.insert("algorithm".to_owned(), SigningAlgorithm::Rs256.as_str().into());
+    for name in FLAT_FIELDS {
+        if let Some(path) = document.get("jwt").and_then(|jwt| jwt.get(name)) {
+            key.insert(name.to_owned(), path.clone());
+        }
+    }
+    key.into()
+}
+
+fn without_keys(mut document: toml::Table) -> toml::Table {
+    if let Some(toml::Value::Table(jwt)) = document.get_mut("jwt") {
+        for name in FLAT_FIELDS.iter().chain(&["keys"]) {
+            jwt.remove(*name);
+        }
+    }
+    document
+}
+
+/// Replaces the file in one step, with the same owner and mode: a reader sees the old text or the new one, and the server's
+/// account can still read what root has changed.
 pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .context("the file has no name")?;
-    let permissions = fs::metadata(path)?.permissions();
+    let old = fs::metadata(path)?;
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new()
@@ -321,7 +372,11 @@ pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
             .mode(0o600)
             .open(&temporary)?;
         file.write_all(text.as_bytes())?;
-        file.set_permissions(permissions)?;
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(old.permissions())?;
         file.sync_all()?;
         fs::rename(&temporary, path)
     };
@@ -329,4 +384,84 @@ pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
         let _ = fs::remove_file(&temporary);
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            algorithm: SigningAlgorithm::Es256,
+            kid: None,
+            private_key_path: "keys/new.pem".to_owned(),
+            public_key_path: "keys/new.pub.pem".to_owned(),
+            signs_from: None,
+        }
+    }
+
+    #[test]
+    fn a_file_in_which_the_keys_share_their_line_with_other_settings_is_left_alone() {
+        for text in [
+            "jwt = { issuer = \"https://a.example\", private_key_path = \"old.pem\" }\n",
+            "jwt = { issuer = \"https://a.example\", public_key_path = \"p\", private_key_path = \"o\" } # ours\n[log]\n",
+        ] {
+            assert!(Keys::read(text).unwrap().with(&entry(), false).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_usual_way_to_write_the_keys_can_be_changed_and_keeps_everything_else() {
+        for (text, kept) in [
+            ("[jwt]\nissuer = \"i\"\n", 0),
+            (
+                "[jwt]\nprivate_key_path = \"o\" # note\nissuer = \"i\"\n[log]\n",
+                1,
+            ),
+            (
+                "[jwt]\nissuer = \"i\"\nkeys = [{ algorithm = \"ES256\", private_key_path = \"o\" }]\n",
+                1,
+            ),
+            (
+                "[jwt]\n[[jwt.keys]]\nalgorithm = \"RS256\"\n# note\n[[jwt.keys]]\nalgorithm = \"ES256\"\n[log]\n",
+                2,
+            ),
+        ] {
+            let new = Keys::read(text).unwrap().with(&entry(), false).unwrap();
+            let meaning = Meaning::of(&new).unwrap();
+            assert_eq!(meaning.keys.len(), 1 + kept, "{new}");
+            assert_eq!(
+                meaning.keys[0].get("private_key_path").unwrap().as_str(),
+                Some("keys/new.pem")
+            );
+            assert!(meaning.rest == without_keys(text.parse().unwrap()), "{new}");
+            assert_eq!(text.contains("# note"), new.contains("# note"), "{new}");
+        }
+    }
+
+    #[test]
+    fn an_emergency_never_leaves_a_key_whose_algorithm_the_file_does_not_show() {
+        let text = "[jwt]\n[[jwt.keys]]\nalgorithm = \"env:ALGORITHM\"\nprivate_key_path = \"stolen.pem\"\n";
+        assert!(Keys::read(text).unwrap().with(&entry(), true).is_err());
+        assert!(Keys::read(text).unwrap().with(&entry(), false).is_ok());
+    }
+
+    #[test]
+    fn a_changed_file_keeps_its_mode_and_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("riley-auth.toml");
+        fs::write(&path, "old").unwrap();
+        // Only root can give a file away; everybody else's stays their own.
+        let _ = std::os::unix::fs::chown(&path, Some(12_345), Some(12_345));
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        let facts = || {
+            fs::metadata(&path)
+                .map(|file| (file.uid(), file.gid(), file.mode()))
+                .unwrap()
+        };
+        let before = facts();
+        replace(&path, "new").unwrap();
+        assert_eq!(facts(), before);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
 }

@@ -1,7 +1,7 @@
 //! The account under which a private PostgreSQL runs: ours, or an unprivileged one when we are root, because PostgreSQL
 //! refuses to run as root.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,10 +39,11 @@ impl Account {
         }
     }
 
-    /// Gives `path` to this account.
+    /// Gives `path` to this account. A link is given itself, not what it points at: the account owns the directory, and must
+    /// not be able to have root's files given to it.
     pub(super) fn give(self, path: &Path) -> anyhow::Result<()> {
         if let Self::Other { uid, gid } = self {
-            chown(path, Some(uid), Some(gid))
+            lchown(path, Some(uid), Some(gid))
                 .context("give a directory to the account that runs PostgreSQL")?;
         }
         Ok(())
@@ -58,4 +59,22 @@ fn id_of(option: &str, name: &str) -> Option<u32> {
         .ok()?;
     let number = String::from_utf8(output.stdout).ok()?.trim().parse().ok()?;
     (output.status.success() && number != 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_points_at_is_not_given_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("password");
+        // To nowhere: following it fails.
+        std::os::unix::fs::symlink(parent.path().join("missing"), &link).unwrap();
+        let account = Account::Other {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        account.give(&link).unwrap();
+    }
 }
