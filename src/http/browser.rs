@@ -3,6 +3,7 @@
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
 use super::cookies::{CookieKind, Cookies};
@@ -21,21 +22,31 @@ pub struct BrowserSession {
 }
 
 impl BrowserSession {
-    /// The `Set-Cookie` value that keeps the session cookie until `expires_at`: the value that was presented, unless that is
-    /// a predecessor, which must not overwrite the newest one.
+    /// Whether the value that was presented is the newest one of its session, asked again within `tx`. With the session's row
+    /// locked there the answer holds until the end of `tx`: who replaces the value locks that row first.
+    pub async fn is_still_newest(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        now: OffsetDateTime,
+    ) -> sqlx::Result<bool> {
+        // No leeway: a predecessor is of no interest.
+        let found = db::sessions::find_live_by_token(&mut **tx, &self.presented.hash(), 0, now).await?;
+        Ok(found.is_some_and(|session| session.is_newest_value))
+    }
+
+    /// The `Set-Cookie` value that keeps the presented value until `expires_at`. Only for the newest one: a predecessor would
+    /// overwrite its successor, and presented after the leeway it ends the session.
     pub fn kept_until(
         &self,
         state: &AppState,
         expires_at: OffsetDateTime,
         now: OffsetDateTime,
-    ) -> Option<HeaderValue> {
-        self.session.is_newest_value.then(|| {
-            Cookies::new(&state.config).set(
-                CookieKind::Refresh,
-                self.presented.expose(),
-                Some(expires_at - now),
-            )
-        })
+    ) -> HeaderValue {
+        Cookies::new(&state.config).set(
+            CookieKind::Refresh,
+            self.presented.expose(),
+            Some(expires_at - now),
+        )
     }
 }
 

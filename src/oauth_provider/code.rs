@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::db;
 use crate::db::authorization_codes::NewCode;
-use crate::db::sessions::LiveSession;
 use crate::error::{OAuthErrorCode, OAuthRefusal};
 use crate::http::browser::BrowserSession;
 use crate::http::page;
@@ -18,10 +17,12 @@ use crate::protocol::ids::GrantId;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
 
-/// A code, and until when the session lasts now that it was used.
+/// A code, and what becomes of the session's cookie now that the session was used.
 pub struct IssuedCode {
     pub code: Opaque,
-    pub session_expires_at: OffsetDateTime,
+    /// Until when the session lasts. `None`: the value that was presented has been replaced meanwhile, and must not be set
+    /// again over its successor.
+    pub keep_cookie_until: Option<OffsetDateTime>,
 }
 
 impl IssuedCode {
@@ -34,7 +35,8 @@ impl IssuedCode {
         now: OffsetDateTime,
     ) -> Response {
         let mut response = page::authorization_response(&request.callback.code(&self.code.expose()));
-        if let Some(cookie) = session.kept_until(state, self.session_expires_at, now) {
+        if let Some(expires_at) = self.keep_cookie_until {
+            let cookie = session.kept_until(state, expires_at, now);
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response
@@ -55,15 +57,17 @@ pub async fn issue(
     tx: &mut PgTransaction<'_>,
     state: &AppState,
     request: &AuthorizationRequest,
-    session: &LiveSession,
+    browser_session: &BrowserSession,
     scope: &ScopeSet,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<IssuedCode>> {
+    let session = &browser_session.session;
     let session_ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
     let touched = db::sessions::touch(&mut **tx, session.session_id, now + session_ttl, now).await?;
     let Some(session_expires_at) = touched else {
         return Ok(None);
     };
+    let is_newest = browser_session.is_still_newest(tx, now).await?;
     let code = Opaque::generate(&state.rng);
     let lifetime = Duration::seconds(i64::from(state.config.jwt.authorization_code_ttl_secs));
     let inserted = db::authorization_codes::insert(
@@ -89,6 +93,6 @@ pub async fn issue(
     .await?;
     Ok(inserted.then_some(IssuedCode {
         code,
-        session_expires_at,
+        keep_cookie_until: is_newest.then_some(session_expires_at),
     }))
 }

@@ -158,15 +158,7 @@ impl Going<'_> {
                 db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now)
                     .await?;
             }
-            let code = code::issue(
-                &mut tx,
-                self.state,
-                self.request,
-                &session.session,
-                &scope,
-                self.now,
-            )
-            .await?;
+            let code = code::issue(&mut tx, self.state, self.request, session, &scope, self.now).await?;
             let Some(code) = code else {
                 return Ok(Issued::WithoutSession);
             };

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use time::Duration;
 
 use crate::common::TestProvider;
+use crate::common::browser::Visit;
 use crate::common::checks;
 
 async fn live_sessions(op: &TestProvider) -> i64 {
@@ -176,4 +177,51 @@ async fn a_session_slides_until_it_is_idle_or_reaches_its_cap() {
     assert!(ada.is_signed_in().await);
     op.advance(Duration::days(1));
     assert!(!ada.is_signed_in().await);
+}
+
+/// §4.2: issuing a code sets the session cookie again for longer, but never a value that a renewal in another tab has replaced
+/// meanwhile: it would take the successor's place, and end the session as a stolen one when the leeway is over.
+#[tokio::test]
+async fn an_authorization_that_meets_a_renewal_does_not_bring_the_old_cookie_back() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let ada = op.signed_in("ada").await;
+    let request = ada.authorize(&app).prompt("none");
+    let sets_the_session = |visit: &Visit| {
+        let answers = visit.hops.iter().map(|(_, answer)| answer);
+        answers
+            .flat_map(|answer| answer.headers.get_all("set-cookie"))
+            .any(|cookie| cookie.to_str().unwrap().contains("_refresh="))
+    };
+
+    let mut renewal = op.db().begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM sessions FOR NO KEY UPDATE")
+        .execute(&mut *renewal)
+        .await
+        .unwrap();
+    let renew = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(op.db())
+            .await
+            .unwrap()
+            == 0
+        {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("UPDATE session_tokens SET consumed_at = issued_at")
+            .execute(&mut *renewal)
+            .await
+            .unwrap();
+        renewal.commit().await.unwrap();
+    };
+    let (visit, ()) = tokio::join!(request.visit(), renew);
+    assert!(!sets_the_session(&visit));
+    request.read(visit).await.code();
+
+    sqlx::query("UPDATE session_tokens SET consumed_at = NULL")
+        .execute(op.db())
+        .await
+        .unwrap();
+    assert!(sets_the_session(&request.visit().await), "otherwise it is set");
 }
