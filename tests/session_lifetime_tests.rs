@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::TestProvider;
+use common::{Answer, TestProvider};
+use reqwest::Method;
 
 const DAY_SECS: i64 = 86_400;
 
@@ -19,6 +20,24 @@ async fn a_session_that_is_used_is_never_lost() {
         op.advance_secs(20 * DAY_SECS);
         ada.authorize(&app).prompt("none").code().await;
     }
+}
+
+/// The server itself counts: a copy of the cookie's value, kept by whatever does not heed `Max-Age`, opens nothing either.
+#[tokio::test]
+async fn an_expired_session_is_opened_by_no_copy_of_its_cookie() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let jar = ada.jar();
+    let cookie = jar
+        .live(op.clock().now())
+        .find(|cookie| cookie.name.ends_with("_refresh"))
+        .unwrap();
+    let cookie = format!("{}={}", cookie.name, cookie.value);
+    let me = || Answer::of(op.request(Method::GET, "/auth/me").header("cookie", &cookie));
+    op.advance_secs(29 * DAY_SECS);
+    me().await.is(200);
+    op.advance_secs(2 * DAY_SECS);
+    me().await.is(401);
 }
 
 /// A session that nobody uses for thirty days is over.

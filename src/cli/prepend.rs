@@ -20,6 +20,9 @@ use crate::protocol::algorithm::SigningAlgorithm;
 /// What relying parties may keep the JWKS for if the file says nothing.
 const DEFAULT_JWKS_CACHE_MAX_AGE_SECS: i64 = 3600;
 
+/// The most that a configuration may say.
+const MAX_JWKS_CACHE_MAX_AGE_SECS: i64 = 86_400;
+
 /// The old pair of fields.
 const FLAT_FIELDS: [&str; 2] = ["private_key_path", "public_key_path"];
 
@@ -104,7 +107,9 @@ impl<'t> Keys<'t> {
         Ok(Self {
             text,
             form,
-            jwks_cache_max_age_secs: max_age.unwrap_or(DEFAULT_JWKS_CACHE_MAX_AGE_SECS).max(0),
+            jwks_cache_max_age_secs: max_age
+                .unwrap_or(DEFAULT_JWKS_CACHE_MAX_AGE_SECS)
+                .clamp(0, MAX_JWKS_CACHE_MAX_AGE_SECS),
         })
     }
 

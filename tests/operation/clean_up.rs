@@ -182,3 +182,18 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     app.userinfo(&fresh.access_token).await.is(200);
     browser.authorize(&app).prompt("none").code().await;
 }
+
+/// RS-7: a long backlog keeps no server from stopping.
+#[tokio::test]
+async fn a_server_that_stops_begins_no_further_batch() {
+    let op = TestProvider::start().await;
+    op.browser().open("https://op.test/auth/simulated").await;
+    let stopping = op.second_instance().await;
+    stopping.state().shutdown.cancel();
+    op.advance(Duration::days(8));
+    let now = op.clock().now();
+    assert_eq!(clean_up(stopping.state(), now).await.unwrap().rows, 0);
+    assert!(rows(&op, "upstream_flows").await > 0);
+    clean(&op).await;
+    assert_eq!(rows(&op, "upstream_flows").await, 0, "otherwise it goes");
+}
