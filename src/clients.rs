@@ -200,8 +200,8 @@ fn check_texts(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Controls, and marks that turn or hide the text beside them: a consent page must show the name that was registered.
-fn misleads(character: char) -> bool {
+/// Controls, and marks that turn or hide the text beside them: a page must show a name as it was given.
+pub fn misleads(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -64,7 +64,11 @@ pub async fn refresh(
                 }
             }
             SessionRotation::Repeat(salt) => {
-                tracing::info!(session.id = %token.session_id, "a session cookie was renewed again within the leeway");
+                tracing::warn!(
+                    event = "session_token.repeated",
+                    session.id = %token.session_id,
+                    "a session cookie was renewed again within the leeway"
+                );
                 let expires_at = token.expires_at;
                 return refreshed(&state, token, &presented.successor(&salt), expires_at, now);
             }
@@ -144,6 +148,7 @@ async fn end_reused(
     tx.commit().await?;
     if ended {
         tracing::warn!(
+            event = "session_token.reused",
             session.id = %token.session_id,
             user.id = %token.user_id,
             "a spent session cookie was used again, the session has been ended"

@@ -16,6 +16,7 @@ use super::profile::UserView;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
+use crate::clients;
 use crate::db;
 use crate::error::AppError;
 use crate::http::cookies::{CookieKind, Cookies};
@@ -187,15 +188,15 @@ fn open(handle: &Opaque, sealed: Option<Vec<u8>>) -> Result<Setup, AppError> {
         .ok_or_else(no_setup)
 }
 
-/// Trimmed; empty means none. Control characters and endless names are refused.
+/// Trimmed; empty means none. Controls, marks of direction and endless names are refused.
 fn display_name(chosen: Option<&str>, max_length: usize) -> Result<Option<&str>, AppError> {
     let Some(name) = chosen.map(str::trim).filter(|name| !name.is_empty()) else {
         return Ok(None);
     };
-    if name.chars().any(char::is_control) {
+    if name.chars().any(clients::misleads) {
         return Err(AppError::bad_request(
             "display_name_invalid",
-            "the display name has control characters",
+            "the display name has control characters or marks of direction",
         ));
     }
     if name.chars().take(max_length + 1).count() > max_length {

@@ -63,7 +63,8 @@ pub struct ConsentUser {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConsentDecision {
-    consent_id: String,
+    /// May stand in the query instead.
+    consent_id: Option<String>,
     approved: bool,
 }
 
@@ -124,8 +125,7 @@ pub async fn decide(
     body: Bytes,
 ) -> Result<NoStore<Json<ConsentAnswer>>, AppError> {
     require_json(&parts.headers)?;
-    let decision = read_decision(parts.uri.query(), &body)?;
-    let handle = Opaque::parse(&decision.consent_id).ok_or_else(AppError::not_found)?;
+    let (handle, approved) = read_decision(parts.uri.query(), &body)?;
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
     let client = state.clients.reload(&state.db, &pending.client_id).await?;
     if !client.is_some_and(|client| may_still_be_answered(&client, &request)) {
@@ -140,7 +140,7 @@ pub async fn decide(
         &pending.request_hash,
         &browser.hash(),
         session_id,
-        decision.approved,
+        approved,
         now,
     )
     .await?;
@@ -179,7 +179,9 @@ fn handle_of_query(query: Option<&str>) -> Option<Opaque> {
     Opaque::parse(params.get("consent_id").ok()??)
 }
 
-fn read_decision(query: Option<&str>, body: &[u8]) -> Result<ConsentDecision, AppError> {
+/// The decision and what it is about. An id that stands in the query and in the body has to be the same; a member that
+/// stands there twice is refused, because two readers could take different ones.
+fn read_decision(query: Option<&str>, body: &[u8]) -> Result<(Opaque, bool), AppError> {
     let malformed = || {
         AppError::bad_request(
             "invalid_request",
@@ -187,14 +189,20 @@ fn read_decision(query: Option<&str>, body: &[u8]) -> Result<ConsentDecision, Ap
         )
     };
     // An object and nothing else: a derived reader would take an array for the members in order.
-    let mut object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(body).map_err(|_| malformed())?;
-    if let Some(handle) = handle_of_query(query) {
-        object
-            .entry("consent_id")
-            .or_insert_with(|| handle.expose().into());
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(malformed());
     }
-    serde_json::from_value(object.into()).map_err(|_| malformed())
+    let decision: ConsentDecision = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let in_query = handle_of_query(query);
+    let in_body = match &decision.consent_id {
+        Some(id) => Some(Opaque::parse(id).ok_or_else(AppError::not_found)?),
+        None => None,
+    };
+    match (in_query, in_body) {
+        (Some(query), Some(body)) if !query.hash().equals(&body.hash()) => Err(malformed()),
+        (Some(handle), _) | (None, Some(handle)) => Ok((handle, decision.approved)),
+        (None, None) => Err(malformed()),
+    }
 }
 
 /// A form of a foreign page can send JSON as text, but not under JSON's own name.
@@ -239,4 +247,39 @@ fn describe(config: &Config, scope: &str) -> String {
         _ => scope,
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+
+    use super::*;
+
+    fn id() -> String {
+        Opaque::generate(&SystemRandom::new()).expose()
+    }
+
+    #[test]
+    fn a_member_that_stands_there_twice_is_refused() {
+        let twice = format!(r#"{{"consent_id":"{}","approved":false,"approved":true}}"#, id());
+        assert!(read_decision(None, twice.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_id_in_query_and_body_has_to_be_the_same() {
+        let (one, other) = (id(), id());
+        let body = format!(r#"{{"consent_id":"{one}","approved":true}}"#);
+        let read = |query: &str| read_decision(Some(&format!("consent_id={query}")), body.as_bytes());
+        assert!(read(&one).is_ok_and(|(handle, approved)| approved && handle.expose() == one));
+        assert!(read(&other).is_err());
+        let in_query = read_decision(Some(&format!("consent_id={other}")), br#"{"approved":false}"#);
+        assert!(in_query.is_ok_and(|(handle, approved)| !approved && handle.expose() == other));
+    }
+
+    #[test]
+    fn only_an_object_is_a_decision() {
+        for body in ["", "[]", "null", "true", r#"{"approved":true}"#] {
+            assert!(read_decision(None, body.as_bytes()).is_err(), "{body}");
+        }
+    }
 }
