@@ -271,4 +271,16 @@ mod tests {
         assert!(display_name(Some("Adaé"), 4).is_ok());
         assert!(display_name(Some("Adaéx"), 4).is_err());
     }
+
+    #[test]
+    fn a_display_name_cannot_turn_the_text_beside_it() {
+        for name in ["\u{202e}evil", "two\nlines", "nul\0"] {
+            assert!(display_name(Some(name), 200).is_err(), "{name:?}");
+        }
+        assert!(
+            display_name(Some("Ada King Lovelace"), 200).is_ok_and(|name| name == Some("Ada King Lovelace"))
+        );
+        assert!(display_name(Some("  "), 200).is_ok_and(|name| name.is_none()));
+        assert!(display_name(Some("long"), 3).is_err());
+    }
 }
