@@ -19,9 +19,9 @@ pub struct OAuthConfig {
     pub consent_url: Option<Url>,
     /// The page where a newcomer picks a username.
     pub onboarding_url: Option<Url>,
-    /// The page that suggests or confirms a link.
+    /// The page for a newcomer whose verified address belongs to an account.
     pub link_url: Option<Url>,
-    /// The page that shows an error id.
+    /// The page that our error page links to, with `error_id`.
     pub error_url: Option<Url>,
     /// Where a logout ends when the client names no place.
     pub signed_out_url: Option<Url>,
