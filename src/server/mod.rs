@@ -23,6 +23,7 @@ pub mod cors;
 pub mod error_shape;
 pub mod health;
 pub mod key_record;
+pub mod openapi;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
