@@ -209,7 +209,7 @@ fn a_kid_that_the_configuration_has_already_is_refused_before_anything_is_writte
 #[test]
 fn a_prepended_key_waits_for_the_max_age_that_the_server_sends() {
     let operator = Operator::with_key(NO_DATABASE);
-    let before = time::OffsetDateTime::now_utc();
+    let before = riley_auth::clock::Clock::default().now();
     let made = Command::new(env!("CARGO_BIN_EXE_riley-auth"))
         .args(["generate-keys", "--prepend-to", "riley-auth.toml", "--json"])
         .current_dir(operator.directory.path())
