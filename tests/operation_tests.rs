@@ -20,3 +20,5 @@ mod outage;
 mod process;
 #[path = "operation/reload.rs"]
 mod reload;
+#[path = "operation/schema.rs"]
+mod schema;

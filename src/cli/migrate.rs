@@ -20,13 +20,7 @@ struct Migration {
 pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
     let (_, db) = global.database()?;
     let before = applied(&db).await.context("the database cannot be asked")?;
-    let mut connection = db.acquire().await.context("the database cannot be asked")?;
-    // A migration may take longer than any request should.
-    sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
-        .execute(&mut *connection)
-        .await?;
-    MIGRATIONS
-        .run(&mut *connection)
+    crate::db::schema::migrate(&db)
         .await
         .context("the database cannot be migrated")?;
     let new = MIGRATIONS

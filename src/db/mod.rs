@@ -4,6 +4,7 @@
 //! signature says which. Time and randomness are arguments. Nothing here knows HTTP or policy.
 
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -35,8 +36,12 @@ pub mod signing_keys;
 pub mod upstream_flows;
 pub mod users;
 
-/// The migrations, compiled in.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The migrations, compiled in. Newer ones that a database has are no error by themselves: [`schema::fit`] judges.
+pub static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+});
 
 /// A connection that was idle for longer than this is pinged before it is used, so that a restart of the database is
 /// noticed without a ping on every request.

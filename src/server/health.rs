@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db;
+use crate::db::schema::Fit;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
 
@@ -59,9 +60,10 @@ async fn unready(state: &AppState) -> Option<&'static str> {
     if state.shutdown.is_cancelled() {
         return Some("shutting down");
     }
-    match tokio::time::timeout(BUDGET, db::schema::applied_version(&state.db)).await {
+    match tokio::time::timeout(BUDGET, db::schema::fit(&state.db)).await {
         Err(_) | Ok(Err(_)) => Some("the database does not answer"),
-        Ok(Ok(version)) if version < db::schema::required_version() => Some("the database is not migrated"),
-        Ok(Ok(_)) => None,
+        Ok(Ok(Fit::Behind)) => Some("the database is not migrated"),
+        Ok(Ok(Fit::TooNew)) => Some("the database needs a newer version of this program"),
+        Ok(Ok(Fit::Fits)) => None,
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
 use crate::db;
+use crate::db::schema::{Fit, MigrateError};
 use crate::http::clients::Clients;
 use crate::http::state::{AppState, Inner};
 use crate::jwt::{KeySet, SharedKeySet};
@@ -105,6 +106,8 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
         db::schema::migrate(&state.db)
             .await
             .context("the database could not be migrated")?;
+    } else if matches!(db::schema::fit(&state.db).await, Ok(Fit::TooNew)) {
+        return Err(MigrateError::TooNew.into());
     }
     let address = loaded.config.server.listen_address();
     let listener = TcpListener::bind(&address).await.with_context(|| {
