@@ -16,6 +16,9 @@ use crate::jwt::KeySet;
 use crate::jwt::generate::{self, GeneratedKey};
 use crate::protocol::algorithm::SigningAlgorithm;
 
+/// How long after this command every instance has loaded the new key, at the latest. What was fetched just before that may
+/// be kept for the whole max-age.
+const RELOAD_MARGIN: time::Duration = time::Duration::seconds(10);
 /// The size of an RSA key when none is asked for.
 const DEFAULT_RSA_KEY_SIZE_BITS: u32 = 4096;
 
@@ -157,7 +160,7 @@ fn plan(
         let max_age_secs = loaded.map_or(keys.jwks_cache_max_age_secs, |jwt| {
             jwt.jwks_cache_max_age_secs.into()
         });
-        let from = now + time::Duration::seconds(max_age_secs);
+        let from = now + RELOAD_MARGIN + time::Duration::seconds(max_age_secs);
         entry.signs_from = Some(from.replace_nanosecond(0)?.format(&Rfc3339)?);
     }
     let new = keys.with(entry, emergency)?;
