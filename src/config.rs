@@ -20,6 +20,7 @@ pub mod jwt;
 mod load;
 pub mod log;
 pub mod maintenance;
+pub mod metrics;
 pub mod oauth;
 pub mod providers;
 mod schema;
@@ -48,6 +49,8 @@ pub struct Config {
     pub claims: claims::ClaimsConfig,
     #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,
+    #[serde(default)]
+    pub metrics: metrics::MetricsConfig,
     #[serde(default)]
     pub log: log::LogConfig,
 }

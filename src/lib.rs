@@ -18,6 +18,7 @@
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
 //! | [`maintenance`] | the clean-up |
+//! | [`metrics`] | what is counted, with every metric's name |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
 //! | [`dev`] | what `riley-auth dev` adds to `serve` and nothing else uses: a private PostgreSQL, a simulated upstream, a demo app |
@@ -53,6 +54,7 @@ pub mod error;
 pub mod http;
 pub mod jwt;
 pub mod maintenance;
+pub mod metrics;
 pub mod oauth_provider;
 pub mod protocol;
 pub mod server;

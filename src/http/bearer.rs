@@ -9,6 +9,7 @@ use super::oauth_params::{ParamsRejection, is_form, read_body};
 use super::state::AppState;
 use crate::error::{BearerError, BearerRejection};
 use crate::jwt::{Expectation, VerifyError};
+use crate::metrics::Verification;
 use crate::protocol::claims::{ACCESS_TOKEN_TYP, AccessTokenClaims};
 use crate::protocol::params::Params;
 
@@ -73,8 +74,13 @@ where
     };
     match verify(app, &token, now) {
         Ok(claims) => Ok(AccessToken(claims)),
-        Err(VerifyError::Expired) => Err(BearerError::Expired),
-        Err(VerifyError::Invalid(_)) => Err(BearerError::Invalid),
+        Err(error) => {
+            app.metrics.token_verified(Verification::from(&error));
+            Err(match error {
+                VerifyError::Expired => BearerError::Expired,
+                VerifyError::Invalid(_) => BearerError::Invalid,
+            })
+        }
     }
 }
 

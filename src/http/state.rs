@@ -10,6 +10,8 @@ use super::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::maintenance::Waiting;
+use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 
 /// The state of the server; a clone is one more reference.
@@ -19,12 +21,17 @@ pub struct AppState(Arc<Inner>);
 /// What [`AppState`] points at.
 pub struct Inner {
     pub config: Arc<Config>,
+    /// For requests.
     pub db: PgPool,
+    /// For workers: what they wait for and hold is none of the requests' connections.
+    pub background_db: PgPool,
     pub keys: SharedKeySet,
     pub clock: Clock,
     pub rng: SystemRandom,
     pub clients: Clients,
     pub upstreams: Upstreams,
+    pub metrics: Metrics,
+    pub waiting: Waiting,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
     /// Cancelled when the server begins to stop: readiness turns false with it.

@@ -16,12 +16,16 @@ use crate::db;
 use crate::http::clients::Clients;
 use crate::http::state::{AppState, Inner};
 use crate::jwt::{KeySet, SharedKeySet};
+use crate::maintenance::Waiting;
+use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 
 pub mod accept;
 pub mod cors;
 pub mod error_shape;
 pub mod health;
+pub mod http_metrics;
+pub mod metrics;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
@@ -31,16 +35,20 @@ pub mod target_limit;
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
     let db = db::connect(&config.database)?;
+    let background_db = db::connect_background(&config.database)?;
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
     Ok(AppState::new(Inner {
         config: Arc::new(config),
         db,
+        background_db,
         keys: SharedKeySet::new(keys),
         clock,
         rng: SystemRandom::new(),
         clients: Clients::default(),
         upstreams,
+        metrics: Metrics::default(),
+        waiting: Waiting::default(),
         defined_scopes,
         shutdown: CancellationToken::new(),
     }))
@@ -89,6 +97,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;
+    state.background_db.close().await;
 }
 
 /// `riley-auth serve`.

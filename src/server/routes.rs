@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::error_shape::{error_shape, method_not_allowed, not_found};
+use super::http_metrics::http_metrics;
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health};
+use super::{cors, health, metrics};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
@@ -59,7 +61,8 @@ pub fn router(state: AppState) -> Router {
         .merge(auth::navigation_routes());
     let operation = Router::new()
         .route("/health", get(health::health))
-        .route("/ready", get(health::ready));
+        .route("/ready", get(health::ready))
+        .merge(metrics::routes(&state, false));
 
     let all = apps
         .merge(first_party)
@@ -83,10 +86,11 @@ pub fn router(state: AppState) -> Router {
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(catch_panics(&state))
         .layer(middleware::from_fn(error_shape))
         .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
+        .layer(middleware::from_fn_with_state(state.clone(), http_metrics))
         .layer(middleware::from_fn(request_log))
         .with_state(state)
 }
@@ -98,8 +102,13 @@ pub fn without_head(allow: &'static str, route: MethodRouter<AppState>) -> Metho
     route.head(refuse).fallback(refuse)
 }
 
-/// A panic ends one request, not the process.
-fn panicked(_payload: Box<dyn std::any::Any + Send>) -> axum::response::Response {
-    use axum::response::IntoResponse;
-    AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()
+type Payload = Box<dyn std::any::Any + Send>;
+
+/// A panic ends one request, not the process, and is counted.
+fn catch_panics(state: &AppState) -> CatchPanicLayer<impl Fn(Payload) -> Response + Clone + use<>> {
+    let metrics = state.metrics.clone();
+    CatchPanicLayer::custom(move |_payload: Payload| {
+        metrics.panicked();
+        AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()
+    })
 }
