@@ -23,6 +23,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod oauth;
 pub mod providers;
+pub mod rate_limiting;
 mod schema;
 pub mod scopes;
 pub mod server;
@@ -47,6 +48,8 @@ pub struct Config {
     pub usernames: usernames::UsernamesConfig,
     #[serde(default)]
     pub claims: claims::ClaimsConfig,
+    #[serde(default)]
+    pub rate_limiting: rate_limiting::RateLimitingConfig,
     #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,
     #[serde(default)]

@@ -17,6 +17,7 @@
 //! | [`accounts`] | what several callers do to accounts and sessions |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
+//! | [`limits`] | who may send how many requests |
 //! | [`maintenance`] | the clean-up |
 //! | [`metrics`] | what is counted, with every metric's name |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
@@ -53,6 +54,7 @@ pub mod dev;
 pub mod error;
 pub mod http;
 pub mod jwt;
+pub mod limits;
 pub mod maintenance;
 pub mod metrics;
 pub mod oauth_provider;

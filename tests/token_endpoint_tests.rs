@@ -125,7 +125,7 @@ impl Provider {
     async fn start_with(oauth: &str) -> Self {
         let database = TestDatabase::create().await;
         let config: Config = toml::from_str(&format!(
-            "[server]\n[database]\nurl = \"{}\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
+            "[rate_limiting]\nenabled = false\n[database]\nurl = \"{}\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
             database.url
         ))
         .unwrap();

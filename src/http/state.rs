@@ -6,10 +6,12 @@ use std::sync::Arc;
 use aws_lc_rs::rand::SystemRandom;
 use sqlx::PgPool;
 
+use super::client_ip::AddressRule;
 use super::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::limits::Limits;
 use crate::maintenance::Waiting;
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
@@ -32,6 +34,9 @@ pub struct Inner {
     pub upstreams: Upstreams,
     pub metrics: Metrics,
     pub waiting: Waiting,
+    pub limits: Limits,
+    /// Whose word about a client's address is believed.
+    pub addresses: AddressRule,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
     /// Cancelled when the server begins to stop: readiness turns false with it.

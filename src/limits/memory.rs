@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::rules::{Bucket, Key, Verdict};
+use super::rules::{Bucket, Key, PERIOD, Verdict};
 
 /// Requests that hash to different shards do not wait for each other.
 const SHARDS: usize = 16;
@@ -63,6 +63,20 @@ impl Memory {
         waits.max().map_or(Verdict::Admitted, Verdict::Refused)
     }
 
+    /// Another store has refused: until its wait is over, [`look`](Self::look) does, too.
+    pub fn remember_refusal(&self, buckets: &[Bucket], wait: Duration, now: Duration) {
+        // Which of the buckets it was is not told. The first is the narrowest, so nobody else is held up by the memory of it.
+        let Some((key, quota)) = buckets.first() else { return };
+        let tat = (now + wait + PERIOD).saturating_sub(quota.interval());
+        self.with_shard(key, |shard| {
+            if shard.len() >= self.max_per_shard && !shard.contains_key(key) {
+                make_room(shard, self.max_per_shard, now);
+            }
+            let known = shard.entry(*key).or_insert(tat);
+            *known = tat.max(*known);
+        });
+    }
+
     fn with_shard<T>(&self, key: &Key, work: impl FnOnce(&mut HashMap<Key, Duration>) -> T) -> T {
         let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         // Every entry is whole by itself, so a panic elsewhere leaves nothing half done.
@@ -100,7 +114,7 @@ fn make_room(shard: &mut HashMap<Key, Duration>, max: usize, now: Duration) {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::rules::{Limit, PERIOD, Prefix, Quota, Subject, Tier};
+    use super::super::rules::{Limit, Prefix, Quota, Subject, Tier};
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1000);

@@ -39,14 +39,14 @@ return wait
 
 /// The shared buckets. A clone is one more reference.
 #[derive(Clone)]
-pub struct Redis {
+pub(super) struct Redis {
     connection: ConnectionManager,
     script: Script,
 }
 
 impl Redis {
     /// Connects when it is first used, and again whenever the connection is lost. Fails only if `url` is no such URL.
-    pub fn new(url: &SecretString) -> Result<Self, RedisError> {
+    pub(super) fn new(url: &SecretString) -> Result<Self, RedisError> {
         // Attempts to connect again follow the requests that want to know, so one attempt is enough for each.
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
@@ -59,7 +59,7 @@ impl Redis {
     }
 
     /// One more request for all of these buckets.
-    pub async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, RedisError> {
+    pub(super) async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, RedisError> {
         let mut call = self.script.prepare_invoke();
         call.arg(micros(PERIOD));
         for (key, quota) in buckets {

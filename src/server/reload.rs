@@ -115,7 +115,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Every section as text. Secrets print alike: of them, only the database's URL could change without its neighbours.
-fn comparable(config: &Config) -> [(&'static str, String); 10] {
+fn comparable(config: &Config) -> [(&'static str, String); 11] {
     let mut jwt = config.jwt.clone();
     jwt.keys.clear();
     jwt.private_key_path = None;
@@ -130,6 +130,7 @@ fn comparable(config: &Config) -> [(&'static str, String); 10] {
         ("usernames", format!("{:?}", config.usernames)),
         ("claims", format!("{:?}", config.claims)),
         ("maintenance", format!("{:?}", config.maintenance)),
+        ("rate_limiting", format!("{:?}", config.rate_limiting)),
         ("metrics", format!("{:?}", config.metrics)),
         ("log", format!("{:?}", config.log)),
     ]

@@ -327,6 +327,8 @@ fn configuration_text(database_url: &str, upstream_issuer: &str) -> String {
         url = "{database_url}"
         max_connections = 8
         acquire_timeout_secs = 30
+        [rate_limiting]
+        enabled = false
         [jwt]
         issuer = "{ISSUER}"
         [oauth]
