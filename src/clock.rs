@@ -4,7 +4,7 @@
 //! that one clock decides everything and a test can move it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
@@ -18,6 +18,8 @@ pub struct Clock {
     high_water_micros: Arc<AtomicI64>,
     /// Where [`monotonic`](Self::monotonic) counts from.
     made_at: Instant,
+    /// A test holds the monotonic time still.
+    held: Arc<AtomicBool>,
 }
 
 impl Default for Clock {
@@ -26,6 +28,7 @@ impl Default for Clock {
             offset_millis: Arc::default(),
             high_water_micros: Arc::default(),
             made_at: Instant::now(),
+            held: Arc::default(),
         }
     }
 }
@@ -50,7 +53,17 @@ impl Clock {
     /// The time since the clock was made, which no step of the wall clock changes: for durations, such as those of limits.
     pub fn monotonic(&self) -> std::time::Duration {
         let moved = self.offset_millis.load(Ordering::Relaxed);
-        self.made_at.elapsed() + std::time::Duration::from_millis(u64::try_from(moved).unwrap_or(0))
+        let moved = std::time::Duration::from_millis(u64::try_from(moved).unwrap_or(0));
+        if self.held.load(Ordering::Relaxed) {
+            return moved;
+        }
+        self.made_at.elapsed() + moved
+    }
+
+    /// From now on monotonic time passes by [`advance`](Self::advance) alone. For tests of limits, whose figures would
+    /// otherwise depend on how fast the machine is.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
     }
 
     /// Moves the clock forward. For tests: everything that expires does so without anybody waiting.

@@ -213,7 +213,10 @@ impl IntoResponse for Limited {
         // Rounded up, so that whoever obeys is admitted.
         let secs = self.retry_after.as_millis().div_ceil(1000).max(1);
         let headers = [
-            (header::RETRY_AFTER, HeaderValue::from(u64::try_from(secs).unwrap_or(60))),
+            (
+                header::RETRY_AFTER,
+                HeaderValue::from(u64::try_from(secs).unwrap_or(60)),
+            ),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         (StatusCode::TOO_MANY_REQUESTS, headers, Json(body)).into_response()

@@ -241,10 +241,7 @@ impl Metrics {
                 .set(sessions as f64);
         }
         for KeyAge { kid, age } in key_ages {
-            let key = Key::from_parts(
-                SIGNING_KEY_AGE_SECONDS,
-                vec![Label::new("kid", kid.clone())],
-            );
+            let key = Key::from_parts(SIGNING_KEY_AGE_SECONDS, vec![Label::new("kid", kid.clone())]);
             gauges.register_gauge(&key, &METADATA).set(age.as_seconds_f64());
         }
         metrics::with_local_recorder(&gauges, || {
@@ -291,10 +288,19 @@ fn labelled(
 
 fn describe(recorder: &PrometheusRecorder) {
     let counters = [
-        (HTTP_REQUESTS_TOTAL, "Requests answered, by method, route and status; 499: the client hung up first"),
+        (
+            HTTP_REQUESTS_TOTAL,
+            "Requests answered, by method, route and status; 499: the client hung up first",
+        ),
         (TOKENS_ISSUED_TOTAL, "Tokens made for clients"),
-        (TOKEN_VERIFICATIONS_TOTAL, "Tokens judged at UserInfo and introspection"),
-        (WEBHOOK_DELIVERIES_TOTAL, "Attempts to deliver a webhook or a logout token"),
+        (
+            TOKEN_VERIFICATIONS_TOTAL,
+            "Tokens judged at UserInfo and introspection",
+        ),
+        (
+            WEBHOOK_DELIVERIES_TOTAL,
+            "Attempts to deliver a webhook or a logout token",
+        ),
         (RATE_LIMIT_HITS_TOTAL, "Requests refused by a rate limit"),
         (
             RATE_LIMIT_FALLBACKS_TOTAL,
@@ -302,7 +308,10 @@ fn describe(recorder: &PrometheusRecorder) {
         ),
         (PANICS_TOTAL, "Handlers that panicked; each is a defect"),
         (REQUEST_TIMEOUTS_TOTAL, "Requests that took too long"),
-        (REQUESTS_SHED_TOTAL, "Requests turned away because too many were in flight"),
+        (
+            REQUESTS_SHED_TOTAL,
+            "Requests turned away because too many were in flight",
+        ),
         (CONNECTIONS_REFUSED_TOTAL, "Connections turned away"),
     ];
     for (name, description) in counters {
@@ -345,7 +354,8 @@ mod tests {
         }
         let text = metrics.render(None, &[]);
         let series = text.lines().filter(|line| line.starts_with(HTTP_REQUESTS_TOTAL));
-        let expected = format!("{HTTP_REQUESTS_TOTAL}{{method=\"other\",path=\"unmatched\",status=\"404\"}} 1000");
+        let expected =
+            format!("{HTTP_REQUESTS_TOTAL}{{method=\"other\",path=\"unmatched\",status=\"404\"}} 1000");
         assert_eq!(series.collect::<Vec<_>>(), [expected]);
     }
 
@@ -358,9 +368,15 @@ mod tests {
         };
         let text = metrics.render(Some(7), &[age]);
         assert!(text.contains("\nriley_auth_active_sessions 7\n"), "{text}");
-        assert!(text.contains("\nriley_auth_signing_key_age_seconds{kid=\"old\"} 3600\n"), "{text}");
+        assert!(
+            text.contains("\nriley_auth_signing_key_age_seconds{kid=\"old\"} 3600\n"),
+            "{text}"
+        );
         let text = metrics.render(None, &[]);
-        assert!(!text.contains("\nriley_auth_active_sessions") && !text.contains("kid="), "{text}");
+        assert!(
+            !text.contains("\nriley_auth_active_sessions") && !text.contains("kid="),
+            "{text}"
+        );
     }
 
     /// A scrape flood costs one count.

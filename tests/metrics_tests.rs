@@ -58,7 +58,11 @@ impl Scrape {
             rest.strip_suffix('}')
         });
         of_name
-            .flat_map(|labels| labels.split("\",").map(|label| label.split('=').next().unwrap().to_owned()))
+            .flat_map(|labels| {
+                labels
+                    .split("\",")
+                    .map(|label| label.split('=').next().unwrap().to_owned())
+            })
             .collect()
     }
 }
@@ -75,6 +79,7 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
         config.rate_limiting.public_per_minute = 1;
     })
     .await;
+    op.clock().hold();
     let app = op.client().await;
     let tokens = app.tokens_of(&op.browser(), "ada", "openid offline_access").await;
     app.userinfo(&tokens.access_token).await.is(200);
@@ -88,7 +93,11 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     );
     let scrape = Scrape::parse(&answer.text);
     for (name, kind, labels) in [
-        ("riley_auth_http_requests_total", "counter", &["method", "path", "status"][..]),
+        (
+            "riley_auth_http_requests_total",
+            "counter",
+            &["method", "path", "status"][..],
+        ),
         ("riley_auth_tokens_issued_total", "counter", &["type"]),
         ("riley_auth_token_verifications_total", "counter", &["result"]),
         ("riley_auth_webhook_deliveries_total", "counter", &["status"]),
@@ -104,7 +113,10 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     let labels = scrape.labels(&format!("{duration}_count"));
     assert_eq!(labels, ["method", "path"].map(str::to_owned).into());
     for kind in ["access", "refresh", "id"] {
-        assert_eq!(scrape.value(&format!("riley_auth_tokens_issued_total{{type=\"{kind}\"}}")), 1.0);
+        assert_eq!(
+            scrape.value(&format!("riley_auth_tokens_issued_total{{type=\"{kind}\"}}")),
+            1.0
+        );
     }
     for series in [
         "riley_auth_webhook_deliveries_total{status=\"success\"}",
@@ -112,8 +124,16 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     ] {
         assert_eq!(scrape.value(series), 1.0, "{series}");
     }
-    assert!(scrape.series.contains_key("riley_auth_webhook_deliveries_total{status=\"failed\"}"));
-    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+    assert!(
+        scrape
+            .series
+            .contains_key("riley_auth_webhook_deliveries_total{status=\"failed\"}")
+    );
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+    ] {
         assert!(scrape.value(name) > 0.0, "{name}");
     }
 }
@@ -132,9 +152,12 @@ async fn the_figures_agree_with_what_was_sent_and_with_the_database() {
         // Within the leeway the same refresh token is given again: a token response, and no new row.
         app.refresh(tokens.refresh()).await.tokens();
     }
-    app.post("/oauth/token", &[("grant_type", "authorization_code"), ("code", "made-up")])
-        .await
-        .is(400);
+    app.post(
+        "/oauth/token",
+        &[("grant_type", "authorization_code"), ("code", "made-up")],
+    )
+    .await
+    .is(400);
     for token in &access_tokens {
         app.userinfo(token).await.is(200);
         assert!(app.is_active(token).await);
@@ -152,9 +175,15 @@ async fn the_figures_agree_with_what_was_sent_and_with_the_database() {
     assert_eq!((access, refresh, id), (9.0, 9.0, 9.0));
     let repeated = 3.0;
     assert_eq!(refresh - repeated, count(&op, "refresh_tokens").await);
-    let verified =
-        |result: &str| scrape.value(&format!("riley_auth_token_verifications_total{{result=\"{result}\"}}"));
-    assert_eq!((verified("ok"), verified("expired"), verified("invalid")), (12.0, 1.0, 3.0));
+    let verified = |result: &str| {
+        scrape.value(&format!(
+            "riley_auth_token_verifications_total{{result=\"{result}\"}}"
+        ))
+    };
+    assert_eq!(
+        (verified("ok"), verified("expired"), verified("invalid")),
+        (12.0, 1.0, 3.0)
+    );
     let requests = |method: &str, path: &str, status: u16| {
         scrape.value(&format!(
             "riley_auth_http_requests_total{{method=\"{method}\",path=\"{path}\",status=\"{status}\"}}"
@@ -165,10 +194,14 @@ async fn the_figures_agree_with_what_was_sent_and_with_the_database() {
     assert_eq!(requests("POST", "/oauth/introspect", 200), 7.0);
     assert_eq!(requests("GET", "/oauth/userinfo", 200), 6.0);
     assert_eq!(requests("GET", "/oauth/userinfo", 401), 3.0);
-    assert_eq!(requests("GET", "/auth/{provider}/callback", 303), count(&op, "sessions").await);
+    assert_eq!(
+        requests("GET", "/auth/{provider}/callback", 303),
+        count(&op, "sessions").await
+    );
     let measured = "riley_auth_http_request_duration_seconds_count{method=\"POST\",path=\"/oauth/token\"}";
     assert_eq!(scrape.value(measured), 10.0);
-    let beyond = "riley_auth_http_request_duration_seconds_bucket{method=\"POST\",path=\"/oauth/token\",le=\"+Inf\"}";
+    let beyond =
+        "riley_auth_http_request_duration_seconds_bucket{method=\"POST\",path=\"/oauth/token\",le=\"+Inf\"}";
     assert_eq!(scrape.value(beyond), 10.0);
 }
 
@@ -207,9 +240,15 @@ async fn ten_thousand_random_paths_and_methods_add_no_series() {
             let text = common::random_text(12);
             let (method, path) = match n % 5 {
                 0 => (Method::GET, format!("/{text}")),
-                1 => (Method::from_bytes(text.as_bytes()).unwrap(), "/oauth/token".to_owned()),
+                1 => (
+                    Method::from_bytes(text.as_bytes()).unwrap(),
+                    "/oauth/token".to_owned(),
+                ),
                 2 => (Method::GET, format!("/auth/{text}")),
-                3 => (Method::from_bytes(text.as_bytes()).unwrap(), format!("/oauth/{text}?{text}={text}")),
+                3 => (
+                    Method::from_bytes(text.as_bytes()).unwrap(),
+                    format!("/oauth/{text}?{text}={text}"),
+                ),
                 _ => (Method::POST, format!("/auth/{text}/callback/../{text}%2F{text}")),
             };
             Answer::of(op.request(method, &path)).await.status
@@ -251,9 +290,15 @@ async fn a_token_is_asked_for_where_one_is_configured() {
         let request = op.request(Method::GET, "/metrics").header("authorization", wrong);
         assert_eq!(Answer::of(request).await.status, 401, "{wrong}");
     }
-    let twice = op.request(Method::GET, "/metrics").bearer_auth(token).bearer_auth(token);
+    let twice = op
+        .request(Method::GET, "/metrics")
+        .bearer_auth(token)
+        .bearer_auth(token);
     assert_eq!(Answer::of(twice).await.status, 401);
-    assert_eq!(op.get(&format!("/metrics?access_token={token}")).await.status, 401);
+    assert_eq!(
+        op.get(&format!("/metrics?access_token={token}")).await.status,
+        401
+    );
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let request = op.request(Method::GET, "/metrics");
         let request = request.header("authorization", format!("{scheme} {token}"));
@@ -295,7 +340,10 @@ async fn metrics_with_an_address_of_their_own_are_only_there() {
 async fn the_age_of_each_signing_key_is_told_until_it_is_removed() {
     let op = TestProvider::start().await;
     let directory = Directory::with_key(&op.configuration_text());
-    directory.edit("algorithm = \"ES256\"", "algorithm = \"ES256\"\nkid = \"2026-01-31\"");
+    directory.edit(
+        "algorithm = \"ES256\"",
+        "algorithm = \"ES256\"\nkid = \"2026-01-31\"",
+    );
     let made = directory.run(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let process = directory.serve().await;
@@ -324,7 +372,8 @@ async fn a_panic_is_a_500_and_counted() {
     async fn panics() {
         panic!("as a test wants it");
     }
-    let router = routes::with_layers(Router::new().route("/panics", get(panics)), state).with_state(state.clone());
+    let router =
+        routes::with_layers(Router::new().route("/panics", get(panics)), state).with_state(state.clone());
     for _ in 0..2 {
         let request = Request::get("/panics").body(Body::empty()).unwrap();
         assert_eq!(router.clone().oneshot(request).await.unwrap().status(), 500);

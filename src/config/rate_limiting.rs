@@ -68,7 +68,10 @@ impl RateLimitingConfig {
 
 #[cfg(feature = "redis")]
 fn is_redis_url(url: &str) -> bool {
-    ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) && redis::Client::open(url).is_ok()
+    ["redis://", "rediss://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+        && redis::Client::open(url).is_ok()
 }
 
 #[cfg(not(feature = "redis"))]

@@ -55,7 +55,9 @@ where
             Ok(authenticated) => authenticated,
             Err(limited @ ParamsRejection::Limited(_)) => return Err(limited),
             // Who has not proved to be a client is only an address.
-            Err(ParamsRejection::Refused(error)) if error.is_ours() => return Err(named(error, basic_was_tried).into()),
+            Err(ParamsRejection::Refused(error)) if error.is_ours() => {
+                return Err(named(error, basic_was_tried).into());
+            }
             Err(rejection) => {
                 app.limits.request(Tier::Standard, address).await?;
                 return Err(match rejection {

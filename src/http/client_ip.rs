@@ -47,7 +47,8 @@ impl AddressRule {
     /// What is no address leads back to the peer, since what stands to its left was written by somebody further away.
     pub fn client_ip(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> ClientIp {
         let peer = peer.map(|address| address.to_canonical());
-        let believed = self.behind_proxy && (self.trusted.is_empty() || peer.is_some_and(|peer| self.trusts(peer)));
+        let believed =
+            self.behind_proxy && (self.trusted.is_empty() || peer.is_some_and(|peer| self.trusts(peer)));
         let forwarded = if believed { self.forwarded(headers) } else { None };
         ClientIp(forwarded.or(peer))
     }
@@ -139,7 +140,10 @@ mod tests {
     #[test]
     fn without_a_proxy_only_the_peer_counts() {
         assert_eq!(address(&["203.0.113.7"], false, &[], "10.0.0.9"), "10.0.0.9");
-        assert_eq!(address(&["203.0.113.7"], false, &["10.0.0.0/8"], "10.0.0.9"), "10.0.0.9");
+        assert_eq!(
+            address(&["203.0.113.7"], false, &["10.0.0.0/8"], "10.0.0.9"),
+            "10.0.0.9"
+        );
     }
 
     #[test]
@@ -166,7 +170,10 @@ mod tests {
         for (lines, expected) in [
             (&["203.0.113.7"][..], "203.0.113.7"),
             (&["203.0.113.7, 10.1.2.3"], "203.0.113.7"),
-            (&["198.51.100.1, 203.0.113.7, 192.0.2.7", "10.1.2.3"], "203.0.113.7"),
+            (
+                &["198.51.100.1, 203.0.113.7, 192.0.2.7", "10.1.2.3"],
+                "203.0.113.7",
+            ),
             (&["203.0.113.7, ::ffff:10.1.2.3"], "203.0.113.7"),
             (&["203.0.113.7, 2001:db8:f::1"], "203.0.113.7"),
             // A stranger's claim to be behind one of our proxies.
@@ -184,9 +191,15 @@ mod tests {
     #[test]
     fn a_direct_connection_from_elsewhere_has_the_header_ignored() {
         for peer in ["198.51.100.66", "2001:db8:e::1"] {
-            assert_eq!(address(&["203.0.113.7"], true, &["10.0.0.0/8", "2001:db8:f::/48"], peer), peer);
+            assert_eq!(
+                address(&["203.0.113.7"], true, &["10.0.0.0/8", "2001:db8:f::/48"], peer),
+                peer
+            );
         }
-        assert_eq!(address(&["203.0.113.7"], true, &["10.0.0.0/8"], "::ffff:10.1.2.3"), "203.0.113.7");
+        assert_eq!(
+            address(&["203.0.113.7"], true, &["10.0.0.0/8"], "::ffff:10.1.2.3"),
+            "203.0.113.7"
+        );
     }
 
     proptest::proptest! {

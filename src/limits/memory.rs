@@ -66,7 +66,9 @@ impl Memory {
     /// Another store has refused: until its wait is over, [`look`](Self::look) does, too.
     pub fn remember_refusal(&self, buckets: &[Bucket], wait: Duration, now: Duration) {
         // Which of the buckets it was is not told. The first is the narrowest, so nobody else is held up by the memory of it.
-        let Some((key, quota)) = buckets.first() else { return };
+        let Some((key, quota)) = buckets.first() else {
+            return;
+        };
         let tat = (now + wait + PERIOD).saturating_sub(quota.interval());
         self.with_shard(key, |shard| {
             if shard.len() >= self.max_per_shard && !shard.contains_key(key) {
@@ -163,11 +165,19 @@ mod tests {
             exhaust(&memory, bucket(address));
         }
         for address in 1000..101_000 {
-            assert_eq!(memory.take(&[bucket(address)], NOW), Verdict::Admitted, "{address}");
+            assert_eq!(
+                memory.take(&[bucket(address)], NOW),
+                Verdict::Admitted,
+                "{address}"
+            );
             assert!(memory.len() <= 1600);
         }
         for address in 0..100 {
-            assert_ne!(memory.take(&[bucket(address)], NOW), Verdict::Admitted, "{address}");
+            assert_ne!(
+                memory.take(&[bucket(address)], NOW),
+                Verdict::Admitted,
+                "{address}"
+            );
         }
     }
 

@@ -142,8 +142,17 @@ mod tests {
     #[test]
     fn buckets_that_are_judged_together_share_a_slot() {
         let (fine, coarse) = of_address("2001:db8:1:2::3");
-        assert_eq!(name(&fine), "riley_auth:limit:auth:{2001:db8:1::}:2001:db8:1:2::/64");
-        assert_eq!(name(&coarse.unwrap()), "riley_auth:limit:auth:{2001:db8:1::}:2001:db8:1::/48");
-        assert_eq!(name(&of_address("192.0.2.7").0), "riley_auth:limit:auth:{192.0.2.7}:192.0.2.7");
+        assert_eq!(
+            name(&fine),
+            "riley_auth:limit:auth:{2001:db8:1::}:2001:db8:1:2::/64"
+        );
+        assert_eq!(
+            name(&coarse.unwrap()),
+            "riley_auth:limit:auth:{2001:db8:1::}:2001:db8:1::/48"
+        );
+        assert_eq!(
+            name(&of_address("192.0.2.7").0),
+            "riley_auth:limit:auth:{192.0.2.7}:192.0.2.7"
+        );
     }
 }

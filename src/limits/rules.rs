@@ -154,7 +154,10 @@ mod tests {
     fn a_quota_may_be_used_at_once_and_comes_back_evenly() {
         let (quota, mut tat) = (Quota(15), None);
         assert_eq!(send(quota, &mut tat, START, 100), 15);
-        assert_eq!(quota.judge(tat, START).0, Verdict::Refused(Duration::from_secs(4)));
+        assert_eq!(
+            quota.judge(tat, START).0,
+            Verdict::Refused(Duration::from_secs(4))
+        );
         assert_eq!(send(quota, &mut tat, START + Duration::from_millis(3999), 10), 0);
         assert_eq!(send(quota, &mut tat, START + Duration::from_secs(4), 10), 1);
         assert_eq!(send(quota, &mut tat, START + Duration::from_secs(100), 100), 15);
@@ -167,7 +170,10 @@ mod tests {
             let mut tat = None;
             let before = send(Quota(quota), &mut tat, START, quota * 2);
             let after = send(Quota(quota), &mut tat, START + Duration::from_secs(1), quota * 2);
-            assert!(before + after <= quota + quota.div_ceil(10), "{before} + {after} of {quota}");
+            assert!(
+                before + after <= quota + quota.div_ceil(10),
+                "{before} + {after} of {quota}"
+            );
         }
     }
 
@@ -191,7 +197,10 @@ mod tests {
         let an_hour_ahead = Some(START + Duration::from_secs(3600));
         let (verdict, tat) = quota.judge(an_hour_ahead, START);
         assert_eq!(verdict, Verdict::Refused(Duration::from_secs(1)));
-        assert_eq!(quota.judge(Some(tat), START + Duration::from_secs(1)).0, Verdict::Admitted);
+        assert_eq!(
+            quota.judge(Some(tat), START + Duration::from_secs(1)).0,
+            Verdict::Admitted
+        );
     }
 
     fn prefixes(address: &str) -> (Prefix, Option<Prefix>) {

@@ -50,7 +50,12 @@ pub async fn in_flight(State(bounds): State<InFlight>, request: Request, next: N
     };
     let waits_for_client = Arc::new(AtomicBool::new(false));
     let body_waits = Arc::clone(&waits_for_client);
-    let request = request.map(|inner| Body::new(Watched { inner, waits: body_waits }));
+    let request = request.map(|inner| {
+        Body::new(Watched {
+            inner,
+            waits: body_waits,
+        })
+    });
     if let Ok(response) = tokio::time::timeout(bounds.timeout, next.run(request)).await {
         return response;
     }
@@ -146,20 +151,30 @@ mod tests {
         let router = router(1, NEVER, &enter);
         let first = tokio::spawn(router.clone().oneshot(request("GET", "/hang", Body::empty())));
         enter.notified().await;
-        let shed = router.clone().oneshot(request("POST", "/read", "a".into())).await.unwrap();
+        let shed = router
+            .clone()
+            .oneshot(request("POST", "/read", "a".into()))
+            .await
+            .unwrap();
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(shed.headers()[header::RETRY_AFTER], "1");
         // A client that hangs up makes room, too.
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        let served = router.oneshot(request("POST", "/read", "a".into())).await.unwrap();
+        let served = router
+            .oneshot(request("POST", "/read", "a".into()))
+            .await
+            .unwrap();
         assert_eq!(served.status(), StatusCode::OK);
     }
 
     #[tokio::test]
     async fn a_handler_that_takes_too_long_is_our_fault() {
         let router = router(1, SOON, &Arc::default());
-        let cut = router.oneshot(request("GET", "/hang", Body::empty())).await.unwrap();
+        let cut = router
+            .oneshot(request("GET", "/hang", Body::empty()))
+            .await
+            .unwrap();
         assert_eq!(cut.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(cut.headers()[header::RETRY_AFTER], "1");
     }

@@ -47,7 +47,10 @@ pub async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Respo
         return refusal;
     }
     let now = state.clock.now();
-    let counted = state.metrics.counted(now, async || count(&state, now).await).await;
+    let counted = state
+        .metrics
+        .counted(now, async || count(&state, now).await)
+        .await;
     let text = state
         .metrics
         .render(counted.active_sessions, &key_ages(&state, &counted, now));

@@ -134,7 +134,10 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     let metrics_listener = match &loaded.config.metrics.listen {
         Some(address) if loaded.config.metrics.enabled => {
             let listener = TcpListener::bind(address).await;
-            Some(listener.with_context(|| format!("cannot listen on {address}, which metrics.listen names"))?)
+            Some(
+                listener
+                    .with_context(|| format!("cannot listen on {address}, which metrics.listen names"))?,
+            )
         }
         _ => None,
     };

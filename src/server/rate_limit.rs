@@ -39,8 +39,14 @@ where
     handler.layer(middleware::from_fn_with_state(tiered, by_address))
 }
 
-async fn by_address(State(Tiered { state, tier }): State<Tiered>, mut request: Request, next: Next) -> Response {
-    let address = state.addresses.of_request(request.extensions(), request.headers());
+async fn by_address(
+    State(Tiered { state, tier }): State<Tiered>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let address = state
+        .addresses
+        .of_request(request.extensions(), request.headers());
     request.extensions_mut().insert(address);
     match state.limits.request(tier, address.0).await {
         Ok(()) => next.run(request).await,
