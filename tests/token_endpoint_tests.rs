@@ -125,7 +125,7 @@ impl Provider {
     async fn start_with(oauth: &str) -> Self {
         let database = TestDatabase::create().await;
         let config: Config = toml::from_str(&format!(
-            "[rate_limiting]\nenabled = false\n[database]\nurl = \"{}\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
+            "[rate_limiting]\nenabled = false\n[database]\nurl = \"{}\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
             database.url
         ))
         .unwrap();

@@ -110,7 +110,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,

@@ -99,7 +99,7 @@ pub fn config_text(
             "first_party_origins": [ports.front_end_url()],
             "shutdown_grace_secs": 3,
         },
-        "database": { "url": database_url },
+        "database": { "url": database_url, "secret_key": data.secret_key.expose() },
         // Everything comes from one address here, load tests too.
         "rate_limiting": { "enabled": false },
         "jwt": { "issuer": ports.issuer(), "keys": keys },

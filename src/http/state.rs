@@ -14,6 +14,7 @@ use crate::jwt::SharedKeySet;
 use crate::limits::Limits;
 use crate::maintenance::Waiting;
 use crate::metrics::Metrics;
+use crate::sealing::Keyring;
 use crate::upstream::Upstreams;
 
 /// The state of the server; a clone is one more reference.
@@ -30,6 +31,8 @@ pub struct Inner {
     pub keys: SharedKeySet,
     pub clock: Clock,
     pub rng: SystemRandom,
+    /// Keys derived from `database.secret_key`.
+    pub keyring: Keyring,
     pub clients: Clients,
     pub upstreams: Upstreams,
     pub metrics: Metrics,

@@ -30,6 +30,7 @@ pub mod http_metrics;
 pub mod in_flight;
 pub mod metrics;
 pub mod rate_limit;
+pub mod key_record;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
@@ -43,12 +44,14 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
     let metrics = Metrics::default();
+    let keyring = config.keyring();
     Ok(AppState::new(Inner {
         db,
         background_db,
         keys: SharedKeySet::new(keys),
         clock: clock.clone(),
         rng: SystemRandom::new(),
+        keyring,
         clients: Clients::default(),
         upstreams,
         limits: Limits::new(&config.rate_limiting, metrics.clone(), clock)?,
@@ -110,6 +113,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             () = stopped => {}
         }
     });
+    tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;
     state.background_db.close().await;
