@@ -13,7 +13,7 @@ use axum::http::Request;
 use axum::routing::get;
 use common::{Answer, Directory, TestProvider};
 use reqwest::Method;
-use riley_auth::server::routes;
+use riley_auth::server::{key_record, routes};
 use secrecy::SecretString;
 use tower::ServiceExt as _;
 
@@ -362,6 +362,21 @@ async fn the_age_of_each_signing_key_is_told_until_it_is_removed() {
     assert!(off < 60.0, "{dated}");
     // The new one signs from an hour on.
     assert!(ages.iter().any(|(_, age)| **age == 0.0), "{ages:?}");
+}
+
+/// Keys without a date in their name and without a file, as in these tests, are as old as their first recorded use: the same
+/// on every instance.
+#[tokio::test]
+async fn the_age_of_a_nameless_key_is_that_of_its_first_use_on_every_instance() {
+    let op = TestProvider::start().await;
+    key_record::record(op.state(), op.clock().now()).await.unwrap();
+    op.advance_secs(3600);
+    let signing = op.state().keys.current().entries()[0].kid().to_owned();
+    let series = format!("riley_auth_signing_key_age_seconds{{kid=\"{signing}\"}}");
+    for instance in [op.second_instance().await, op.second_instance().await] {
+        let age = Scrape::of(&instance).await.value(&series);
+        assert!((3600.0..3660.0).contains(&age), "{age}");
+    }
 }
 
 /// OB-8: a panic costs one request, which is counted, as is the panic; the next is answered.

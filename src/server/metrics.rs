@@ -102,7 +102,9 @@ async fn ask(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Counted> {
     let db = &state.background_db;
     let active_sessions = db::sessions::count_active(db, now).await?;
     let keys = db::signing_keys::list(db).await?;
-    let first_signed_at = keys.into_iter().filter_map(|key| Some((key.kid, key.first_signed_at?)));
+    let first_signed_at = keys
+        .into_iter()
+        .filter_map(|key| Some((key.kid, key.first_signed_at?)));
     Ok(Counted {
         active_sessions: Some(active_sessions),
         first_signed_at: first_signed_at.collect(),

@@ -28,9 +28,9 @@ pub mod error_shape;
 pub mod health;
 pub mod http_metrics;
 pub mod in_flight;
+pub mod key_record;
 pub mod metrics;
 pub mod rate_limit;
-pub mod key_record;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
@@ -102,6 +102,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             router.clone(),
             state.shutdown.clone(),
             grace,
+            connection_options(&state),
         ));
     }
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
@@ -160,7 +161,15 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
 /// Serves the metrics, and nothing else, on an address of their own, until the server stops.
 async fn serve_metrics(state: AppState, listener: TcpListener) {
     let router = routes::metrics_router(&state);
-    accept::serve(listener, router, state.shutdown.clone(), Duration::ZERO).await;
+    // Scrapers are few and the operator's own.
+    let options = accept::Options::new(true, state.metrics.clone());
+    accept::serve(listener, router, state.shutdown.clone(), Duration::ZERO, options).await;
+}
+
+/// What the public listeners bear. On a machine of its own, for development, there is only one source.
+fn connection_options(state: &AppState) -> accept::Options {
+    let one_source = state.config.server.behind_proxy || state.config.issuer_is_loopback_http();
+    accept::Options::new(one_source, state.metrics.clone())
 }
 
 /// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once.
