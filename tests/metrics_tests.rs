@@ -2,6 +2,7 @@
 //! and who may read them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 mod common;
 
@@ -379,14 +380,15 @@ async fn the_age_of_a_nameless_key_is_that_of_its_first_use_on_every_instance() 
     }
 }
 
+async fn panics() {
+    panic!("as a test wants it");
+}
+
 /// OB-8: a panic costs one request, which is counted, as is the panic; the next is answered.
 #[tokio::test]
 async fn a_panic_is_a_500_and_counted() {
     let op = TestProvider::start().await;
     let state = op.state();
-    async fn panics() {
-        panic!("as a test wants it");
-    }
     let router =
         routes::with_layers(Router::new().route("/panics", get(panics)), state).with_state(state.clone());
     for _ in 0..2 {

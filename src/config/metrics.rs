@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::check::Check;
@@ -37,7 +37,7 @@ impl Default for MetricsConfig {
 impl MetricsConfig {
     /// The rules of this table.
     pub(super) fn check(&self, check: &mut Check) {
-        let token = self.bearer_token.as_ref().map(|token| token.expose_secret());
+        let token = self.bearer_token.as_ref().map(ExposeSecret::expose_secret);
         if token.is_some_and(|token| token.len() < MIN_BEARER_TOKEN_BYTES) {
             check.error(
                 "metrics.bearer_token",

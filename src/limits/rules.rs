@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The period over which all limits are told.
-pub const PERIOD: Duration = Duration::from_secs(60);
+pub const PERIOD: Duration = Duration::from_mins(1);
 
 /// How many of the smaller prefixes' limits their larger prefix may use together.
 const COARSE_FACTOR: u32 = 4;
@@ -47,6 +47,7 @@ impl Quota {
     }
 
     /// The quota of the larger prefix around one of this.
+    #[must_use]
     pub const fn coarse(self) -> Self {
         Self(self.0.saturating_mul(COARSE_FACTOR))
     }
@@ -185,7 +186,7 @@ mod tests {
         let Verdict::Refused(wait) = quota.judge(tat, START).0 else {
             panic!("the quota is used up")
         };
-        let nearly = wait - Duration::from_nanos(1);
+        let nearly = wait.saturating_sub(Duration::from_nanos(1));
         assert!(matches!(quota.judge(tat, START + nearly).0, Verdict::Refused(_)));
         assert_eq!(quota.judge(tat, START + wait).0, Verdict::Admitted);
     }
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn a_step_back_of_the_clock_locks_nobody_out() {
         let quota = Quota(60);
-        let an_hour_ahead = Some(START + Duration::from_secs(3600));
+        let an_hour_ahead = Some(START + Duration::from_hours(1));
         let (verdict, tat) = quota.judge(an_hour_ahead, START);
         assert_eq!(verdict, Verdict::Refused(Duration::from_secs(1)));
         assert_eq!(

@@ -55,8 +55,8 @@ impl Options {
     pub fn new(behind_proxy: bool, metrics: Metrics) -> Self {
         Self {
             head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            exchange_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
+            exchange_timeout: Duration::from_mins(1),
             max_connections: 4096,
             max_connections_per_prefix: (!behind_proxy).then_some(256),
             metrics,

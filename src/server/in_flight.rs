@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
-    const NEVER: Duration = Duration::from_secs(3600);
+    const NEVER: Duration = Duration::from_hours(1);
 
     fn router(max: usize, timeout: Duration, enter: &Arc<Notify>) -> Router {
         let enter = Arc::clone(enter);
