@@ -22,6 +22,7 @@ mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -76,6 +77,8 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -117,6 +120,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),
     }
 }

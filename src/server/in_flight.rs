@@ -123,6 +123,8 @@ mod tests {
 
     use super::*;
 
+    const HANG: &str = "/hang";
+    const READ: &str = "/read";
     const SOON: Duration = Duration::from_millis(50);
     const NEVER: Duration = Duration::from_hours(1);
 
@@ -133,8 +135,8 @@ mod tests {
             std::future::pending::<()>().await;
         };
         Router::new()
-            .route("/hang", get(hang))
-            .route("/read", post(async |body: String| body))
+            .route(HANG, get(hang))
+            .route(READ, post(async |body: String| body))
             .layer(from_fn_with_state(
                 InFlight::new(max, timeout, Metrics::default()),
                 in_flight,
@@ -149,11 +151,11 @@ mod tests {
     async fn beyond_the_bound_a_request_is_turned_away_until_another_ends() {
         let enter = Arc::new(Notify::new());
         let router = router(1, NEVER, &enter);
-        let first = tokio::spawn(router.clone().oneshot(request("GET", "/hang", Body::empty())));
+        let first = tokio::spawn(router.clone().oneshot(request("GET", HANG, Body::empty())));
         enter.notified().await;
         let shed = router
             .clone()
-            .oneshot(request("POST", "/read", "a".into()))
+            .oneshot(request("POST", READ, "a".into()))
             .await
             .unwrap();
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -161,20 +163,14 @@ mod tests {
         // A client that hangs up makes room, too.
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        let served = router
-            .oneshot(request("POST", "/read", "a".into()))
-            .await
-            .unwrap();
+        let served = router.oneshot(request("POST", READ, "a".into())).await.unwrap();
         assert_eq!(served.status(), StatusCode::OK);
     }
 
     #[tokio::test]
     async fn a_handler_that_takes_too_long_is_our_fault() {
         let router = router(1, SOON, &Arc::default());
-        let cut = router
-            .oneshot(request("GET", "/hang", Body::empty()))
-            .await
-            .unwrap();
+        let cut = router.oneshot(request("GET", HANG, Body::empty())).await.unwrap();
         assert_eq!(cut.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(cut.headers()[header::RETRY_AFTER], "1");
     }
@@ -183,7 +179,7 @@ mod tests {
     async fn a_body_that_never_comes_is_the_clients() {
         let router = router(1, SOON, &Arc::default());
         let body = Body::new(Silent);
-        let cut = router.oneshot(request("POST", "/read", body)).await.unwrap();
+        let cut = router.oneshot(request("POST", READ, body)).await.unwrap();
         assert_eq!(cut.status(), StatusCode::REQUEST_TIMEOUT);
         assert_eq!(cut.headers()[header::CONNECTION], "close");
     }

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 
 use crate::db;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
 use crate::http::state::AppState;
 use crate::metrics::key_age::{self, KeyDates};
 use crate::metrics::{Counted, KeyAge};
@@ -32,7 +32,12 @@ pub fn routes(state: &AppState, own_listener: bool) -> Router<AppState> {
     }
 }
 
-/// `GET /metrics`.
+/// Figures in Prometheus' text format; with `metrics.bearer_token`, for whoever shows it.
+#[utoipa::path(get, path = "/metrics", tag = "operation", operation_id = "metrics",
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "Prometheus' text format"),
+        (status = 401, body = ErrorBody, description = "A token is configured and was not shown"),
+    ))]
 pub async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Response {
     if !may_read(&state, &headers) {
         let mut refusal = AppError::new(

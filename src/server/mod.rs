@@ -30,6 +30,7 @@ pub mod http_metrics;
 pub mod in_flight;
 pub mod key_record;
 pub mod metrics;
+pub mod openapi;
 pub mod rate_limit;
 pub mod reload;
 pub mod request_log;

@@ -14,7 +14,7 @@ use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health, metrics};
+use super::{cors, health, metrics, openapi};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
@@ -47,7 +47,9 @@ pub fn router(state: AppState) -> Router {
         .merge(auth::api_routes())
         .method_not_allowed_fallback(method_not_allowed);
     let first_party = limited(&state, Tier::Standard, first_party).layer(cors::for_first_party(config));
-    let everybody = discovery::routes().method_not_allowed_fallback(method_not_allowed);
+    let everybody = discovery::routes()
+        .route("/openapi.json", get(openapi::openapi))
+        .method_not_allowed_fallback(method_not_allowed);
     let everybody = limited(&state, Tier::Public, everybody).layer(cors::for_everybody());
     let authorization = Router::new()
         .route(
