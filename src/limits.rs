@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::clock::Clock;
 use crate::config::rate_limiting::RateLimitingConfig;
 use crate::error::ErrorBody;
+use crate::http::page;
 use crate::metrics::Metrics;
 use crate::protocol::ids::ClientId;
 
@@ -35,7 +36,7 @@ pub mod rules;
 mod shared;
 
 use memory::Memory;
-use rules::{Bucket, Key, Limit, Prefix, Quota, Subject, Tier, Verdict};
+use rules::{Bucket, Key, Limit, PERIOD, Prefix, Quota, Subject, Tier, Verdict};
 
 /// The limits of one instance.
 pub struct Limits {
@@ -204,19 +205,30 @@ fn digest_of(client_id: &ClientId) -> [u8; 16] {
     start
 }
 
+impl Limited {
+    /// The seconds of `Retry-After`, rounded up, so that whoever obeys is admitted.
+    fn retry_after(self) -> (HeaderName, HeaderValue) {
+        let secs = self.retry_after.as_millis().div_ceil(1000).max(1);
+        let secs = u64::try_from(secs).unwrap_or(PERIOD.as_secs());
+        (header::RETRY_AFTER, HeaderValue::from(secs))
+    }
+
+    /// The same for a person at a browser.
+    pub fn into_page(self) -> Response {
+        let text = "Too many requests came from your network. Wait a moment, then try again.";
+        let page = page::plain_page(StatusCode::TOO_MANY_REQUESTS, "Please wait a moment", text, "");
+        ([self.retry_after()], page).into_response()
+    }
+}
+
 impl IntoResponse for Limited {
     fn into_response(self) -> Response {
         let body = ErrorBody {
             error: "too_many_requests",
             error_description: Some("too many requests from there, try again later".into()),
         };
-        // Rounded up, so that whoever obeys is admitted.
-        let secs = self.retry_after.as_millis().div_ceil(1000).max(1);
         let headers = [
-            (
-                header::RETRY_AFTER,
-                HeaderValue::from(u64::try_from(secs).unwrap_or(60)),
-            ),
+            self.retry_after(),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         (StatusCode::TOO_MANY_REQUESTS, headers, Json(body)).into_response()

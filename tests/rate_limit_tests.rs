@@ -99,6 +99,19 @@ async fn a_refusal_says_when_to_come_back_and_that_is_true() {
     );
 }
 
+/// A person reads a page, a program JSON.
+#[tokio::test]
+async fn a_browser_that_navigates_gets_a_page() {
+    let op = provider().await;
+    admitted(15, async || get(&op, ADDRESS, "/auth/simulated").await).await;
+    let request = from(&op, ADDRESS, Method::GET, "/auth/simulated");
+    let page = Answer::of(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await;
+    page.is(429);
+    assert!(page.text.contains("Please wait a moment"), "{}", page.text);
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert!(page.header("retry-after").is_some());
+}
+
 /// RL-5: the routes of a tier share one bucket, and no way of writing path or method leads to another.
 #[tokio::test]
 async fn the_tier_is_the_matched_routes_however_the_request_is_written() {

@@ -4,6 +4,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
@@ -50,6 +51,15 @@ async fn by_address(
     request.extensions_mut().insert(address);
     match state.limits.request(tier, address.0).await {
         Ok(()) => next.run(request).await,
+        Err(limited) if wants_page(&request) => limited.into_page(),
         Err(limited) => limited.into_response(),
     }
+}
+
+/// A browser that navigates says that it takes HTML; scripts and programs as a rule do not.
+fn wants_page(request: &Request) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT).iter();
+    accept
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("text/html"))
 }
