@@ -5,11 +5,14 @@
 //!
 //! | file | operations |
 //! | --- | --- |
+//! | [`delete`](mod@delete) | the end of an account, with everything held of its owner |
 //! | [`newcomers`] | an account with its first link; another link |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
+pub mod delete;
 pub mod newcomers;
 pub mod sessions;
 
+pub use delete::{Deletion, NotDeleted, delete};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use sessions::{EndReason, end_session, end_sessions_of_user};

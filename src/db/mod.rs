@@ -21,6 +21,7 @@ pub mod authorization_codes;
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
+pub mod deletion;
 pub mod deliveries;
 pub mod error_reports;
 pub mod events;

@@ -1,4 +1,4 @@
-//! Accounts and the names nobody else may have: `users`, `held_usernames`, `reserved_usernames`.
+//! Accounts and the names nobody else may have: `users`, `held_usernames`, `held_username_hashes`, `reserved_usernames`.
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -77,7 +77,11 @@ pub async fn username_availability(
     let row = sqlx::query!(
         r#"
         SELECT EXISTS (SELECT FROM users WHERE username_folded = $1 AND deleted_at IS NULL)
-               OR EXISTS (SELECT FROM held_usernames WHERE username_folded = $1 AND held_until > $2) AS "taken!",
+               OR EXISTS (SELECT FROM held_usernames WHERE username_folded = $1 AND held_until > $2)
+               OR EXISTS (
+                   SELECT FROM held_username_hashes
+                   WHERE username_hash = sha256(convert_to($1, 'UTF8')) AND held_until > $2
+               ) AS "taken!",
                EXISTS (SELECT FROM reserved_usernames WHERE username_folded = $1) AS "reserved!"
         "#,
         username_folded,
@@ -104,6 +108,10 @@ pub async fn free_usernames(
         FROM unnest($1::text[]) AS wanted (name)
         WHERE NOT EXISTS (SELECT FROM users u WHERE u.username_folded = wanted.name AND u.deleted_at IS NULL)
           AND NOT EXISTS (SELECT FROM held_usernames h WHERE h.username_folded = wanted.name AND h.held_until > $2)
+          AND NOT EXISTS (
+              SELECT FROM held_username_hashes h
+              WHERE h.username_hash = sha256(convert_to(wanted.name, 'UTF8')) AND h.held_until > $2
+          )
           AND NOT EXISTS (SELECT FROM reserved_usernames r WHERE r.username_folded = wanted.name)
         "#,
         folded,
@@ -197,4 +205,51 @@ pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Res
     )
     .fetch_optional(&mut **tx)
     .await
+}
+
+/// A live account that is locked, as of then.
+#[derive(Clone, Debug)]
+pub struct LockedUser {
+    pub user_id: UserId,
+    pub username: String,
+    pub role: String,
+    pub disabled: bool,
+    /// It is an administrator's, it is not disabled, and there is no other such account.
+    pub is_last_admin: bool,
+}
+
+/// The live account of this id, disabled or not, locked together with every account of an administrator until `tx` ends:
+/// whoever takes an administrator away (deletes, demotes, disables) goes through here, so two of them come one after the
+/// other and cannot take the last two. Rows are locked in the order of their ids, so that nobody waits in a circle.
+pub async fn lock_with_admins(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+) -> sqlx::Result<Option<LockedUser>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT user_id AS "user_id: UserId", username AS "username!", role, disabled_at IS NOT NULL AS "disabled!"
+        FROM users
+        WHERE deleted_at IS NULL
+          AND (user_id = $1 OR (role = 'admin' AND disabled_at IS NULL))
+        ORDER BY user_id
+        FOR NO KEY UPDATE
+        "#,
+        user_id as _,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let is_admin = |role: &str, disabled: bool| role == "admin" && !disabled;
+    let others = rows
+        .iter()
+        .any(|row| row.user_id != user_id && is_admin(&row.role, row.disabled));
+    Ok(rows
+        .into_iter()
+        .find(|row| row.user_id == user_id)
+        .map(|row| LockedUser {
+            user_id,
+            is_last_admin: is_admin(&row.role, row.disabled) && !others,
+            username: row.username,
+            role: row.role,
+            disabled: row.disabled,
+        }))
 }
