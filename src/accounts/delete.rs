@@ -47,7 +47,7 @@ pub async fn delete(
     tx: &mut PgTransaction<'_>,
     deletion: &Deletion<'_>,
     keyring: &Keyring,
-    rng: &dyn SecureRandom,
+    rng: &(dyn SecureRandom + Sync),
     now: OffsetDateTime,
 ) -> Result<(), NotDeleted> {
     let user_id = deletion.user_id;

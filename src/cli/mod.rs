@@ -14,14 +14,17 @@ use crate::config::finding::{ConfigFindings, Finding};
 use crate::config::{Config, Source};
 
 mod completions;
+mod delete;
 mod dev;
 mod explain;
+mod export;
 mod generate_keys;
 mod keys;
 mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod person;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -76,6 +79,10 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Delete an account with everything that is held of its owner
+    Delete(delete::Args),
+    /// Show everything that is held of somebody
+    Export(export::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -116,6 +123,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::Delete(args) => delete::run(&global, &args).await,
+        Command::Export(args) => export::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man => man::run(),
     }

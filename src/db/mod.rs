@@ -25,6 +25,7 @@ pub mod deletion;
 pub mod deliveries;
 pub mod error_reports;
 pub mod events;
+pub mod export;
 pub mod grants;
 pub mod maintenance;
 pub mod oauth_links;
