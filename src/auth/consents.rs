@@ -11,6 +11,7 @@ use super::respond::json_answer;
 use crate::accounts;
 use crate::db;
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
@@ -47,9 +48,11 @@ pub struct ConsentsView {
     get,
     path = "/auth/me/consents",
     tag = "account",
+    operation_id = "list_consents",
+    security(("session" = [])),
     responses(
         (status = 200, body = ConsentsView),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
     )
 )]
 pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
@@ -73,11 +76,13 @@ pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Res
     delete,
     path = "/auth/me/consents/{client_id}",
     tag = "account",
+    operation_id = "withdraw_consent",
+    security(("session" = [])),
     params(("client_id" = String, Path, description = "As `GET /auth/me/consents` lists it")),
     responses(
         (status = 204, description = "Withdrawn"),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
-        (status = 403, description = "`csrf_refused`", body = ErrorBody),
+        SignedOut,
+        Forged,
         (status = 404, description = "`not_found`: the person let no such app in", body = ErrorBody),
     )
 )]

@@ -4,10 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::respond::{SignedOut, signed_out};
+use super::respond::signed_out;
 use crate::accounts::{self, Deletion, NotDeleted};
 use crate::audit::Actor;
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{RedirectTo, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::client_ip::ClientIp;
 use crate::http::csrf::SameSiteRequest;
@@ -20,10 +21,12 @@ use crate::http::state::AppState;
     delete,
     path = "/auth/me",
     tag = "account",
+    operation_id = "delete_account",
+    security(("session" = [])),
     responses(
-        (status = 200, description = "Deleted and signed out everywhere; where to go on", body = SignedOut),
+        (status = 200, description = "Deleted and signed out everywhere; where to go on", body = RedirectTo),
         (status = 204, description = "Deleted and signed out everywhere"),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
         (status = 403, description = "`csrf_refused`; `reauthentication_required`: sign in again by `GET /auth/{provider}`, then repeat", body = ErrorBody),
         (status = 409, description = "`last_admin`: nobody would be left to administer", body = ErrorBody),
     )

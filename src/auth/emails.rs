@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::respond::json_answer;
 use crate::db;
-use crate::error::{AppError, ErrorBody};
+use crate::error::AppError;
+use crate::http::api_doc::SignedOut;
 use crate::http::browser::BrowserSession;
 use crate::http::state::AppState;
 use crate::protocol::ids::LinkId;
@@ -38,9 +39,11 @@ pub struct EmailsView {
     get,
     path = "/auth/me/emails",
     tag = "account",
+    operation_id = "list_emails",
+    security(("session" = [])),
     responses(
         (status = 200, body = EmailsView),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
     )
 )]
 pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {

@@ -6,7 +6,8 @@ use axum::response::Response;
 
 use super::respond::json_answer;
 use crate::accounts::{self, Export};
-use crate::error::{AppError, ErrorBody};
+use crate::error::AppError;
+use crate::http::api_doc::SignedOut;
 use crate::http::browser::BrowserSession;
 use crate::http::now::Now;
 use crate::http::state::AppState;
@@ -16,9 +17,11 @@ use crate::http::state::AppState;
     get,
     path = "/auth/me/export",
     tag = "account",
+    operation_id = "export_account",
+    security(("session" = [])),
     responses(
         (status = 200, body = Export),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
     )
 )]
 pub async fn export(

@@ -11,7 +11,8 @@ use crate::accounts::rename::next_change_at;
 use crate::accounts::{self, NotChanged, ProfileChange};
 use crate::db;
 use crate::db::users::User;
-use crate::error::{AppError, ErrorBody};
+use crate::error::AppError;
+use crate::http::api_doc::{BadBody, Forged, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
@@ -93,9 +94,11 @@ where
     get,
     path = "/auth/me",
     tag = "account",
+    operation_id = "show_account",
+    security(("session" = [])),
     responses(
         (status = 200, body = AccountView),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
     )
 )]
 pub async fn show(
@@ -111,14 +114,14 @@ pub async fn show(
     patch,
     path = "/auth/me",
     tag = "account",
+    operation_id = "change_account",
+    security(("session" = [])),
     request_body = ProfilePatch,
     responses(
         (status = 200, body = AccountView),
-        (status = 400, description = "`invalid_request`, `display_name_invalid`, `display_name_too_long`, `unknown_link`", body = ErrorBody),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
-        (status = 403, description = "`csrf_refused`", body = ErrorBody),
-        (status = 413, description = "`payload_too_large`", body = ErrorBody),
-        (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
+        BadBody,
+        SignedOut,
+        Forged,
     )
 )]
 pub async fn change(

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
 
 use crate::error::AppError;
 use crate::http::browser::Browser;
@@ -91,20 +90,11 @@ pub fn json_answer(body: &impl Serialize) -> Response {
     response
 }
 
-/// Where to go on after a logout.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SignedOut {
-    /// `oauth.signed_out_url`.
-    pub redirect_to: String,
-}
-
 /// The answer to whatever ends the session that asked: the browser holds no cookie of ours, and is told where to go on if
 /// that is configured.
 pub fn signed_out(state: &AppState) -> Response {
     let response = match &state.config.oauth.signed_out_url {
-        Some(url) => json_answer(&SignedOut {
-            redirect_to: url.as_str().to_owned(),
-        }),
+        Some(url) => json_answer(&json!({ "redirect_to": url.as_str() })),
         None => StatusCode::NO_CONTENT.into_response(),
     };
     with_cookies(response, cleared_cookies(state))

@@ -8,11 +8,12 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::device;
-use super::respond::{SignedOut, json_answer, signed_out};
+use super::respond::{json_answer, signed_out};
 use crate::accounts::{self, EndReason};
 use crate::db;
 use crate::db::sessions::ListedSession;
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
@@ -63,9 +64,11 @@ pub struct SessionsEnded {
     get,
     path = "/auth/sessions",
     tag = "account",
+    operation_id = "list_sessions",
+    security(("session" = [])),
     responses(
         (status = 200, body = SessionsView),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        SignedOut,
     )
 )]
 pub async fn list(
@@ -87,10 +90,12 @@ pub async fn list(
     delete,
     path = "/auth/sessions",
     tag = "account",
+    operation_id = "end_other_sessions",
+    security(("session" = [])),
     responses(
         (status = 200, body = SessionsEnded),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
-        (status = 403, description = "`csrf_refused`", body = ErrorBody),
+        SignedOut,
+        Forged,
     )
 )]
 pub async fn end_others(
@@ -113,12 +118,14 @@ pub async fn end_others(
     delete,
     path = "/auth/sessions/{session_id}",
     tag = "account",
+    operation_id = "end_session",
+    security(("session" = [])),
     params(("session_id" = SessionId, Path, description = "As `GET /auth/sessions` lists it")),
     responses(
-        (status = 200, description = "It was the session that asks; where to go on", body = SignedOut),
+        (status = 200, description = "It was the session that asks; where to go on", body = RedirectTo),
         (status = 204, description = "Ended"),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
-        (status = 403, description = "`csrf_refused`", body = ErrorBody),
+        SignedOut,
+        Forged,
         (status = 404, description = "`not_found`: none of the person's own that still goes on", body = ErrorBody),
     )
 )]

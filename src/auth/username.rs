@@ -14,6 +14,7 @@ use super::respond::{json_answer, with_cookies};
 use super::sign_in::access_cookie;
 use crate::accounts::{self, NotRenamed};
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
@@ -34,15 +35,15 @@ pub struct UsernameChoice {
     patch,
     path = "/auth/me/username",
     tag = "account",
+    operation_id = "rename_account",
+    security(("session" = [])),
     request_body = UsernameChoice,
     responses(
         (status = 200, body = UserView),
-        (status = 400, description = "`invalid_request`, `username_too_short`, `username_too_long`, `username_invalid`, `username_reserved`", body = ErrorBody),
-        (status = 401, description = "`unauthenticated`", body = ErrorBody),
+        BadBody,
+        SignedOut,
         (status = 403, description = "`csrf_refused`, `username_changes_disabled`", body = ErrorBody),
         (status = 409, description = "`username_taken`, `username_reserved`, `username_changed_recently`", body = ErrorBody),
-        (status = 413, description = "`payload_too_large`", body = ErrorBody),
-        (status = 415, description = "`unsupported_media_type`", body = ErrorBody),
     )
 )]
 pub async fn rename(

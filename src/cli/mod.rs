@@ -24,6 +24,7 @@ mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod person;
 mod prepend;
 mod register_client;
@@ -83,6 +84,8 @@ enum Command {
     Delete(delete::Args),
     /// Show everything that is held of somebody
     Export(export::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -117,7 +120,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
@@ -126,6 +129,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),
     }
 }
