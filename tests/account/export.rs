@@ -320,7 +320,7 @@ async fn an_export_is_versioned_and_holds_nothing_of_others() {
     );
     assert_eq!(export["account"]["username"], "countess");
     assert_eq!(export["held_usernames"][0]["username_folded"], "ada");
-    assert_eq!(export["links"][0]["email"], "ada@simulated.example");
+    assert_eq!(export["links"][0]["email"], "ada@engine.example");
     let text = export.to_string();
     for other in [alan.user_id().await.as_str(), "alan", "Turing"] {
         assert!(!text.contains(other), "{other}");

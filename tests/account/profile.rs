@@ -24,7 +24,7 @@ async fn a_person_sees_their_account() {
     );
     assert_eq!(
         (&me["email"], &me["email_verified"], &me["primary_link_id"]),
-        (&json!("ada@simulated.example"), &json!(true), &Value::Null)
+        (&json!("ada@engine.example"), &json!(true), &Value::Null)
     );
     assert_eq!(
         (&me["username_changes_allowed"], &me["username_change_allowed_at"]),

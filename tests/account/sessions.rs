@@ -30,9 +30,10 @@ async fn a_person_sees_where_they_are_signed_in() {
     let op = TestProvider::start().await;
     let (there, _alan) = (op.signed_in("ada").await, op.signed_in("alan").await);
     let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let sid_there = sid(&there);
     sqlx::query("UPDATE sessions SET user_agent = $1 WHERE session_id = $2")
         .bind(firefox)
-        .bind(sid(&there).parse::<uuid::Uuid>().unwrap())
+        .bind(sid_there.parse::<uuid::Uuid>().unwrap())
         .execute(op.db())
         .await
         .unwrap();
@@ -46,7 +47,7 @@ async fn a_person_sees_where_they_are_signed_in() {
     );
     assert_eq!(
         (&sessions[1]["session_id"], &sessions[1]["current"]),
-        (&json!(sid(&there)), &json!(false))
+        (&json!(sid_there), &json!(false))
     );
     assert_eq!(sessions[1]["device"], "Firefox on Linux");
     assert_eq!(sessions[0]["device"], "An unknown device");
