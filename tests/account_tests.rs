@@ -35,6 +35,10 @@ mod deletion;
 #[path = "account/export.rs"]
 mod export;
 
+/// The same by the command line (§8).
+#[path = "account/command_line.rs"]
+mod command_line;
+
 /// Two at once, behind a barrier, a hundred rounds.
 #[path = "account/races.rs"]
 mod races;
