@@ -206,7 +206,9 @@ async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> 
             .await
             .unwrap();
         assert!(!rows.is_empty(), "{source}");
-        rows.iter().for_each(|row| collect_texts(row, &mut values));
+        for row in &rows {
+            collect_texts(row, &mut values);
+        }
     }
     values.sort();
     values.dedup();

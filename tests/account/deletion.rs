@@ -236,16 +236,13 @@ async fn what_remains_is_an_empty_row_and_an_entry_that_names_nobody() {
         (&rows[0]["role"], &rows[0]["upstream_claims"]),
         (&json!("user"), &json!({}))
     );
-    let entries: Vec<(String, String, Option<String>, Option<String>, Option<Vec<u8>>)> = sqlx::query_as(
-        "SELECT action, actor, actor_personal, target_personal, target_salt FROM audit_entries",
+    let entries: Vec<Value> = sqlx::query_scalar(
+        "SELECT jsonb_build_array(action, actor, actor_personal, actor_salt, target_personal, target_salt) FROM audit_entries",
     )
     .fetch_all(op.db())
     .await
     .unwrap();
-    assert_eq!(
-        entries,
-        [("user_deleted".to_owned(), "user".to_owned(), None, None, None)]
-    );
+    assert_eq!(entries, [json!(["user_deleted", "user", null, null, null, null])]);
 }
 
 /// AD-7: an entry of somebody else who deletes an account keeps where that came from, and forgets whom.
