@@ -174,7 +174,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     }
     let email_folded = identity.email.as_deref().and_then(normalised_email);
     let description = accounts::describe(identity, email_folded.as_deref());
-    db::oauth_links::mark_login(
+    let email_changed = db::oauth_links::mark_login(
         &mut *tx,
         linked.link_id,
         &identity.provider,
@@ -189,7 +189,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
         claims: &accounts::passed_on(identity, passthrough),
         passthrough,
     };
-    let user = db::users::refresh_profile(&mut tx, linked.user_id, &profile, visit.now)
+    let user = accounts::refresh_profile(&mut tx, linked.user_id, &profile, email_changed, visit.now)
         .await?
         .ok_or_else(AppError::unauthenticated)?;
     let signed_in = visit

@@ -1,15 +1,14 @@
 //! The life of a session after the login: `POST /auth/refresh`, `/auth/logout`, `/auth/logout-all`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
-use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
 use super::profile::UserView;
-use super::respond::{json_answer, with_cookies};
+use super::respond::{json_answer, signed_out, with_cookies};
 use super::rotation::{self, SessionRotation, TokenFacts};
 use super::sign_in::{OpenSession, session_cookies};
 use crate::accounts::{self, EndReason};
@@ -202,25 +201,4 @@ pub async fn logout_all(
     accounts::end_sessions_of_user(&mut tx, session.session.user_id, None, EndReason::LogoutAll, now).await?;
     tx.commit().await?;
     Ok(signed_out(&state))
-}
-
-/// After a logout the browser holds no cookie of ours.
-fn signed_out(state: &AppState) -> Response {
-    let response = match &state.config.oauth.signed_out_url {
-        Some(url) => json_answer(&json!({ "redirect_to": url.as_str() })),
-        None => StatusCode::NO_CONTENT.into_response(),
-    };
-    with_cookies(response, cleared_cookies(state))
-}
-
-/// The removal of every cookie of ours, each with its exact attributes.
-pub fn cleared_cookies(state: &AppState) -> [HeaderValue; 4] {
-    let cookies = Cookies::new(&state.config);
-    [
-        CookieKind::Refresh,
-        CookieKind::Access,
-        CookieKind::Setup,
-        CookieKind::Browser,
-    ]
-    .map(|kind| cookies.clear(kind))
 }

@@ -17,7 +17,6 @@ use super::profile::UserView;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
-use crate::clients;
 use crate::db;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, Forged};
@@ -131,7 +130,8 @@ pub async fn choose(
         .check(&choice.username)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let max_length = visit.state.config.usernames.max_display_name_length;
-    let display_name = display_name(choice.display_name.as_deref(), max_length)?;
+    let display_name = accounts::profile::display_name(choice.display_name.as_deref(), max_length)
+        .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let (signed_in, setup) = create(&visit, &handle, &username, display_name).await?;
     let response = json_answer(&SetupDone {
         user: UserView::from(&signed_in.user),
@@ -199,26 +199,6 @@ fn open(handle: &Opaque, sealed: Option<Vec<u8>>) -> Result<Setup, AppError> {
         .ok_or_else(no_setup)
 }
 
-/// Trimmed; empty means none. Controls, marks of direction and endless names are refused.
-fn display_name(chosen: Option<&str>, max_length: usize) -> Result<Option<&str>, AppError> {
-    let Some(name) = chosen.map(str::trim).filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
-    if name.chars().any(clients::misleads) {
-        return Err(AppError::bad_request(
-            "display_name_invalid",
-            "the display name has control characters or marks of direction",
-        ));
-    }
-    if name.chars().take(max_length + 1).count() > max_length {
-        return Err(AppError::bad_request(
-            "display_name_too_long",
-            "the display name is too long",
-        ));
-    }
-    Ok(Some(name))
-}
-
 fn not_created(refused: NotCreated) -> AppError {
     let conflict = |code, description| AppError::new(StatusCode::CONFLICT, code, description);
     match refused {
@@ -271,27 +251,5 @@ mod tests {
         ] {
             assert!(read(json).is_err(), "{json}");
         }
-    }
-
-    #[test]
-    fn a_display_name_is_trimmed_and_bounded() {
-        assert_eq!(display_name(Some(" Ada "), 200).unwrap(), Some("Ada"));
-        assert_eq!(display_name(Some("  "), 200).unwrap(), None);
-        assert_eq!(display_name(None, 200).unwrap(), None);
-        assert!(display_name(Some("Ada\u{0}"), 200).is_err());
-        assert!(display_name(Some("Adaé"), 4).is_ok());
-        assert!(display_name(Some("Adaéx"), 4).is_err());
-    }
-
-    #[test]
-    fn a_display_name_cannot_turn_the_text_beside_it() {
-        for name in ["\u{202e}evil", "two\nlines", "nul\0"] {
-            assert!(display_name(Some(name), 200).is_err(), "{name:?}");
-        }
-        assert!(
-            display_name(Some("Ada King Lovelace"), 200).is_ok_and(|name| name == Some("Ada King Lovelace"))
-        );
-        assert!(display_name(Some("  "), 200).is_ok_and(|name| name.is_none()));
-        assert!(display_name(Some("long"), 3).is_err());
     }
 }

@@ -14,8 +14,10 @@ use crate::config::finding::{ConfigFindings, Finding};
 use crate::config::{Config, Source};
 
 mod completions;
+mod delete;
 mod dev;
 mod explain;
+mod export;
 mod generate_keys;
 mod keys;
 mod list_clients;
@@ -23,6 +25,7 @@ pub mod logging;
 mod man;
 mod migrate;
 mod openapi;
+mod person;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -77,6 +80,10 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Delete an account with everything that is held of its owner
+    Delete(delete::Args),
+    /// Show everything that is held of somebody
+    Export(export::Args),
     /// Print the API document (OpenAPI 3.1)
     Openapi,
     /// Print a completion script for a shell
@@ -119,6 +126,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::Delete(args) => delete::run(&global, &args).await,
+        Command::Export(args) => export::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod cookies;
 pub mod csrf;
 pub mod error_report;
+pub mod json_body;
 pub mod no_store;
 pub mod now;
 pub mod oauth_params;

@@ -8,7 +8,6 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use crate::config::providers::EmailTrust;
 use crate::db::grants::{StoredEmail, StoredPerson};
 use crate::db::refresh_tokens::NewRefreshToken;
 use crate::error::OAuthError;
@@ -243,7 +242,7 @@ fn wants_person(client: &Client, grant: &Grant) -> bool {
 
 /// The person as claims are made of them. An address counts as verified only if its provider said so and is trusted to.
 pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
-    let vouched = |email: &StoredEmail| email.verified && is_trusted_for_email(state, &email.provider);
+    let vouched = |email: &StoredEmail| email.verified && state.upstreams.vouches_for_email(&email.provider);
     Person {
         user_id: stored.user_id,
         username: stored.username.clone().unwrap_or_default(),
@@ -256,12 +255,6 @@ pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
         }),
         upstream_claims: stored.upstream_claims.clone(),
     }
-}
-
-/// Whether the provider's word about an address is believed. A provider that is no longer configured is not.
-fn is_trusted_for_email(state: &AppState, provider: &str) -> bool {
-    let provider = state.upstreams.get(provider);
-    provider.is_some_and(|provider| provider.email_trust() != EmailTrust::None)
 }
 
 /// Whether UserInfo of this scope tells the address.

@@ -11,7 +11,9 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{OpenApi as Document, RefOr, ServerBuilder};
 use utoipa::{Modify, OpenApi};
 
-use crate::auth::{callback, login, profile, session, setup};
+use crate::auth::{
+    callback, consents, deletion, emails, export, login, profile, session, sessions_list, setup, username,
+};
 use crate::config::Config;
 use crate::error::ErrorBody;
 use crate::events::Event;
@@ -59,7 +61,17 @@ use crate::server::{health, metrics};
         session::refresh,
         session::logout,
         session::logout_all,
-        profile::me,
+        profile::show,
+        profile::change,
+        deletion::delete,
+        username::rename,
+        emails::list,
+        export::export,
+        consents::list,
+        consents::withdraw,
+        sessions_list::list,
+        sessions_list::end_others,
+        sessions_list::end,
         health::health,
         health::ready,
         metrics::metrics,
