@@ -16,6 +16,7 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod accounts;
 pub mod audit;
 pub mod authorization_codes;
 pub mod authorization_requests;
@@ -29,6 +30,7 @@ pub mod maintenance;
 pub mod oauth_links;
 pub mod pending_identities;
 pub mod refresh_tokens;
+pub mod reserved_usernames;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
