@@ -311,11 +311,3 @@ pub async fn delete(db: impl PgExecutor<'_>, client_id: &ClientId) -> sqlx::Resu
     .await?;
     Ok(result.rows_affected() == 1)
 }
-
-/// Lets what follows in `tx` take longer than a statement usually may: an app that was used for years has much to remove.
-pub async fn allow_time(tx: &mut PgTransaction<'_>) -> sqlx::Result<()> {
-    sqlx::query!("SELECT set_config('statement_timeout', '25s', true) AS timeout")
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(())
-}

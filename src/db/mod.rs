@@ -70,6 +70,21 @@ pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
         .connect_lazy_with(options))
 }
 
+/// Lets what follows in `tx` take longer than a statement usually may.
+pub async fn allow_time(tx: &mut sqlx::PgTransaction<'_>, secs: u32) -> sqlx::Result<()> {
+    let timeout = format!("{secs}s");
+    sqlx::query!(
+        r#"
+        SELECT set_config('statement_timeout', $1, true) AS statement_timeout,
+               set_config('lock_timeout', $1, true) AS lock_timeout
+        "#,
+        timeout,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Whether `error` is the violation of the constraint or unique index of this name.
 pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     error.as_database_error().and_then(|error| error.constraint()) == Some(constraint)
