@@ -381,7 +381,7 @@ async fn names_are_unique_without_case_held_for_a_while_and_reserved() {
         world.join("Root", "2").await,
         Err(NotCreated::UsernameReserved)
     ));
-    let after = db::users::username_availability(&world.db, "bob", world.now + Duration::days(1))
+    let after = db::users::username_availability(&world.db, "bob", None, world.now + Duration::days(1))
         .await
         .unwrap();
     assert_eq!(after, Availability::Free);
@@ -433,10 +433,11 @@ async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
         claims: &Map::new(),
         passthrough: &[],
     };
-    let fresh = db::users::refresh_profile(&mut tx, user.user_id, &profile, later)
+    let (fresh, changed) = db::users::refresh_profile(&mut tx, user.user_id, &profile, later)
         .await
         .unwrap()
         .unwrap();
+    assert!(changed.display_name && changed.picture && !changed.claims);
     assert_eq!(fresh.display_name.as_deref(), Some("Ada"));
     assert_eq!(fresh.picture.as_deref(), Some("https://example.com/a.png"));
     let other = UpstreamProfile {
@@ -444,10 +445,12 @@ async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
         picture: None,
         ..profile
     };
-    let same = db::users::refresh_profile(&mut tx, user.user_id, &other, later + Duration::hours(1))
-        .await
-        .unwrap()
-        .unwrap();
+    let (same, unchanged) =
+        db::users::refresh_profile(&mut tx, user.user_id, &other, later + Duration::hours(1))
+            .await
+            .unwrap()
+            .unwrap();
+    assert_eq!(unchanged, db::users::Refreshed::default());
     assert_eq!(same.display_name.as_deref(), Some("Ada"));
     assert_eq!(same.picture.as_deref(), Some("https://example.com/a.png"));
     tx.commit().await.unwrap();

@@ -117,7 +117,10 @@ struct Locked {
 impl Locked {
     /// Refuses to take away the only one that is left.
     fn require_another_administrator(&self) -> Result<(), Refused> {
-        if self.admins.as_slice() == [self.account.user_id] {
+        let account = &self.account;
+        let can_act = account.role == Role::Admin.as_str() && account.disabled_at.is_none();
+        // Somebody who was promoted while we waited is not among them, and counts as the last rather than not.
+        if can_act && self.admins.iter().all(|admin| *admin == account.user_id) {
             Err(Refused::LastAdministrator)
         } else {
             Ok(())
@@ -134,17 +137,21 @@ async fn lock(
     recorder: &Recorder<'_>,
     user_id: UserId,
 ) -> Result<Locked, Refused> {
-    let admins = db::users::lock_admins(tx).await?;
-    // Judged again: of two who demote each other the slower one is no administrator any more.
-    if let Actor::User { user_id: actor, .. } = recorder.actor
-        && !admins.contains(actor)
-    {
-        return Err(Refused::NotAnAdministrator);
-    }
+    let admins = require_actor(tx, recorder.actor).await?;
     let account = db::accounts::lock(tx, user_id)
         .await?
         .ok_or(Refused::NoSuchUser)?;
     Ok(Locked { account, admins })
+}
+
+/// Judges again, under the lock of all administrators, whether who acts is one: of two who demote each other the slower one
+/// is no administrator any more. The administrators there are.
+pub async fn require_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<Vec<UserId>, Refused> {
+    let admins = db::users::lock_admins(tx).await?;
+    match actor {
+        Actor::User { user_id, .. } if !admins.contains(user_id) => Err(Refused::NotAnAdministrator),
+        _ => Ok(admins),
+    }
 }
 
 /// Gives the account this role. Its sessions go on; what they may do is judged at every request. Nothing is written when it

@@ -6,12 +6,27 @@
 //! | file | operations |
 //! | --- | --- |
 //! | [`administration`] | role, disabling, revoking: what administrators and operators do |
+//! | [`consents`] | what an app was let have, taken back |
+//! | [`delete`](mod@delete) | the end of an account, with everything held of its owner |
+//! | [`export`](mod@export) | everything that is held of a person |
 //! | [`newcomers`] | an account with its first link; another link |
+//! | [`profile`] | what an account shows, chosen by its owner or brought along by a login |
+//! | [`rename`](mod@rename) | another name |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
 pub mod administration;
+pub mod consents;
+pub mod delete;
+pub mod export;
 pub mod newcomers;
+pub mod profile;
+pub mod rename;
 pub mod sessions;
 
+pub use consents::withdraw_consent;
+pub use delete::{Deletion, NotDeleted, delete};
+pub use export::{Export, export};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
-pub use sessions::{EndReason, end_session, end_sessions_of_user};
+pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};
+pub use rename::{NotRenamed, rename};
+pub use sessions::{EndReason, end_own_session, end_session, end_sessions_of_user};

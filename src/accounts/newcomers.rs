@@ -49,7 +49,7 @@ pub async fn create(
     new: &NewAccount<'_>,
     now: OffsetDateTime,
 ) -> Result<(User, LinkId), NotCreated> {
-    match db::users::username_availability(&mut **tx, &new.username.folded, now).await? {
+    match db::users::username_availability(&mut **tx, &new.username.folded, None, now).await? {
         Availability::Free => {}
         Availability::Taken => return Err(NotCreated::UsernameTaken),
         Availability::Reserved => return Err(NotCreated::UsernameReserved),

@@ -70,6 +70,21 @@ pub async fn end_session(
     Ok(true)
 }
 
+/// The same for a session that has to be of this user; `false` also if it is somebody else's.
+pub async fn end_own_session(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    session_id: SessionId,
+    reason: EndReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    if !db::sessions::end_of_user(&mut **tx, session_id, user_id, reason.as_str(), now).await? {
+        return Ok(false);
+    }
+    announce(tx, user_id, &[session_id], reason, now).await?;
+    Ok(true)
+}
+
 /// Ends every session of a user, `except` one if it is named; their apps are told. Those that were still going on.
 pub async fn end_sessions_of_user(
     tx: &mut PgTransaction<'_>,

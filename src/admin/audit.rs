@@ -14,6 +14,7 @@ use crate::db;
 use crate::db::audit::EntryFilter;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::AdministratorsOnly;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
 use crate::protocol::ids::UserId;
@@ -63,17 +64,18 @@ impl ActorKind {
     }
 }
 
-/// `GET /admin/audit`.
+/// Who did what, the newest first.
 #[utoipa::path(
     get,
     path = "/admin/audit",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "list_audit_entries",
+    security(("session" = [])),
     params(AuditQuery),
     responses(
-        (status = 200, body = Page<EntryView>),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
+        (status = 200, description = "Done", body = Page<EntryView>),
+        (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
+        AdministratorsOnly,
     )
 )]
 pub async fn list(

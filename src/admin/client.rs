@@ -8,23 +8,25 @@ use super::input::ClientInPath;
 use crate::clients::{ClientChanges, ClientView, operations};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
 
-/// `GET /admin/clients/{client_id}`.
+/// One registration.
 #[utoipa::path(
     get,
     path = "/admin/clients/{client_id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "show_client",
+    security(("session" = [])),
     params(("client_id" = String, Path)),
     responses(
-        (status = 200, body = ClientView),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 200, description = "Done", body = ClientView),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn show(
@@ -37,22 +39,23 @@ pub async fn show(
     Ok(NoStore(Json(ClientView::from(&*client))))
 }
 
-/// `PATCH /admin/clients/{client_id}`: what is left out stays, `null` gives up what may be absent; the registration is judged
+/// Changes a registration.
+///
+/// what is left out stays, `null` gives up what may be absent; the registration is judged
 /// as a whole, by the rules of a new one.
 #[utoipa::path(
     patch,
     path = "/admin/clients/{client_id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "change_client",
+    security(("session" = [])),
     params(("client_id" = String, Path)),
     request_body = ClientChanges,
     responses(
-        (status = 200, body = ClientView),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 200, description = "Done", body = ClientView),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
+        BadBody,
     )
 )]
 pub async fn change(
@@ -70,17 +73,20 @@ pub async fn change(
     Ok(NoStore(Json(ClientView::from(&client))))
 }
 
-/// `DELETE /admin/clients/{client_id}`: with its codes, tokens, consents and webhooks, at once.
+/// Removes an app with its codes, tokens, consents and webhooks.
+///
+/// with its codes, tokens, consents and webhooks, at once.
 #[utoipa::path(
     delete,
     path = "/admin/clients/{client_id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "delete_client",
+    security(("session" = [])),
     params(("client_id" = String, Path)),
     responses(
-        (status = 204),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 204, description = "Done"),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn remove(

@@ -11,6 +11,7 @@ use super::input::ClientInPath;
 use crate::clients::operations::{self, DEFAULT_OVERLAP_SECS, MAX_OVERLAP_SECS};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
@@ -42,22 +43,21 @@ pub struct RotatedSecret {
     pub previous_secret_expires_at: OffsetDateTime,
 }
 
-/// `POST /admin/clients/{client_id}/secret`.
+/// Gives an app a new secret beside the one before.
 #[utoipa::path(
     post,
     path = "/admin/clients/{client_id}/secret",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "rotate_client_secret",
+    security(("session" = [])),
     params(("client_id" = String, Path)),
     request_body = SecretRotation,
     responses(
-        (status = 201, body = RotatedSecret),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "a public or native client has no secret"),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 201, description = "Done", body = RotatedSecret),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
+        (status = 409, description = "`not_confidential`: a public or native client has no secret", body = ErrorBody),
+        BadBody,
     )
 )]
 pub async fn rotate(

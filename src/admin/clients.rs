@@ -12,6 +12,7 @@ use crate::clients::{ClientRegistration, ClientView, operations};
 use crate::db;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
@@ -42,17 +43,20 @@ pub struct RegisteredClient {
     pub client_secret: Option<String>,
 }
 
-/// `GET /admin/clients`: in the order of their names.
+/// Lists the registered apps.
+///
+/// in the order of their names.
 #[utoipa::path(
     get,
     path = "/admin/clients",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "list_clients",
+    security(("session" = [])),
     params(ClientQuery),
     responses(
-        (status = 200, body = Page<ClientView>),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
+        (status = 200, description = "Done", body = Page<ClientView>),
+        (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
+        AdministratorsOnly,
     )
 )]
 pub async fn list(
@@ -72,19 +76,18 @@ pub async fn list(
     Ok(NoStore(Json(page)))
 }
 
-/// `POST /admin/clients`.
+/// Registers an app.
 #[utoipa::path(
     post,
     path = "/admin/clients",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "create_client",
+    security(("session" = [])),
     request_body = ClientRegistration,
     responses(
-        (status = 201, body = RegisteredClient),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 201, description = "Done", body = RegisteredClient),
+        AdministratorsOnly,
+        BadBody,
     )
 )]
 pub async fn create(

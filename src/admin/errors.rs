@@ -7,20 +7,24 @@ use super::input::ErrorInPath;
 use crate::db;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::AdministratorsOnly;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
 
-/// `GET /admin/errors/{id}`: what was received, what was registered, the nearest match and the rule.
+/// What the id on an error page stands for.
+///
+/// what was received, what was registered, the nearest match and the rule.
 #[utoipa::path(
     get,
     path = "/admin/errors/{id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "show_error",
+    security(("session" = [])),
     params(("id" = String, Path)),
     responses(
-        (status = 200, body = Object),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 200, description = "Done", body = Object),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn show(

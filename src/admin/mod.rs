@@ -39,14 +39,20 @@ pub mod user;
 pub mod user_sessions;
 pub mod users;
 
+/// What nobody serves. Any route that is served wins over it.
+const NOWHERE: [&str; 3] = ["/admin", "/admin/", "/admin/{*rest}"];
+
 /// Every route below `/admin`, to be wrapped by [`crate::http::administrator::require_administrator`]. Paths that nobody
 /// serves are among them, so that they answer strangers as any other does.
 pub fn routes() -> Router<AppState> {
-    Router::new()
+    let nowhere = NOWHERE
+        .iter()
+        .fold(Router::new(), |router, path| router.route(path, any(nothing_here)));
+    nowhere
         .route("/admin/users", get(users::list))
         .route(
             "/admin/users/{user_id}",
-            get(user::show).patch(user::change),
+            get(user::show).patch(user::change).delete(user::remove),
         )
         .route("/admin/users/{user_id}/role", patch(role::change))
         .route("/admin/users/{user_id}/sessions", delete(user_sessions::revoke))
@@ -66,9 +72,6 @@ pub fn routes() -> Router<AppState> {
         )
         .route("/admin/audit", get(audit::list))
         .route("/admin/errors/{id}", get(errors::show))
-        .route("/admin", any(nothing_here))
-        .route("/admin/", any(nothing_here))
-        .route("/admin/{*rest}", any(nothing_here))
 }
 
 async fn nothing_here() -> AppError {

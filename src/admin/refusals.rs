@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::accounts::NotDeleted;
 use crate::accounts::administration::Refused as AccountRefused;
 use crate::clients::operations::Refused as ClientRefused;
 use crate::config::finding::Finding;
@@ -11,15 +12,28 @@ use crate::http::administrator::not_an_administrator;
 /// Findings beyond these are not told: a body can break a rule a thousand times.
 const MAX_FINDINGS: usize = 10;
 
+fn last_admin() -> AppError {
+    AppError::new(
+        StatusCode::CONFLICT,
+        "last_admin",
+        "nobody would be left to administer: make somebody else an administrator first",
+    )
+}
+
+/// A deletion that was refused.
+pub fn not_deleted(refused: NotDeleted) -> AppError {
+    match refused {
+        NotDeleted::NotFound => AppError::not_found(),
+        NotDeleted::LastAdmin => last_admin(),
+        NotDeleted::Database(error) => error.into(),
+    }
+}
+
 impl From<AccountRefused> for AppError {
     fn from(refused: AccountRefused) -> Self {
         match refused {
             AccountRefused::NoSuchUser => Self::not_found(),
-            AccountRefused::LastAdministrator => Self::new(
-                StatusCode::CONFLICT,
-                "last_administrator",
-                "nobody could administrate any more; make somebody else an administrator first",
-            ),
+            AccountRefused::LastAdministrator => last_admin(),
             AccountRefused::NotAnAdministrator => not_an_administrator(),
             AccountRefused::Database(error) => error.into(),
         }

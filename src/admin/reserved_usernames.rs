@@ -16,6 +16,7 @@ use crate::db;
 use crate::db::reserved_usernames::ReservedUsername;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
@@ -68,17 +69,18 @@ impl From<ReservedUsername> for ReservedView {
     }
 }
 
-/// `GET /admin/reserved-usernames`.
+/// Lists the reserved names.
 #[utoipa::path(
     get,
     path = "/admin/reserved-usernames",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "list_reserved_usernames",
+    security(("session" = [])),
     params(ReservedQuery),
     responses(
-        (status = 200, body = Page<ReservedView>),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
+        (status = 200, description = "Done", body = Page<ReservedView>),
+        (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
+        AdministratorsOnly,
     )
 )]
 pub async fn list(
@@ -97,20 +99,19 @@ pub async fn list(
     Ok(NoStore(Json(page)))
 }
 
-/// `POST /admin/reserved-usernames`.
+/// Reserves a name.
 #[utoipa::path(
     post,
     path = "/admin/reserved-usernames",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "reserve_username",
+    security(("session" = [])),
     request_body = Reservation,
     responses(
-        (status = 201, body = ReservedView),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "the name is reserved already"),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 201, description = "Done", body = ReservedView),
+        AdministratorsOnly,
+        (status = 409, description = "`already_reserved`", body = ErrorBody),
+        BadBody,
     )
 )]
 pub async fn reserve(
@@ -143,17 +144,18 @@ pub async fn reserve(
     Ok((StatusCode::CREATED, NoStore(Json(view))))
 }
 
-/// `DELETE /admin/reserved-usernames/{name}`.
+/// Lets a reserved name be taken again.
 #[utoipa::path(
     delete,
     path = "/admin/reserved-usernames/{name}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "release_username",
+    security(("session" = [])),
     params(("name" = String, Path)),
     responses(
-        (status = 204),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 204, description = "Done"),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn release(

@@ -9,6 +9,7 @@ use super::input::UserInPath;
 use crate::accounts::administration::{self, AccountView, Role};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
@@ -22,23 +23,24 @@ pub struct RoleChange {
     pub role: Role,
 }
 
-/// `PATCH /admin/users/{user_id}/role` with `{"role": "admin"|"user"}`. Sessions go on; what they may do is judged at the
+/// Makes an account an administrator, or no longer one.
+///
+/// Sessions go on; what they may do is judged at the
 /// next request. The access cookie of apps on sibling hosts names the old role until it runs out.
 #[utoipa::path(
     patch,
     path = "/admin/users/{user_id}/role",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "change_role",
+    security(("session" = [])),
     params(("user_id" = uuid::Uuid, Path)),
     request_body = RoleChange,
     responses(
-        (status = 200, body = AccountView),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "the last administrator"),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 200, description = "Done", body = AccountView),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
+        (status = 409, description = "`last_admin`: nobody would be left to administer", body = ErrorBody),
+        BadBody,
     )
 )]
 pub async fn change(

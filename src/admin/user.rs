@@ -2,16 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::input::UserInPath;
+use super::refusals::not_deleted;
 use crate::accounts::administration::{self, AccountView};
+use crate::accounts::{self, Deletion};
 use crate::db;
 use crate::db::accounts::{AccountConsent, AccountLink, AccountSession};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::{AdministratorsOnly, BadBody};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
@@ -87,17 +91,18 @@ pub struct UserChange {
     pub disabled: bool,
 }
 
-/// `GET /admin/users/{user_id}`.
+/// One account with its identities, sessions and consents.
 #[utoipa::path(
     get,
     path = "/admin/users/{user_id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "show_user",
+    security(("session" = [])),
     params(("user_id" = uuid::Uuid, Path)),
     responses(
-        (status = 200, body = UserDetail),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 200, description = "Done", body = UserDetail),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn show(
@@ -120,22 +125,21 @@ pub async fn show(
     })))
 }
 
-/// `PATCH /admin/users/{user_id}` with `{"disabled": true|false}`.
+/// Disables or enables an account.
 #[utoipa::path(
     patch,
     path = "/admin/users/{user_id}",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "disable_or_enable_user",
+    security(("session" = [])),
     params(("user_id" = uuid::Uuid, Path)),
     request_body = UserChange,
     responses(
-        (status = 200, body = AccountView),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "the last administrator"),
-        (status = 413, body = ErrorBody),
-        (status = 415, body = ErrorBody),
+        (status = 200, description = "Done", body = AccountView),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
+        (status = 409, description = "`last_admin`: nobody would be left to administer", body = ErrorBody),
+        BadBody,
     )
 )]
 pub async fn change(
@@ -161,6 +165,50 @@ pub async fn change(
         "an administrator changed who may sign in"
     );
     Ok(NoStore(Json(account.into())))
+}
+
+/// Deletes an account for good.
+///
+/// the account goes for good, and everything that is held of the person with it.
+#[utoipa::path(
+    delete,
+    path = "/admin/users/{user_id}",
+    tag = "administration",
+    operation_id = "delete_user",
+    security(("session" = [])),
+    params(("user_id" = uuid::Uuid, Path)),
+    responses(
+        (status = 204, description = "Done"),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
+        (status = 409, description = "`last_admin`: nobody would be left to administer", body = ErrorBody),
+    )
+)]
+pub async fn remove(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    UserInPath(user_id): UserInPath,
+) -> Result<NoStore<StatusCode>, AppError> {
+    let deletion = Deletion {
+        user_id,
+        actor: administrator.actor(),
+        usernames: &state.config.usernames,
+    };
+    let mut tx = state.db.begin().await?;
+    administration::require_actor(&mut tx, administrator.actor()).await?;
+    accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
+        .await
+        .map_err(not_deleted)?;
+    tx.commit().await?;
+    tracing::info!(
+        event = "user.deleted",
+        user.id = %user_id,
+        actor.id = %administrator.user_id(),
+        "an administrator deleted an account"
+    );
+    Ok(NoStore(StatusCode::NO_CONTENT))
 }
 
 impl From<AccountLink> for LinkView {

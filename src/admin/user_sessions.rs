@@ -9,6 +9,7 @@ use super::input::{QueryParams, UserInPath};
 use crate::accounts::administration::{self, Revoke};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::AdministratorsOnly;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
@@ -24,19 +25,22 @@ pub struct RevokeQuery {
     include_offline: bool,
 }
 
-/// `DELETE /admin/users/{user_id}/sessions`: every session ends, with every token that is not `offline_access`; with
+/// Signs a person out everywhere.
+///
+/// every session ends, with every token that is not `offline_access`; with
 /// `include_offline=true` those too.
 #[utoipa::path(
     delete,
     path = "/admin/users/{user_id}/sessions",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "revoke_user_sessions",
+    security(("session" = [])),
     params(("user_id" = uuid::Uuid, Path), RevokeQuery),
     responses(
-        (status = 204),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody),
+        (status = 204, description = "Done"),
+        (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
+        AdministratorsOnly,
+        (status = 404, description = "Nothing of this id", body = ErrorBody),
     )
 )]
 pub async fn revoke(

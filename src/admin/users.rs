@@ -12,6 +12,7 @@ use crate::db;
 use crate::db::accounts::{AccountFilter, Position};
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
+use crate::http::api_doc::AdministratorsOnly;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
 use crate::protocol::ids::UserId;
@@ -52,17 +53,18 @@ pub enum UserSort {
     Username,
 }
 
-/// `GET /admin/users`.
+/// Lists accounts, found by name, id or address.
 #[utoipa::path(
     get,
     path = "/admin/users",
-    tag = "admin",
+    tag = "administration",
+    operation_id = "list_users",
+    security(("session" = [])),
     params(UserQuery),
     responses(
-        (status = 200, body = Page<AccountView>),
-        (status = 400, body = ErrorBody),
-        (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody),
+        (status = 200, description = "Done", body = Page<AccountView>),
+        (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
+        AdministratorsOnly,
     )
 )]
 pub async fn list(

@@ -8,17 +8,28 @@
 //! | `GET, POST /auth/{provider}/callback` | [`callback`], for newcomers [`newcomer`] with [`merge`] |
 //! | `GET, POST /auth/setup` | [`setup`] |
 //! | `POST /auth/refresh`, `/auth/logout`, `/auth/logout-all` | [`session`] with [`rotation`] |
-//! | `GET /auth/me` | [`profile`] |
+//! | `GET, PATCH /auth/me` | [`profile`] |
+//! | `DELETE /auth/me` | [`deletion`] |
+//! | `PATCH /auth/me/username` | [`username`] |
+//! | `GET /auth/me/emails` | [`emails`] |
+//! | `GET /auth/me/export` | [`export`] |
+//! | `GET /auth/me/consents`, `DELETE /auth/me/consents/{client_id}` | [`consents`] |
+//! | `GET, DELETE /auth/sessions`, `DELETE /auth/sessions/{session_id}` | [`sessions_list`] with [`device`] |
 //!
 //! Callback and setup open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, patch, post};
 
 use crate::http::state::AppState;
 
 pub mod callback;
+pub mod consents;
+pub mod deletion;
 pub mod destination;
+pub mod device;
+pub mod emails;
+pub mod export;
 pub mod flow;
 pub mod login;
 pub mod merge;
@@ -27,8 +38,10 @@ pub mod profile;
 pub mod respond;
 pub mod rotation;
 pub mod session;
+pub mod sessions_list;
 pub mod setup;
 pub mod sign_in;
+pub mod username;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
@@ -38,7 +51,20 @@ pub fn api_routes() -> Router<AppState> {
         .route("/auth/refresh", post(session::refresh))
         .route("/auth/logout", post(session::logout))
         .route("/auth/logout-all", post(session::logout_all))
-        .route("/auth/me", get(profile::me))
+        .route(
+            "/auth/me",
+            get(profile::show).patch(profile::change).delete(deletion::delete),
+        )
+        .route("/auth/me/username", patch(username::rename))
+        .route("/auth/me/emails", get(emails::list))
+        .route("/auth/me/export", get(export::export))
+        .route("/auth/me/consents", get(consents::list))
+        .route("/auth/me/consents/{client_id}", delete(consents::withdraw))
+        .route(
+            "/auth/sessions",
+            get(sessions_list::list).delete(sessions_list::end_others),
+        )
+        .route("/auth/sessions/{session_id}", delete(sessions_list::end))
 }
 
 /// Where a browser navigates to. Fixed paths win over `{provider}`, and no provider may be called like one.

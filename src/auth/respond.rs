@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use crate::error::AppError;
 use crate::http::browser::Browser;
+use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::error_report;
 use crate::http::page;
 use crate::http::state::AppState;
@@ -87,6 +88,28 @@ pub fn json_answer(body: &impl Serialize) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// The answer to whatever ends the session that asked: the browser holds no cookie of ours, and is told where to go on if
+/// that is configured.
+pub fn signed_out(state: &AppState) -> Response {
+    let response = match &state.config.oauth.signed_out_url {
+        Some(url) => json_answer(&json!({ "redirect_to": url.as_str() })),
+        None => StatusCode::NO_CONTENT.into_response(),
+    };
+    with_cookies(response, cleared_cookies(state))
+}
+
+/// The removal of every cookie of ours, each with its exact attributes.
+pub fn cleared_cookies(state: &AppState) -> [HeaderValue; 4] {
+    let cookies = Cookies::new(&state.config);
+    [
+        CookieKind::Refresh,
+        CookieKind::Access,
+        CookieKind::Setup,
+        CookieKind::Browser,
+    ]
+    .map(|kind| cookies.clear(kind))
 }
 
 /// Adds cookies.

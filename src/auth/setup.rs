@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::destination;
 use super::flow::{self, Setup};
@@ -16,16 +17,16 @@ use super::profile::UserView;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
-use crate::clients;
 use crate::db;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, Forged};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::protocol::opaque::Opaque;
 use crate::usernames::Username;
 
 /// What is known of the newcomer, for the page that asks them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupView {
     pub provider: SetupProvider,
     /// Free at this moment; `None` if the rules admit nothing that could be derived.
@@ -40,14 +41,14 @@ pub struct SetupView {
 }
 
 /// The provider they came by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupProvider {
     pub name: String,
     pub display_name: String,
 }
 
 /// The rules, so that a page can check while somebody types.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct UsernameRulesView {
     pub min_length: usize,
     pub max_length: usize,
@@ -56,7 +57,7 @@ pub struct UsernameRulesView {
 }
 
 /// The newcomer's choice. Nothing else can be chosen.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetupChoice {
     pub username: String,
@@ -64,7 +65,7 @@ pub struct SetupChoice {
 }
 
 /// The account is made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupDone {
     pub user: UserView,
     /// Where to go on; `None` if nobody has said.
@@ -72,6 +73,9 @@ pub struct SetupDone {
 }
 
 /// `GET /auth/setup`.
+#[utoipa::path(get, path = "/auth/setup", tag = "sign-in", operation_id = "show_onboarding",
+    security(("onboarding" = [])),
+    responses((status = 200, body = SetupView), (status = 404, body = ErrorBody, description = "Nobody waits in this browser")))]
 pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError> {
     let handle = handle(&visit, &headers)?;
     let state = &visit.state;
@@ -108,6 +112,12 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
 }
 
 /// `POST /auth/setup`.
+#[utoipa::path(post, path = "/auth/setup", tag = "sign-in", operation_id = "finish_onboarding",
+    security(("onboarding" = [])), request_body = SetupChoice,
+    params(("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = SetupDone), BadBody, Forged,
+        (status = 404, body = ErrorBody, description = "Nobody waits in this browser"),
+        (status = 409, body = ErrorBody, description = "The name is taken, or the identity was linked meanwhile")))]
 pub async fn choose(
     visit: Visit,
     headers: HeaderMap,
@@ -120,7 +130,8 @@ pub async fn choose(
         .check(&choice.username)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let max_length = visit.state.config.usernames.max_display_name_length;
-    let display_name = display_name(choice.display_name.as_deref(), max_length)?;
+    let display_name = accounts::profile::display_name(choice.display_name.as_deref(), max_length)
+        .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let (signed_in, setup) = create(&visit, &handle, &username, display_name).await?;
     let response = json_answer(&SetupDone {
         user: UserView::from(&signed_in.user),
@@ -188,26 +199,6 @@ fn open(handle: &Opaque, sealed: Option<Vec<u8>>) -> Result<Setup, AppError> {
         .ok_or_else(no_setup)
 }
 
-/// Trimmed; empty means none. Controls, marks of direction and endless names are refused.
-fn display_name(chosen: Option<&str>, max_length: usize) -> Result<Option<&str>, AppError> {
-    let Some(name) = chosen.map(str::trim).filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
-    if name.chars().any(clients::misleads) {
-        return Err(AppError::bad_request(
-            "display_name_invalid",
-            "the display name has control characters or marks of direction",
-        ));
-    }
-    if name.chars().take(max_length + 1).count() > max_length {
-        return Err(AppError::bad_request(
-            "display_name_too_long",
-            "the display name is too long",
-        ));
-    }
-    Ok(Some(name))
-}
-
 fn not_created(refused: NotCreated) -> AppError {
     let conflict = |code, description| AppError::new(StatusCode::CONFLICT, code, description);
     match refused {
@@ -260,27 +251,5 @@ mod tests {
         ] {
             assert!(read(json).is_err(), "{json}");
         }
-    }
-
-    #[test]
-    fn a_display_name_is_trimmed_and_bounded() {
-        assert_eq!(display_name(Some(" Ada "), 200).unwrap(), Some("Ada"));
-        assert_eq!(display_name(Some("  "), 200).unwrap(), None);
-        assert_eq!(display_name(None, 200).unwrap(), None);
-        assert!(display_name(Some("Ada\u{0}"), 200).is_err());
-        assert!(display_name(Some("Adaé"), 4).is_ok());
-        assert!(display_name(Some("Adaéx"), 4).is_err());
-    }
-
-    #[test]
-    fn a_display_name_cannot_turn_the_text_beside_it() {
-        for name in ["\u{202e}evil", "two\nlines", "nul\0"] {
-            assert!(display_name(Some(name), 200).is_err(), "{name:?}");
-        }
-        assert!(
-            display_name(Some("Ada King Lovelace"), 200).is_ok_and(|name| name == Some("Ada King Lovelace"))
-        );
-        assert!(display_name(Some("  "), 200).is_ok_and(|name| name.is_none()));
-        assert!(display_name(Some("long"), 3).is_err());
     }
 }

@@ -191,47 +191,47 @@ pub fn session_cookies(
     session: &OpenSession<'_>,
     now: OffsetDateTime,
 ) -> Result<[HeaderValue; 2], AppError> {
+    let refresh = Cookies::new(&state.config).set(
+        CookieKind::Refresh,
+        session.token.expose(),
+        Some(session.expires_at - now),
+    );
+    let access = access_cookie(state, session.user, session.session_id, session.auth_time, now)?;
+    Ok([refresh, access])
+}
+
+/// The access cookie alone, for what it says has changed. `auth_time`: the session's, seconds since the epoch.
+pub fn access_cookie(
+    state: &AppState,
+    user: &User,
+    session_id: SessionId,
+    auth_time: i64,
+    now: OffsetDateTime,
+) -> Result<HeaderValue, AppError> {
     let access_ttl = seconds(state.config.jwt.access_token_ttl_secs);
-    let claims = access_claims(&state.config.jwt.issuer, session, access_ttl, now);
+    let issuer = &state.config.jwt.issuer;
+    let claims = SessionTokenClaims {
+        iss: issuer.to_owned(),
+        sub: user.user_id,
+        aud: issuer.to_owned(),
+        exp: (now + access_ttl).unix_timestamp(),
+        iat: now.unix_timestamp(),
+        jti: Uuid::new_v4().to_string(),
+        sid: session_id,
+        auth_time,
+        username: user.username.clone(),
+        role: user.role.clone(),
+        picture: user
+            .picture
+            .clone()
+            .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
+    };
     let access = state
         .keys
         .current()
         .sign(SESSION_TOKEN_TYP, &claims, None, now)
         .map_err(|error| AppError::failure(anyhow::Error::new(error).context("sign the access cookie")))?;
-    let cookies = Cookies::new(&state.config);
-    Ok([
-        cookies.set(
-            CookieKind::Refresh,
-            session.token.expose(),
-            Some(session.expires_at - now),
-        ),
-        cookies.set(CookieKind::Access, access, Some(access_ttl)),
-    ])
-}
-
-fn access_claims(
-    issuer: &str,
-    session: &OpenSession<'_>,
-    ttl: Duration,
-    now: OffsetDateTime,
-) -> SessionTokenClaims {
-    SessionTokenClaims {
-        iss: issuer.to_owned(),
-        sub: session.user.user_id,
-        aud: issuer.to_owned(),
-        exp: (now + ttl).unix_timestamp(),
-        iat: now.unix_timestamp(),
-        jti: Uuid::new_v4().to_string(),
-        sid: session.session_id,
-        auth_time: session.auth_time,
-        username: session.user.username.clone(),
-        role: session.user.role.clone(),
-        picture: session
-            .user
-            .picture
-            .clone()
-            .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
-    }
+    Ok(Cookies::new(&state.config).set(CookieKind::Access, access, Some(access_ttl)))
 }
 
 fn seconds(secs: u32) -> Duration {

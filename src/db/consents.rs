@@ -1,9 +1,10 @@
 //! What people have agreed to: `consents`.
 
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
-use crate::protocol::ids::{ClientId, UserId};
+use super::grants::RevocationReason;
+use crate::protocol::ids::{ClientId, SessionId, UserId};
 use crate::protocol::scope::ScopeSet;
 
 /// The scopes that this person has granted this client; the empty set if none.
@@ -45,4 +46,99 @@ pub async fn remember(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// What a person let an app have.
+#[derive(Clone, Debug)]
+pub struct ListedConsent {
+    pub client_id: ClientId,
+    pub client_name: String,
+    pub scope: ScopeSet,
+    pub granted_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
+    /// When the app last got tokens anew, by a redirect of the person's browser.
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// The apps that a person let in, the newest first.
+pub async fn list(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<ListedConsent>> {
+    sqlx::query_as!(
+        ListedConsent,
+        r#"
+        SELECT c.client_id AS "client_id: _", o.name AS client_name, c.scope AS "scope: _", c.granted_at, c.updated_at,
+               (SELECT max(g.created_at) FROM grants g WHERE g.user_id = c.user_id AND g.client_id = c.client_id)
+                   AS last_used_at
+        FROM consents c
+        JOIN oauth_clients o ON o.client_id = c.client_id
+        WHERE c.user_id = $1
+        ORDER BY c.granted_at DESC, c.client_id
+        "#,
+        user_id as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Forgets a consent, and ends what the client was given: requests and codes under way, then grants. Of live grants, the
+/// sessions they hang on; `None` if there was no consent.
+///
+/// Rows are locked in the order in which a code is issued: request, consent, code. Whoever is just writing the consent down
+/// is waited for, and their code is then found.
+pub async fn withdraw(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    client_id: &ClientId,
+    now: OffsetDateTime,
+) -> sqlx::Result<Option<Vec<SessionId>>> {
+    sqlx::query!(
+        "DELETE FROM authorization_requests WHERE user_id = $1 AND client_id = $2",
+        user_id as _,
+        client_id.as_str(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    let forgotten = sqlx::query!(
+        "DELETE FROM consents WHERE user_id = $1 AND client_id = $2",
+        user_id as _,
+        client_id.as_str(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    if forgotten.rows_affected() == 0 {
+        return Ok(None);
+    }
+    sqlx::query!(
+        r#"
+        UPDATE authorization_codes
+        SET used_at = $3
+        WHERE user_id = $1
+          AND client_id = $2
+          AND used_at IS NULL
+        "#,
+        user_id as _,
+        client_id.as_str(),
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let sessions = sqlx::query_scalar!(
+        r#"
+        UPDATE grants
+        SET revoked_at = $3, revoked_reason = $4
+        WHERE user_id = $1
+          AND client_id = $2
+          AND revoked_at IS NULL
+        RETURNING session_id AS "session_id: SessionId"
+        "#,
+        user_id as _,
+        client_id.as_str(),
+        now,
+        RevocationReason::Consent.as_str(),
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut sessions: Vec<SessionId> = sessions.into_iter().flatten().collect();
+    sessions.sort_unstable();
+    sessions.dedup();
+    Ok(Some(sessions))
 }

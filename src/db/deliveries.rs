@@ -3,7 +3,7 @@
 use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
-use crate::protocol::ids::SessionId;
+use crate::protocol::ids::{ClientId, SessionId, UserId};
 
 /// A logout notice for every client that has, or had, a grant of one of these sessions and registered a
 /// `backchannel_logout_uri` (OpenID Connect Back-Channel Logout §2.5), in the transaction that ends them.
@@ -33,6 +33,42 @@ pub async fn enqueue_logout(
         SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
         FROM (SELECT FROM due LIMIT 1) AS any_due
         "#,
+        sessions as _,
+        now,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// A logout notice to one client for each of these sessions of a person: the client has lost what it had there, while the
+/// sessions go on.
+pub async fn enqueue_logout_at_client(
+    tx: &mut PgTransaction<'_>,
+    client_id: &ClientId,
+    user_id: UserId,
+    sessions: &[SessionId],
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        WITH due AS (
+            INSERT INTO deliveries (delivery_id, kind, client_id, user_id, session_id, next_attempt_at, created_at)
+            SELECT gen_random_uuid(), 'backchannel_logout', c.client_id, $2, s.session_id, $4, $4
+            FROM oauth_clients c, unnest($3::uuid[]) AS s (session_id)
+            WHERE c.client_id = $1
+              AND c.backchannel_logout_uri IS NOT NULL
+              AND c.disabled_at IS NULL
+            RETURNING 1
+        )
+        SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
+        FROM (SELECT FROM due LIMIT 1) AS any_due
+        "#,
+        client_id.as_str(),
+        user_id as _,
         sessions as _,
         now,
     )

@@ -38,9 +38,14 @@ pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime
             DELETE FROM held_usernames WHERE username_folded IN
                 (SELECT username_folded FROM held_usernames WHERE held_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
             RETURNING 1
+        ), names_by_hash AS (
+            DELETE FROM held_username_hashes WHERE username_hash IN
+                (SELECT username_hash FROM held_username_hashes WHERE held_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
         )
         SELECT (SELECT count(*) FROM requests) + (SELECT count(*) FROM flows) + (SELECT count(*) FROM identities)
-             + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names) AS "deleted!"
+             + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names)
+             + (SELECT count(*) FROM names_by_hash) AS "deleted!"
         "#,
         now,
         BATCH_ROWS,

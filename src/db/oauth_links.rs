@@ -126,15 +126,15 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
 }
 
 /// Takes over what the upstream says at a login. A provider that was renamed in the configuration is renamed here, unless
-/// the account has another identity under that name.
+/// the account has another identity under that name. Whether the address, or what is said of it, is another now.
 pub async fn mark_login(
     db: impl PgExecutor<'_>,
     link_id: LinkId,
     provider: &str,
     description: LinkDescription<'_>,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let email_changed = sqlx::query_scalar!(
         r#"
         UPDATE oauth_links l
         SET provider = CASE
@@ -147,7 +147,9 @@ pub async fn mark_login(
                 ELSE $2
             END,
             display = $3, email = $4, email_folded = $5, email_verified = $6, last_login_at = $7
-        WHERE link_id = $1
+        FROM (SELECT link_id, email, email_verified FROM oauth_links WHERE link_id = $1) before
+        WHERE l.link_id = before.link_id
+        RETURNING (before.email, before.email_verified) IS DISTINCT FROM (l.email, l.email_verified) AS "email_changed!"
         "#,
         link_id as _,
         provider,
@@ -157,7 +159,41 @@ pub async fn mark_login(
         description.email_verified,
         now,
     )
-    .execute(db)
+    .fetch_optional(db)
     .await?;
-    Ok(())
+    Ok(email_changed == Some(true))
+}
+
+/// An address of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedEmail {
+    pub link_id: LinkId,
+    pub provider: String,
+    pub email: String,
+    /// As the provider said.
+    pub email_verified: bool,
+    /// The account's primary address: the one its owner chose, else the oldest verified one, else the oldest.
+    pub primary: bool,
+}
+
+/// The addresses of an account, its primary one first.
+pub async fn emails_of(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<LinkedEmail>> {
+    sqlx::query_as!(
+        LinkedEmail,
+        r#"
+        SELECT l.link_id AS "link_id: _", l.provider, l.email AS "email!", l.email_verified,
+               row_number() OVER by_rank = 1 AS "primary!"
+        FROM oauth_links l
+        JOIN users u ON u.user_id = l.user_id
+        WHERE l.user_id = $1
+          AND l.email IS NOT NULL
+        WINDOW by_rank AS (
+            ORDER BY l.link_id IS NOT DISTINCT FROM u.primary_link_id DESC, l.email_verified DESC, l.created_at, l.link_id
+        )
+        ORDER BY row_number() OVER by_rank
+        "#,
+        user_id as _,
+    )
+    .fetch_all(db)
+    .await
 }

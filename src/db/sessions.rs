@@ -385,3 +385,71 @@ pub async fn end_some(
     .await?;
     Ok(ended.into_iter().map(|row| (row.user_id, row.session_id)).collect())
 }
+
+/// A session as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct ListedSession {
+    pub session_id: SessionId,
+    pub provider: String,
+    /// Seconds since the epoch.
+    pub auth_time: i64,
+    pub user_agent: Option<String>,
+    pub ip_address: Option<String>,
+    pub created_at: OffsetDateTime,
+    pub last_used_at: OffsetDateTime,
+    pub expires_at: OffsetDateTime,
+}
+
+/// The live sessions of a user, last used first, `limit` at most.
+pub async fn list_live_of_user(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    limit: i64,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<ListedSession>> {
+    sqlx::query_as!(
+        ListedSession,
+        r#"
+        SELECT session_id AS "session_id: _", provider, auth_time, user_agent, ip_address, created_at, last_used_at,
+               least(expires_at, absolute_expires_at) AS "expires_at!"
+        FROM sessions
+        WHERE user_id = $1
+          AND ended_at IS NULL
+          AND expires_at > $2
+          AND (absolute_expires_at IS NULL OR absolute_expires_at > $2)
+        ORDER BY last_used_at DESC, session_id
+        LIMIT $3
+        "#,
+        user_id as _,
+        now,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Ends one session if it is this user's. Whether it was, and was still going on.
+pub async fn end_of_user(
+    db: impl PgExecutor<'_>,
+    session_id: SessionId,
+    user_id: UserId,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $4, ended_reason = $3
+        WHERE session_id = $1
+          AND user_id = $2
+          AND ended_at IS NULL
+        "#,
+        session_id as _,
+        user_id as _,
+        reason,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,11 +1,12 @@
-//! Accounts and the names nobody else may have: `users`, `held_usernames`, `reserved_usernames`.
+//! Accounts and the names nobody else may have: `users`, `held_usernames`, `held_username_hashes`, `reserved_usernames`.
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
-use crate::protocol::ids::UserId;
+use crate::protocol::ids::{LinkId, UserId};
+use crate::usernames::Username;
 
 /// The unique index that two takers of one name meet at.
 pub const USERNAME_TAKEN: &str = "users_username_folded_unique";
@@ -67,21 +68,34 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Opti
     .await
 }
 
-/// Whether `username_folded` can be had. One statement, hence one picture of the three tables: a name that is being given
-/// up is either still its owner's or already held.
+/// Whether `username_folded` can be had, by `taker` if that is an account already: what they have or hold themselves is not
+/// in their way. One statement, hence one picture of the tables: a name that is being given up is either still its owner's
+/// or already held.
 pub async fn username_availability(
     db: impl PgExecutor<'_>,
     username_folded: &str,
+    taker: Option<UserId>,
     now: OffsetDateTime,
 ) -> sqlx::Result<Availability> {
     let row = sqlx::query!(
         r#"
-        SELECT EXISTS (SELECT FROM users WHERE username_folded = $1 AND deleted_at IS NULL)
-               OR EXISTS (SELECT FROM held_usernames WHERE username_folded = $1 AND held_until > $2) AS "taken!",
+        SELECT EXISTS (
+                   SELECT FROM users
+                   WHERE username_folded = $1 AND deleted_at IS NULL AND user_id IS DISTINCT FROM $3
+               )
+               OR EXISTS (
+                   SELECT FROM held_usernames
+                   WHERE username_folded = $1 AND held_until > $2 AND ($3::uuid IS NULL OR user_id IS DISTINCT FROM $3)
+               )
+               OR EXISTS (
+                   SELECT FROM held_username_hashes
+                   WHERE username_hash = sha256(convert_to($1, 'UTF8')) AND held_until > $2
+               ) AS "taken!",
                EXISTS (SELECT FROM reserved_usernames WHERE username_folded = $1) AS "reserved!"
         "#,
         username_folded,
         now,
+        taker as _,
     )
     .fetch_one(db)
     .await?;
@@ -104,6 +118,10 @@ pub async fn free_usernames(
         FROM unnest($1::text[]) AS wanted (name)
         WHERE NOT EXISTS (SELECT FROM users u WHERE u.username_folded = wanted.name AND u.deleted_at IS NULL)
           AND NOT EXISTS (SELECT FROM held_usernames h WHERE h.username_folded = wanted.name AND h.held_until > $2)
+          AND NOT EXISTS (
+              SELECT FROM held_username_hashes h
+              WHERE h.username_hash = sha256(convert_to(wanted.name, 'UTF8')) AND h.held_until > $2
+          )
           AND NOT EXISTS (SELECT FROM reserved_usernames r WHERE r.username_folded = wanted.name)
         "#,
         folded,
@@ -134,16 +152,25 @@ pub async fn insert(db: impl PgExecutor<'_>, user: &NewUser<'_>, now: OffsetDate
     .await
 }
 
+/// What a login changed of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    pub display_name: bool,
+    pub picture: bool,
+    pub claims: bool,
+}
+
 /// Takes over what the upstream says today, and gives the account as it is then. The display name is the owner's, so it is
 /// only filled in; the picture follows the upstream; claims are replaced when the upstream states any, and those that are
-/// no longer passed on go. `updated_at` moves only if something did.
+/// no longer passed on go. `updated_at` moves only if something did. The caller has locked the account.
 pub async fn refresh_profile(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     profile: &UpstreamProfile<'_>,
     now: OffsetDateTime,
-) -> sqlx::Result<Option<User>> {
-    sqlx::query!(
+) -> sqlx::Result<Option<(User, Refreshed)>> {
+    let refreshed = sqlx::query_as!(
+        Refreshed,
         r#"
         UPDATE users u
         SET display_name = fresh.display_name,
@@ -152,6 +179,9 @@ pub async fn refresh_profile(
             updated_at = $6
         FROM (
             SELECT user_id,
+                   display_name AS old_display_name,
+                   picture AS old_picture,
+                   upstream_claims AS old_upstream_claims,
                    coalesce(display_name, $2) AS display_name,
                    coalesce($3, picture) AS picture,
                    CASE
@@ -168,6 +198,9 @@ pub async fn refresh_profile(
         WHERE u.user_id = fresh.user_id
           AND (u.display_name, u.picture, u.upstream_claims)
               IS DISTINCT FROM (fresh.display_name, fresh.picture, fresh.upstream_claims)
+        RETURNING u.display_name IS DISTINCT FROM fresh.old_display_name AS "display_name!",
+                  u.picture IS DISTINCT FROM fresh.old_picture AS "picture!",
+                  u.upstream_claims IS DISTINCT FROM fresh.old_upstream_claims AS "claims!"
         "#,
         user_id as _,
         profile.name,
@@ -176,9 +209,10 @@ pub async fn refresh_profile(
         profile.passthrough,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    find(&mut **tx, user_id).await
+    let user = find(&mut **tx, user_id).await?;
+    Ok(user.map(|user| (user, refreshed.unwrap_or_default())))
 }
 
 /// The account of this id, if it is live and not disabled; its row stays locked until `tx` ends.
@@ -197,6 +231,17 @@ pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Res
     )
     .fetch_optional(&mut **tx)
     .await
+}
+
+/// A live account that is locked, as of then.
+#[derive(Clone, Debug)]
+pub struct LockedUser {
+    pub user_id: UserId,
+    pub username: String,
+    pub role: String,
+    pub disabled: bool,
+    /// It is an administrator's, it is not disabled, and there is no other such account.
+    pub is_last_admin: bool,
 }
 
 /// The administrators that can act: live and not disabled, in the order of their ids. Their rows stay locked until `tx` ends.
@@ -218,4 +263,192 @@ pub async fn lock_admins(tx: &mut PgTransaction<'_>) -> sqlx::Result<Vec<UserId>
     )
     .fetch_all(&mut **tx)
     .await
+}
+
+/// [`lock_admins`], then the live account of this id, disabled or not.
+pub async fn lock_with_admins(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+) -> sqlx::Result<Option<LockedUser>> {
+    let admins = lock_admins(tx).await?;
+    let row = sqlx::query!(
+        r#"
+        SELECT username AS "username!", role, disabled_at IS NOT NULL AS "disabled!"
+        FROM users
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+        FOR NO KEY UPDATE
+        "#,
+        user_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| LockedUser {
+        user_id,
+        // Somebody who was promoted while we waited is not among them, and counts as the last rather than not.
+        is_last_admin: row.role == "admin" && !row.disabled && admins.iter().all(|admin| *admin == user_id),
+        username: row.username,
+        role: row.role,
+        disabled: row.disabled,
+    }))
+}
+
+/// What a live account says of itself beyond [`User`].
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub user: User,
+    pub username_folded: String,
+    /// `None` until the first rename.
+    pub username_changed_at: Option<OffsetDateTime>,
+    /// The link whose address its owner chose.
+    pub primary_link_id: Option<LinkId>,
+    pub updated_at: OffsetDateTime,
+}
+
+macro_rules! account {
+    ($row:ident) => {
+        Account {
+            user: User {
+                user_id: $row.user_id,
+                username: $row.username,
+                display_name: $row.display_name,
+                picture: $row.picture,
+                role: $row.role,
+                created_at: $row.created_at,
+            },
+            username_folded: $row.username_folded,
+            username_changed_at: $row.username_changed_at,
+            primary_link_id: $row.primary_link_id,
+            updated_at: $row.updated_at,
+        }
+    };
+}
+
+/// The live account of this id, disabled or not.
+pub async fn find_account(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Option<Account>> {
+    let row = sqlx::query!(
+        r#"
+        SELECT user_id AS "user_id: UserId", username AS "username!", username_folded AS "username_folded!", display_name,
+               picture, role, created_at, username_changed_at, primary_link_id AS "primary_link_id: LinkId", updated_at
+        FROM users
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+        "#,
+        user_id as _,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| account!(row)))
+}
+
+/// The live account of this name, disabled or not.
+pub async fn find_account_by_name(
+    db: impl PgExecutor<'_>,
+    username_folded: &str,
+) -> sqlx::Result<Option<Account>> {
+    let row = sqlx::query!(
+        r#"
+        SELECT user_id AS "user_id: UserId", username AS "username!", username_folded AS "username_folded!", display_name,
+               picture, role, created_at, username_changed_at, primary_link_id AS "primary_link_id: LinkId", updated_at
+        FROM users
+        WHERE username_folded = $1
+          AND deleted_at IS NULL
+        "#,
+        username_folded,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| account!(row)))
+}
+
+/// [`lock_live`], then [`find_account`]: the account as it is under the lock.
+pub async fn lock_account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Account>> {
+    match lock_live(tx, user_id).await? {
+        Some(_) => find_account(&mut **tx, user_id).await,
+        None => Ok(None),
+    }
+}
+
+/// Gives a locked account another name. `changed_at`: when its owner last took one that differs by more than case.
+/// Violates [`USERNAME_TAKEN`] when somebody was faster.
+pub async fn set_username(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    username: &Username,
+    changed_at: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE users
+        SET username = $2, username_folded = $3, username_changed_at = $4, updated_at = $5
+        WHERE user_id = $1
+        "#,
+        user_id as _,
+        username.name,
+        username.folded,
+        changed_at,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Holds a name that its owner has given up: only they can take it until then.
+pub async fn hold_username(
+    tx: &mut PgTransaction<'_>,
+    username_folded: &str,
+    user_id: UserId,
+    held_until: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO held_usernames (username_folded, user_id, held_until)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (username_folded)
+        DO UPDATE SET user_id = excluded.user_id, held_until = excluded.held_until
+        "#,
+        username_folded,
+        user_id as _,
+        held_until,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends the hold of a name that somebody has taken: its former owner came back, or the time was over.
+pub async fn release_username(tx: &mut PgTransaction<'_>, username_folded: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM held_usernames WHERE username_folded = $1",
+        username_folded
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Writes what its owner chose of a locked account. `primary_link_id` has to be a link of theirs.
+pub async fn set_profile(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    display_name: Option<&str>,
+    primary_link_id: Option<LinkId>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE users
+        SET display_name = $2, primary_link_id = $3, updated_at = $4
+        WHERE user_id = $1
+        "#,
+        user_id as _,
+        display_name,
+        primary_link_id as _,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Who is at the browser: the session that its cookie opens, and the browser's own name.
 
 use axum::extract::{FromRef, FromRequestParts};
-use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use sqlx::PgTransaction;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::cookies::{CookieKind, Cookies};
 use super::now::Now;
@@ -21,7 +21,23 @@ pub struct BrowserSession {
     presented: Opaque,
 }
 
+/// What cannot be undone needs a sign-in that is no older than this.
+const RECENT_LOGIN: Duration = Duration::minutes(10);
+
 impl BrowserSession {
+    /// Refuses unless the person signed in a short while ago: a browser that was left open, or a stolen cookie, cannot do
+    /// what cannot be undone. Signing in again in the same browser keeps the session and renews its `auth_time`.
+    pub fn require_recent_login(&self, now: OffsetDateTime) -> Result<(), AppError> {
+        if now.unix_timestamp() - self.session.auth_time <= RECENT_LOGIN.whole_seconds() {
+            return Ok(());
+        }
+        Err(AppError::new(
+            StatusCode::FORBIDDEN,
+            "reauthentication_required",
+            "sign in again at GET /auth/{provider}, then repeat this within ten minutes",
+        ))
+    }
+
     /// Whether the value that was presented is the newest one of its session, asked again within `tx`. With the session's row
     /// locked there the answer holds until the end of `tx`: who replaces the value locks that row first.
     pub async fn is_still_newest(

@@ -1,4 +1,4 @@
-//! JSON bodies of the administration: an object, sent as JSON, with known members and no NUL anywhere.
+//! A JSON body as the account and administration endpoints take it: one object under JSON's own name, no unknown members.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -8,68 +8,44 @@ use serde_json::Value;
 
 use crate::error::AppError;
 
-/// A body that was read as a `T`. Which members there are is said by `T`, which denies unknown ones.
-#[derive(Clone, Debug)]
+/// The object, read into `T`. What unknown members come to is `T`'s to say (`deny_unknown_fields`); one that stands there
+/// twice is refused. Take it last: whoever may not ask at all is refused before anything is read.
+#[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<T, S> FromRequest<S> for JsonBody<T>
+impl<S, T> FromRequest<S> for JsonBody<T>
 where
-    T: DeserializeOwned,
     S: Send + Sync,
+    T: DeserializeOwned,
 {
     type Rejection = AppError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         require_json(request.headers())?;
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unreadable(rejection.status()))?;
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                AppError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "payload_too_large",
+                    "the body is too large",
+                )
+            } else {
+                malformed()
+            }
+        })?;
         read(&body).map(Self)
     }
 }
 
-fn unreadable(status: StatusCode) -> AppError {
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        AppError::new(status, "payload_too_large", "the request body is too large")
-    } else {
-        AppError::bad_request("invalid_request", "the request body cannot be read")
-    }
-}
-
-/// A form of a foreign page can send JSON as text, but not under JSON's own name.
-fn require_json(headers: &HeaderMap) -> Result<(), AppError> {
-    let essence = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next());
-    if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
-        return Ok(());
-    }
-    Err(AppError::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "send JSON with its content type",
-    ))
-}
-
+/// An object and nothing else: a derived reader would take an array for the members in order.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
-    let malformed = || {
-        AppError::bad_request(
-            "invalid_request",
-            "send a JSON object with the documented members, each once and of its type",
-        )
-    };
-    // An object and nothing else: a derived reader would take an array for the members in order.
-    let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    if !value.is_object() {
+    if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(malformed());
     }
     // PostgreSQL holds no NUL, neither in text nor in JSON.
+    let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
     if has_nul(&value) {
-        return Err(AppError::bad_request(
-            "invalid_request",
-            "the body has a NUL character",
-        ));
+        return Err(malformed());
     }
     // From the bytes, not from `value`, which has forgotten that a member stood there twice.
     serde_json::from_slice(body).map_err(|_| malformed())
@@ -86,46 +62,74 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// A form of a foreign page can send JSON as text, but not under JSON's own name.
+fn require_json(headers: &HeaderMap) -> Result<(), AppError> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let essence = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    if values.next().is_none()
+        && essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    {
+        return Ok(());
+    }
+    Err(AppError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "send the body as application/json",
+    ))
+}
+
+fn malformed() -> AppError {
+    AppError::bad_request(
+        "invalid_request",
+        "send a JSON object with the documented members and no others, each of its documented type",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Named {
+    struct Body {
         name: String,
-        more: Option<Value>,
     }
 
     #[test]
-    fn only_an_object_of_known_members_is_read() {
-        assert_eq!(read::<Named>(br#"{"name":"a"}"#).unwrap().name, "a");
+    fn only_an_object_with_the_known_members_once_is_a_body() {
+        assert!(read::<Body>(br#" {"name":"ada"}"#).is_ok_and(|body| body.name == "ada"));
         for body in [
             "",
             "null",
-            "[\"a\"]",
-            "\"a\"",
-            r#"{"name":"a","role":"admin"}"#,
-            r#"{"name":"a","name":"b"}"#,
-            r#"{"name":["a"]}"#,
-            r#"{"name":null}"#,
+            "\"ada\"",
+            r#"["ada"]"#,
+            "{}",
+            r#"{"name":1}"#,
+            r#"{"name":"ada","role":"admin"}"#,
+            r#"{"name":"ada","name":"bob"}"#,
             r#"{"name":"\ud800"}"#,
+            r#"{"name":"ada\u0000"}"#,
+            r#"{"name":"ada"} {}"#,
         ] {
-            assert!(read::<Named>(body.as_bytes()).is_err(), "{body}");
+            assert!(read::<Body>(body.as_bytes()).is_err(), "{body}");
         }
+        assert!(read::<Body>(b"{\"name\":\"\xff\"}").is_err());
     }
 
     #[test]
-    fn nul_is_refused_wherever_it_hides() {
-        for body in [
-            r#"{"name":"a\u0000"}"#,
-            r#"{"name":"a","more":{"x":["\u0000"]}}"#,
-            r#"{"name":"a","more":{"\u0000":1}}"#,
-        ] {
-            assert!(read::<Named>(body.as_bytes()).is_err(), "{body}");
-        }
-        // A backslash and four digits are no NUL.
-        assert!(read::<Named>(br#"{"name":"a\\u0000"}"#).is_ok());
+    fn the_body_bears_its_own_name() {
+        let judge = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, value.parse().unwrap());
+            }
+            require_json(&headers).is_ok()
+        };
+        assert!(judge(&["application/json"]) && judge(&["Application/JSON; charset=utf-8"]));
+        assert!(!judge(&[]) && !judge(&["text/plain"]) && !judge(&["application/jsonp"]));
+        assert!(!judge(&["application/json", "text/plain"]));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
 
-use crate::config::providers::EmailTrust;
 use crate::db::grants::{StoredEmail, StoredPerson};
 use crate::db::refresh_tokens::NewRefreshToken;
 use crate::error::OAuthError;
@@ -21,7 +21,7 @@ use crate::protocol::opaque::{Opaque, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 /// The answer of the token endpoint (RFC 6749 §5.1). No `Debug`: it is made of credentials.
-#[derive(Serialize, schemars::JsonSchema)]
+#[derive(Serialize, schemars::JsonSchema, ToSchema)]
 pub struct TokenResponse {
     pub access_token: String,
     pub token_type: &'static str,
@@ -233,7 +233,7 @@ fn wants_person(client: &Client, grant: &Grant) -> bool {
 
 /// The person as claims are made of them. An address counts as verified only if its provider said so and is trusted to.
 pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
-    let vouched = |email: &StoredEmail| email.verified && is_trusted_for_email(state, &email.provider);
+    let vouched = |email: &StoredEmail| email.verified && state.upstreams.vouches_for_email(&email.provider);
     Person {
         user_id: stored.user_id,
         username: stored.username.clone().unwrap_or_default(),
@@ -246,12 +246,6 @@ pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
         }),
         upstream_claims: stored.upstream_claims.clone(),
     }
-}
-
-/// Whether the provider's word about an address is believed. A provider that is no longer configured is not.
-fn is_trusted_for_email(state: &AppState, provider: &str) -> bool {
-    let provider = state.upstreams.get(provider);
-    provider.is_some_and(|provider| provider.email_trust() != EmailTrust::None)
 }
 
 /// Whether UserInfo of this scope tells the address.

@@ -95,6 +95,12 @@ impl Upstreams {
         })
     }
 
+    /// Whether the provider's word about an address is believed at all. A provider that is no longer configured is not.
+    pub fn vouches_for_email(&self, provider: &str) -> bool {
+        self.get(provider)
+            .is_some_and(|provider| provider.email_trust() != EmailTrust::None)
+    }
+
     /// The provider of that name.
     pub fn get(&self, name: &str) -> Option<&Provider> {
         self.providers.get(name)

@@ -1,0 +1,28 @@
+//! What people let apps have, taken back.
+
+use sqlx::PgTransaction;
+use time::OffsetDateTime;
+
+use crate::db;
+use crate::events::Event;
+use crate::protocol::ids::{ClientId, UserId};
+
+/// Withdraws a consent: what the app had of this person ends at once, the app is told for each session it had a part in,
+/// and the person is asked again next time. `false`: there was no such consent.
+pub async fn withdraw_consent(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    client_id: &ClientId,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let Some(sessions) = db::consents::withdraw(tx, user_id, client_id, now).await? else {
+        return Ok(false);
+    };
+    let revoked = Event::ConsentRevoked {
+        user_id,
+        client_id: client_id.clone(),
+    };
+    db::events::emit(tx, &[revoked], now).await?;
+    db::deliveries::enqueue_logout_at_client(tx, client_id, user_id, &sessions, now).await?;
+    Ok(true)
+}

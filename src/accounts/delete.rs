@@ -1,0 +1,82 @@
+//! The end of an account, whoever asks for it: its owner, an administrator, the command line.
+
+use aws_lc_rs::rand::SecureRandom;
+use serde_json::json;
+use sqlx::PgTransaction;
+use time::{Duration, OffsetDateTime};
+
+use super::sessions::{EndReason, end_sessions_of_user};
+use crate::audit::{self, Action, Actor, Entry, Target};
+use crate::config::usernames::UsernamesConfig;
+use crate::db;
+use crate::events::Event;
+use crate::protocol::ids::UserId;
+use crate::sealing::Keyring;
+
+/// Whose account goes, and on whose word.
+pub struct Deletion<'a> {
+    pub user_id: UserId,
+    pub actor: &'a Actor,
+    /// Says for how long the name is held.
+    pub usernames: &'a UsernamesConfig,
+}
+
+/// Why nothing was deleted. Nothing was written either; the caller rolls back.
+#[derive(Debug)]
+pub enum NotDeleted {
+    /// There is no such account, or not any more.
+    NotFound,
+    /// Nobody would be left to administer anything.
+    LastAdmin,
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for NotDeleted {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Deletes an account: its row is emptied, everything else that is held of the person goes, everything that was open ends,
+/// and apps are told. One transaction; what is refused has changed nothing.
+///
+/// Whatever may run at the same time finds either the account as it was or nothing: sign-ins lock the account's row, which
+/// is locked here first; codes need a session that goes on; an exchange locks its code and a refresh its grant, which go
+/// after them in that order.
+pub async fn delete(
+    tx: &mut PgTransaction<'_>,
+    deletion: &Deletion<'_>,
+    keyring: &Keyring,
+    rng: &(dyn SecureRandom + Sync),
+    now: OffsetDateTime,
+) -> Result<(), NotDeleted> {
+    let user_id = deletion.user_id;
+    let account = db::users::lock_with_admins(tx, user_id)
+        .await?
+        .ok_or(NotDeleted::NotFound)?;
+    if account.is_last_admin {
+        return Err(NotDeleted::LastAdmin);
+    }
+    db::deletion::delete_waiting(tx, user_id).await?;
+    // Apps with offline access outlived these sessions and learn of the end only now.
+    let ended_before = db::deletion::find_ended_with_offline_access(tx, user_id).await?;
+    end_sessions_of_user(tx, user_id, None, EndReason::Deleted, now).await?;
+    db::deliveries::enqueue_logout(tx, &ended_before, now).await?;
+    // Who hears of it is read from the grants, so before they go.
+    db::events::emit(tx, &[Event::UserDeleted { user_id }], now).await?;
+    db::deletion::delete_access(tx, user_id).await?;
+    let held_days = i64::from(deletion.usernames.old_name_held_days);
+    let held_until = (held_days > 0).then(|| now + Duration::days(held_days));
+    db::deletion::hold_names_by_hash(tx, user_id, held_until, now).await?;
+    db::deletion::anonymise(tx, user_id, now).await?;
+    db::events::scrub(tx, user_id, now).await?;
+    let entry = Entry {
+        action: Action::UserDeleted,
+        target: Target::user(user_id, &account.username),
+        details: json!({}),
+    };
+    audit::record(tx, keyring, rng, deletion.actor, &entry, now).await?;
+    // The entry's own personal fields go with the others: they stood only for their commitments.
+    db::audit::forget(tx, user_id).await?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `GET /auth/me/consents`, `DELETE /auth/me/consents/{client_id}`: the apps that a person let in, and taking it back.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::respond::json_answer;
+use crate::accounts;
+use crate::db;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{Forged, SignedOut};
+use crate::http::browser::BrowserSession;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::protocol::ids::ClientId;
+
+/// An app that the person let in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConsentView {
+    pub client_id: ClientId,
+    /// The app's name, as it is registered.
+    pub name: String,
+    /// What it was let have.
+    pub scopes: Vec<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub granted_at: OffsetDateTime,
+    /// When something was last added.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+    /// When the person last signed in to it, as far as that is still known.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_signed_in_at: Option<OffsetDateTime>,
+}
+
+/// The apps.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConsentsView {
+    /// The newest first.
+    pub consents: Vec<ConsentView>,
+}
+
+/// The apps that the person let in.
+#[utoipa::path(
+    get,
+    path = "/auth/me/consents",
+    tag = "account",
+    operation_id = "list_consents",
+    security(("session" = [])),
+    responses(
+        (status = 200, body = ConsentsView),
+        SignedOut,
+    )
+)]
+pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
+    let consents = db::consents::list(&state.db, session.session.user_id).await?;
+    let consents = consents
+        .into_iter()
+        .map(|consent| ConsentView {
+            client_id: consent.client_id,
+            name: consent.client_name,
+            scopes: consent.scope.iter().map(str::to_owned).collect(),
+            granted_at: consent.granted_at,
+            updated_at: consent.updated_at,
+            last_signed_in_at: consent.last_used_at,
+        })
+        .collect();
+    Ok(json_answer(&ConsentsView { consents }))
+}
+
+/// Takes back what an app was let have: its tokens end at once, and the person is asked again next time.
+#[utoipa::path(
+    delete,
+    path = "/auth/me/consents/{client_id}",
+    tag = "account",
+    operation_id = "withdraw_consent",
+    security(("session" = [])),
+    params(("client_id" = String, Path, description = "As `GET /auth/me/consents` lists it")),
+    responses(
+        (status = 204, description = "Withdrawn"),
+        SignedOut,
+        Forged,
+        (status = 404, description = "`not_found`: the person let no such app in", body = ErrorBody),
+    )
+)]
+pub async fn withdraw(
+    State(state): State<AppState>,
+    Now(now): Now,
+    session: BrowserSession,
+    _same_site: SameSiteRequest,
+    Path(client_id): Path<String>,
+) -> Result<Response, AppError> {
+    // PostgreSQL takes no NUL in a text, and no client is called so.
+    if client_id.contains('\0') {
+        return Err(AppError::not_found());
+    }
+    let mut tx = state.db.begin().await?;
+    let client_id = ClientId(client_id);
+    if !accounts::withdraw_consent(&mut tx, session.session.user_id, &client_id, now).await? {
+        return Err(AppError::not_found());
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
