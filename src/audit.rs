@@ -92,7 +92,10 @@ pub enum Action {
 impl Action {
     /// Reads a name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name)).ok()
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(
+            name,
+        ))
+        .ok()
     }
 
     /// As it is stored: the name in snake case.

@@ -278,10 +278,7 @@ pub async fn revoke(
 
 /// Ends every session and every token of everybody: after a backup was restored, whose rows have forgotten what was spent
 /// and revoked since.
-pub async fn revoke_everything(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-) -> sqlx::Result<Ended> {
+pub async fn revoke_everything(tx: &mut PgTransaction<'_>, recorder: &Recorder<'_>) -> sqlx::Result<Ended> {
     let (now, reason) = (recorder.now, EndReason::Administrator.as_str());
     let mut sessions = 0;
     loop {

@@ -63,7 +63,9 @@ impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        segment(parts, state).await.map(|name| Self(usernames::fold(&name)))
+        segment(parts, state)
+            .await
+            .map(|name| Self(usernames::fold(&name)))
     }
 }
 

@@ -45,9 +45,9 @@ const NOWHERE: [&str; 3] = ["/admin", "/admin/", "/admin/{*rest}"];
 /// Every route below `/admin`, to be wrapped by [`crate::http::administrator::require_administrator`]. Paths that nobody
 /// serves are among them, so that they answer strangers as any other does.
 pub fn routes() -> Router<AppState> {
-    let nowhere = NOWHERE
-        .iter()
-        .fold(Router::new(), |router, path| router.route(path, any(nothing_here)));
+    let nowhere = NOWHERE.iter().fold(Router::new(), |router, path| {
+        router.route(path, any(nothing_here))
+    });
     nowhere
         .route("/admin/users", get(users::list))
         .route(

@@ -65,7 +65,11 @@ fn describe(findings: &[Finding]) -> String {
         .take(MAX_FINDINGS)
         .map(|finding| {
             // Registrations name scopes in one text, `scope`.
-            let field = if finding.key.starts_with("scopes[") { "scope" } else { &finding.key };
+            let field = if finding.key.starts_with("scopes[") {
+                "scope"
+            } else {
+                &finding.key
+            };
             format!("{field}: {}", finding.problem)
         })
         .collect();

@@ -135,7 +135,10 @@ pub async fn reserve(
         target: Target::Other(KIND, username.clone()),
         details: json!({}),
     };
-    administrator.recorder(&state, now).record(&mut tx, &entry).await?;
+    administrator
+        .recorder(&state, now)
+        .record(&mut tx, &entry)
+        .await?;
     tx.commit().await?;
     let view = ReservedView {
         username,
@@ -174,7 +177,10 @@ pub async fn release(
         target: Target::Other(KIND, username),
         details: json!({}),
     };
-    administrator.recorder(&state, now).record(&mut tx, &entry).await?;
+    administrator
+        .recorder(&state, now)
+        .record(&mut tx, &entry)
+        .await?;
     tx.commit().await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }

@@ -67,9 +67,13 @@ impl Problem {
             Self::Inserted => "was put in: no entry has such a number",
             Self::ActorAltered => "names another address than the one that was recorded",
             Self::TargetAltered => "calls its target by another name than was recorded",
-            Self::ActorEmptied => "lost the address it came from, though the account that acted is still there",
+            Self::ActorEmptied => {
+                "lost the address it came from, though the account that acted is still there"
+            }
             Self::TargetEmptied => "lost the name of its target, though that account is still there",
-            Self::UnknownKey => "cannot be judged: its key is neither secret_key nor among previous_secret_keys",
+            Self::UnknownKey => {
+                "cannot be judged: its key is neither secret_key nor among previous_secret_keys"
+            }
             Self::NotAsExpected => "is not the one that was expected: the trail was written anew",
             Self::CutOff => "is not there any more: the trail was cut off",
         }
@@ -277,8 +281,8 @@ mod tests {
         let mut entries: Vec<StoredEntry> = Vec::new();
         for sequence in 1..=length {
             let user_id = Some(UserId(Uuid::from_u128(7)));
-            let [actor, target] =
-                ["ip_address", "username"].map(|name| Committed::new(&json!({ name: "x" }), &SystemRandom::new()));
+            let [actor, target] = ["ip_address", "username"]
+                .map(|name| Committed::new(&json!({ name: "x" }), &SystemRandom::new()));
             let created_at = datetime!(2026-01-01 12:00 UTC);
             let previous_mac = entries.last().map(|entry| entry.mac.clone()).unwrap_or_default();
             let chained = Chained {
@@ -349,7 +353,10 @@ mod tests {
     #[case(|entry: &mut StoredEntry| entry.actor_personal = Some("{}".to_owned()), Problem::ActorAltered)]
     #[case(|entry: &mut StoredEntry| entry.target_salt = Some(vec![0; 32]), Problem::TargetAltered)]
     #[case(|entry: &mut StoredEntry| entry.target_salt = None, Problem::TargetEmptied)]
-    fn an_altered_entry_is_named_and_no_other(#[case] change: fn(&mut StoredEntry), #[case] problem: Problem) {
+    fn an_altered_entry_is_named_and_no_other(
+        #[case] change: fn(&mut StoredEntry),
+        #[case] problem: Problem,
+    ) {
         let keyring = keyring("a");
         let mut entries = trail(5, &keyring);
         change(&mut entries[2]);

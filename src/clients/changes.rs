@@ -159,7 +159,9 @@ impl ClientChanges {
         NewClient {
             name: asked.name.unwrap_or_else(|| client.name.clone()),
             client_type: client.client_type,
-            redirect_uris: asked.redirect_uris.unwrap_or_else(|| client.redirect_uris.clone()),
+            redirect_uris: asked
+                .redirect_uris
+                .unwrap_or_else(|| client.redirect_uris.clone()),
             post_logout_redirect_uris: asked
                 .post_logout_redirect_uris
                 .unwrap_or_else(|| client.post_logout_redirect_uris.clone()),

@@ -5,8 +5,8 @@
 //! disabling a user needs no second write here. A session that is merely idle or expired ends nothing.
 
 use serde_json::{Map, Value};
-use sqlx::{PgExecutor, PgTransaction};
 use sqlx::types::Json;
+use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
 use crate::protocol::claims::ClaimsRequest;

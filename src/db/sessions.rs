@@ -383,7 +383,10 @@ pub async fn end_some(
     )
     .fetch_all(&mut **tx)
     .await?;
-    Ok(ended.into_iter().map(|row| (row.user_id, row.session_id)).collect())
+    Ok(ended
+        .into_iter()
+        .map(|row| (row.user_id, row.session_id))
+        .collect())
 }
 
 /// A session as its owner sees it.

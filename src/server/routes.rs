@@ -52,7 +52,10 @@ pub fn router(state: AppState) -> Router {
     let administration = admin::routes()
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(state.clone(), require_administrator))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            require_administrator,
+        ))
         .layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))
