@@ -134,7 +134,7 @@ async fn what_was_refused_leaves_no_entry() {
     // The entry cannot be written: its change is not made either.
     tamper(
         &op,
-        "ALTER TABLE audit_entries ADD CONSTRAINT full CHECK (sequence <= 5)",
+        "ALTER TABLE audit_entries ADD CONSTRAINT trail_is_full CHECK (sequence <= 5)",
     )
     .await;
     let failed = root
