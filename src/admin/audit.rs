@@ -28,6 +28,7 @@ pub struct AuditQuery {
     actor: Option<ActorKind>,
     #[param(value_type = Option<String>, format = Uuid)]
     actor_user_id: Option<UserId>,
+    #[param(inline)]
     action: Option<Action>,
     /// The id of the account, client or other thing that it was done to.
     target_id: Option<String>,
