@@ -46,6 +46,14 @@ pub struct AuditQuery {
     cursor: Option<String>,
 }
 
+/// A page of the trail: a [`Page`] under a name that the API document can refer to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditPage {
+    pub items: Vec<EntryView>,
+    /// To be sent as `cursor` for the page after this one; `null` on the last page.
+    pub next_cursor: Option<String>,
+}
+
 /// Who acts.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -74,7 +82,7 @@ impl ActorKind {
     security(("session" = [])),
     params(AuditQuery),
     responses(
-        (status = 200, description = "Done", body = Page<EntryView>),
+        (status = 200, description = "Done", body = AuditPage),
         (status = 400, description = "The query has a parameter that is unknown, doubled or not of its form", body = ErrorBody),
         AdministratorsOnly,
     )
@@ -83,7 +91,7 @@ pub async fn list(
     State(state): State<AppState>,
     _administrator: Administrator,
     QueryParams(query): QueryParams<AuditQuery>,
-) -> Result<NoStore<Json<Page<EntryView>>>, AppError> {
+) -> Result<NoStore<Json<AuditPage>>, AppError> {
     let before: Option<i64> = query.cursor.as_deref().map(decode).transpose()?;
     let filter = EntryFilter {
         actor: query.actor.map(ActorKind::as_str),
@@ -97,5 +105,8 @@ pub async fn list(
     let entries = db::audit::list(&mut tx, &filter, before, query.limit.and_one()).await?;
     tx.commit().await?;
     let page = Page::of(entries, query.limit, |last| last.sequence, EntryView::from);
-    Ok(NoStore(Json(page)))
+    Ok(NoStore(Json(AuditPage {
+        items: page.items,
+        next_cursor: page.next_cursor,
+    })))
 }
