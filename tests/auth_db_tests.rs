@@ -437,7 +437,7 @@ async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
         .await
         .unwrap()
         .unwrap();
-    assert!(changed.display_name && changed.picture && !changed.claims);
+    assert!(changed.display_name && changed.picture && changed.claims);
     assert_eq!(fresh.display_name.as_deref(), Some("Ada"));
     assert_eq!(fresh.picture.as_deref(), Some("https://example.com/a.png"));
     let other = UpstreamProfile {

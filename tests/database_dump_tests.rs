@@ -185,6 +185,128 @@ async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut S
     seen.add("a new client secret", &secret.expose());
 }
 
+/// Everything that the database says of a person beyond ids and times: texts and what is in JSON, lines of four characters
+/// at least.
+async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> {
+    let sources = [
+        "SELECT to_jsonb(u) - '{user_id,role,created_at,updated_at,username_changed_at,primary_link_id}'::text[] FROM users u WHERE user_id = $1",
+        "SELECT to_jsonb(username_folded) FROM held_usernames WHERE user_id = $1",
+        "SELECT jsonb_build_array(subject, display, email, email_folded) FROM oauth_links WHERE user_id = $1",
+        "SELECT jsonb_build_array(user_agent, ip_address, upstream_sid) FROM sessions WHERE user_id = $1",
+        "SELECT jsonb_build_array(nonce) FROM grants WHERE user_id = $1",
+        "SELECT jsonb_build_array(nonce) FROM authorization_codes WHERE user_id = $1",
+        "SELECT actor_personal::jsonb FROM audit_entries WHERE actor_user_id = $1",
+        "SELECT target_personal::jsonb FROM audit_entries WHERE target_user_id = $1",
+    ];
+    let mut values = Vec::new();
+    for source in sources {
+        let rows: Vec<serde_json::Value> = sqlx::query_scalar(source)
+            .bind(user_id)
+            .fetch_all(op.db())
+            .await
+            .unwrap();
+        assert!(!rows.is_empty(), "{source}");
+        for row in &rows {
+            collect_texts(row, &mut values);
+        }
+    }
+    values.sort();
+    values.dedup();
+    values
+}
+
+fn collect_texts(value: &serde_json::Value, texts: &mut Vec<String>) {
+    use serde_json::Value;
+    match value {
+        // A row's text shows line breaks otherwise.
+        Value::String(text) => texts.extend(
+            text.lines()
+                .filter(|line| line.len() >= 4)
+                .map(str::to_ascii_lowercase),
+        ),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Object(members) => members.values().for_each(|member| collect_texts(member, texts)),
+        _ => {}
+    }
+}
+
+/// Somebody of whom a lot is held, under names that are nothing else.
+async fn somebody_with_a_past(op: &TestProvider) -> Browser {
+    let app = op.asking_client().await;
+    let elsewhere = op.signed_in("ada").await;
+    app.tokens_of(&elsewhere, "ada", "openid profile email offline_access")
+        .await;
+    let ada = op.signed_in("ada").await;
+    ada.authorize(&app).code().await;
+    ada.authorize(&op.asking_client().await).visit().await;
+    ada.open("https://op.test/auth/simulated").await;
+    for name in ["Countess_of", "Lovelace_1815"] {
+        let body = serde_json::json!({ "username": name });
+        let renamed = ada
+            .call(reqwest::Method::PATCH, "/auth/me/username", Some(&body))
+            .await;
+        renamed.is(200);
+    }
+    for fill in [
+        "UPDATE users SET picture = 'https://pictures.example/1815.png' WHERE username = 'Lovelace_1815'",
+        "UPDATE sessions SET user_agent = 'Difference Engine No. 2', ip_address = '203.0.113.18', upstream_sid = 'upstream-1815'
+         WHERE user_id = (SELECT user_id FROM users WHERE username = 'Lovelace_1815')",
+    ] {
+        sqlx::query(fill).execute(op.db()).await.unwrap();
+    }
+    ada
+}
+
+/// AC-10, WH-11: once an account is deleted, nothing that the database held of its owner is in it: no name, no address, no
+/// identity, no session, in no table and no payload. What others have stays.
+#[tokio::test]
+async fn a_dump_after_a_deletion_holds_nothing_of_the_person() {
+    use riley_auth::audit::{Action, Actor, Entry, Target, record};
+    let op = TestProvider::with(|config| config.usernames.days_between_changes = 0).await;
+    // Of whom the upstream says nothing that it says of the other one, too.
+    let _bertha = op.signed_in("bertha").await;
+    let ada = somebody_with_a_past(&op).await;
+    let user_id = ada.user_id().await.parse().unwrap();
+    let entry = Entry {
+        action: Action::UserExported,
+        target: Target::user(user_id, "Lovelace_1815"),
+        details: serde_json::json!({}),
+    };
+    let actor = Actor::User {
+        user_id,
+        ip_address: Some("203.0.113.19".to_owned()),
+    };
+    let (state, mut tx) = (op.state(), op.db().begin().await.unwrap());
+    record(
+        &mut tx,
+        &state.keyring,
+        &state.rng,
+        &actor,
+        &entry,
+        op.clock().now(),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+
+    let (values, before) = (personal_values(&op, user_id.0).await, dump(&op).await);
+    assert!(values.len() > 20, "{values:?}");
+    for value in &values {
+        assert!(
+            before.contains(value.as_str()),
+            "{value}: the search finds what is there"
+        );
+    }
+    let deleted = ada.call(reqwest::Method::DELETE, "/auth/me", None).await;
+    deleted.is(200);
+    let after = dump(&op).await;
+    for value in &values {
+        assert!(!after.contains(value.as_str()), "{value} is still there");
+    }
+    // What happened, and to which account, is still known; ids tell nothing of the person.
+    assert!(after.contains("bertha") && after.contains(&user_id.0.to_string()));
+}
+
 /// A header that starts with `{"`, and a payload.
 fn holds_a_jwt(dump: &str) -> bool {
     let jwt = regex::Regex::new(r"eyj[a-z0-9_-]{8,}\.[a-z0-9_-]{8,}").unwrap();

@@ -52,36 +52,34 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 /// A heading and a table for each list; what is one value, one a line.
 fn describe(export: &Value) -> String {
-    let mut text = String::new();
-    for (name, member) in export.as_object().into_iter().flatten() {
-        let heading = name.replace('_', " ");
-        match member {
-            Value::Object(fields) => {
-                let rows: Vec<Vec<String>> = fields
-                    .iter()
-                    .map(|(field, value)| vec![field.replace('_', " "), cell(value)])
-                    .collect();
-                text.push_str(&format!(
-                    "{heading}\n{}\n",
-                    table::render(&["FIELD", "VALUE"], &rows)
-                ));
-            }
-            Value::Array(items) if items.is_empty() => {
-                text.push_str(&format!("{heading}: none\n\n"));
-            }
-            Value::Array(items) => text.push_str(&format!("{heading}\n{}\n", list(items))),
-            other => text.push_str(&format!("{heading}: {}\n\n", cell(other))),
+    export
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, member)| section(&name.replace('_', " "), member))
+        .collect()
+}
+
+fn section(heading: &str, member: &Value) -> String {
+    match member {
+        Value::Object(fields) => {
+            let rows: Vec<Vec<String>> = fields
+                .iter()
+                .map(|(field, value)| vec![field.replace('_', " "), cell(value)])
+                .collect();
+            format!("{heading}\n{}\n", table::render(&["FIELD", "VALUE"], &rows))
         }
+        Value::Array(items) if items.is_empty() => format!("{heading}: none\n\n"),
+        Value::Array(items) => format!("{heading}\n{}\n", list(items)),
+        other => format!("{heading}: {}\n\n", cell(other)),
     }
-    text
 }
 
 /// A column for each field that says anything in any row.
 fn list(items: &[Value]) -> String {
     let fields: Vec<&String> = items
         .iter()
-        .filter_map(Value::as_object)
-        .next()
+        .find_map(Value::as_object)
         .into_iter()
         .flat_map(|first| first.keys())
         .filter(|field| items.iter().any(|item| !item[field.as_str()].is_null()))

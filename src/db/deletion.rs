@@ -2,7 +2,7 @@
 //! given to anybody else.
 //!
 //! Each function belongs into the transaction that has locked the account, in the order of
-//! [`crate::accounts::delete`]: whoever uses something up locks it first, so each statement waits for those and then
+//! [`crate::accounts::delete()`]: whoever uses something up locks it first, so each statement waits for those and then
 //! finds what they left.
 
 use sqlx::PgTransaction;

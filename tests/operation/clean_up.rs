@@ -36,14 +36,19 @@ async fn leave_everything_waiting(op: &TestProvider) {
         .execute(op.db())
         .await
         .unwrap();
+    sqlx::raw_sql("INSERT INTO held_username_hashes VALUES (sha256('dave'), now() + interval '1 hour')")
+        .execute(op.db())
+        .await
+        .unwrap();
 }
 
-const WAITING: [&str; 5] = [
+const WAITING: [&str; 6] = [
     "authorization_requests",
     "upstream_flows",
     "error_reports",
     "pending_identities",
     "held_usernames",
+    "held_username_hashes",
 ];
 
 #[tokio::test]

@@ -73,6 +73,64 @@ async function whoAmI() {
   }
 }
 
+// A list with a button for each item; what the button did shows in the list that is read again.
+function fill(id, items, describe, label, action) {
+  element(id).replaceChildren(
+    ...items.map((item) => {
+      const line = document.createElement("li");
+      line.textContent = describe(item) + " ";
+      const button = document.createElement("button");
+      button.textContent = label(item);
+      button.addEventListener("click", () => attempt(() => action(item)));
+      line.append(button);
+      return line;
+    }),
+  );
+}
+
+async function listSessions() {
+  const { sessions } = await call("GET", "/auth/sessions");
+  const describe = (session) =>
+    session.device + ", last used " + new Date(session.last_used_at).toLocaleString() + (session.current ? " (here)" : "");
+  fill("sessions", sessions, describe, () => "Sign out", async (session) => {
+    await call("DELETE", "/auth/sessions/" + encodeURIComponent(session.session_id));
+    if (session.current) location.assign("/signed-out");
+    else await listSessions();
+  });
+}
+
+async function listConsents() {
+  const { consents } = await call("GET", "/auth/me/consents");
+  fill("consents", consents, (consent) => consent.name, () => "Withdraw", async (consent) => {
+    await call("DELETE", "/auth/me/consents/" + encodeURIComponent(consent.client_id));
+    await listConsents();
+  });
+}
+
+// What the person changes is answered as it is then, and shown.
+function onSubmit(id, action) {
+  element(id).addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(action);
+  });
+}
+
+// The document as a file. The API names it, but a script has to hand it on.
+async function download() {
+  const text = JSON.stringify(await call("GET", "/auth/me/export"), null, 2);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = "account.json";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+async function deleteAccount() {
+  if (!confirm("Delete this account for good?")) return;
+  await call("DELETE", "/auth/me");
+  location.assign("/signed-out");
+}
+
 async function signOut() {
   await call("POST", "/auth/logout");
   location.assign("/signed-out");
@@ -145,10 +203,29 @@ const pages = {
       element("anonymous").hidden = false;
       return;
     }
-    element("username").textContent = me.username;
-    element("display-name").textContent = me.display_name || "";
-    element("created-at").textContent = new Date(me.created_at).toLocaleDateString();
+    const show = (account) => {
+      element("username").textContent = account.username;
+      element("display-name").textContent = account.display_name || "";
+      element("created-at").textContent = new Date(account.created_at).toLocaleDateString();
+    };
+    show(me);
+    element("new-display-name").value = me.display_name || "";
+    element("rename").hidden = !me.username_changes_allowed;
     onClick("sign-out", signOut);
+    onSubmit("profile", async () =>
+      show(await call("PATCH", "/auth/me", { display_name: element("new-display-name").value })),
+    );
+    onSubmit("rename", async () =>
+      show(await call("PATCH", "/auth/me/username", { username: element("new-username").value })),
+    );
+    onClick("end-others", async () => {
+      await call("DELETE", "/auth/sessions");
+      await listSessions();
+    });
+    onClick("export", download);
+    // The API asks for a sign-in within ten minutes and says so.
+    onClick("delete-account", deleteAccount);
+    await Promise.all([listSessions(), listConsents()]);
     element("account").hidden = false;
   },
 

@@ -1,0 +1,144 @@
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{at_once, count, events_of};
+use crate::common::{Answer, Browser, TestClient, TestProvider, checks};
+
+async fn listed(browser: &Browser) -> Vec<Value> {
+    let answer = browser.call(Method::GET, "/auth/me/consents", None).await;
+    answer.is_not_stored();
+    answer.is(200).json()["consents"].as_array().unwrap().clone()
+}
+
+async fn withdraw(browser: &Browser, client_id: &str) -> Answer {
+    let path = format!("/auth/me/consents/{client_id}");
+    browser.call(Method::DELETE, &path, None).await
+}
+
+/// An app that asks, and wants to be told of logouts.
+async fn asking_app(op: &TestProvider) -> TestClient {
+    op.client_with(|client| {
+        client.auto_approve = false;
+        client.backchannel_logout_uri = Some("https://app.test/logout".to_owned());
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_person_sees_the_apps_they_let_in() {
+    let op = TestProvider::start().await;
+    let (app, silent) = (op.asking_client().await, op.client().await);
+    let ada = op.browser();
+    app.tokens_of(&ada, "ada", "openid email").await;
+    silent.tokens_of(&ada, "ada", "openid").await;
+    let consents = listed(&ada).await;
+    assert_eq!(
+        consents.len(),
+        1,
+        "who was never asked let nobody in: {consents:?}"
+    );
+    assert_eq!(
+        (
+            &consents[0]["client_id"],
+            &consents[0]["name"],
+            &consents[0]["scopes"]
+        ),
+        (
+            &json!(app.client_id()),
+            &json!("The App"),
+            &json!(["openid", "email"])
+        )
+    );
+    assert!(consents[0]["granted_at"].is_string() && consents[0]["last_signed_in_at"].is_string());
+    assert_eq!(listed(&op.signed_in("alan").await).await, Vec::<Value>::new());
+}
+
+/// CO-8, WH-13: everything that the app has of this person ends at once, offline access and codes under way too; the app
+/// is told, the session goes on, and the person is asked again.
+#[tokio::test]
+async fn withdrawing_a_consent_ends_what_the_app_has_at_once() {
+    let op = TestProvider::start().await;
+    let app = asking_app(&op).await;
+    let (ada, alan) = (op.browser(), op.browser());
+    let tokens = app.tokens_of(&ada, "ada", "openid offline_access").await;
+    let others = app.tokens_of(&alan, "alan", "openid offline_access").await;
+    let under_way = ada.authorize(&app).code().await;
+    withdraw(&ada, app.client_id()).await.is(204);
+
+    assert!(!app.is_active(&tokens.access_token).await);
+    app.userinfo(&tokens.access_token).await.is(401);
+    app.refresh(tokens.refresh()).await.refused("invalid_grant");
+    app.redeem(&under_way).await.refused("invalid_grant");
+    assert!(
+        app.is_active(&others.access_token).await,
+        "others keep what they granted"
+    );
+    assert!(ada.is_signed_in().await);
+    assert_eq!(listed(&ada).await, Vec::<Value>::new());
+    ada.authorize(&app).send().await.page("/consent");
+
+    let revoked = events_of(&op, "consent.revoked").await;
+    assert_eq!(revoked.len(), 1);
+    assert_eq!(revoked[0]["client_id"], app.client_id());
+    let sid = checks::peek(&ada.cookie("access").unwrap())["sid"].clone();
+    let notices: Vec<(String, uuid::Uuid)> =
+        sqlx::query_as("SELECT client_id, session_id FROM deliveries WHERE kind = 'backchannel_logout'")
+            .fetch_all(op.db())
+            .await
+            .unwrap();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(
+        (&notices[0].0, json!(notices[0].1)),
+        (&app.client_id().to_owned(), sid)
+    );
+    let reasons = "SELECT count(*) FROM grants WHERE revoked_reason = 'consent'";
+    assert_eq!(count(&op, reasons).await, 1);
+}
+
+/// A consent that is somebody else's, of a client that never was, or withdrawn already: all the same, and nothing happens.
+#[tokio::test]
+async fn consents_of_others_do_not_exist() {
+    let op = TestProvider::start().await;
+    let app = asking_app(&op).await;
+    let (ada, alan) = (op.browser(), op.signed_in("alan").await);
+    let tokens = app.tokens_of(&ada, "ada", "openid").await;
+    let others = withdraw(&alan, app.client_id()).await;
+    others.refused_with(404, "not_found");
+    for id in ["nobody", "%00", "a%2Fb", "%F0%9F%92%A9"] {
+        let answer = withdraw(&alan, id).await;
+        assert_eq!(
+            (answer.status, &answer.text),
+            (others.status, &others.text),
+            "{id}"
+        );
+    }
+    assert!(app.is_active(&tokens.access_token).await);
+    withdraw(&ada, app.client_id()).await.is(204);
+    withdraw(&ada, app.client_id())
+        .await
+        .refused_with(404, "not_found");
+}
+
+/// A code that is being redeemed while its consent is withdrawn gives nothing that lives.
+#[tokio::test]
+async fn no_exchange_outlives_the_consent_that_is_withdrawn_meanwhile() {
+    let op = TestProvider::start().await;
+    let app = op.asking_client().await;
+    let ada = std::sync::Arc::new(op.signed_in("ada").await);
+    for _ in 0..100 {
+        let granted = ada.authorize(&app).code_as("ada").await;
+        let (redeemer, browser, client_id) = (app.clone(), ada.clone(), app.client_id().to_owned());
+        let (answer, withdrawn) = at_once(async move { redeemer.redeem(&granted).await }, async move {
+            withdraw(&browser, &client_id).await
+        })
+        .await;
+        withdrawn.is(204);
+        if answer.status.is_success() {
+            let tokens = answer.tokens();
+            assert!(!app.is_active(&tokens.access_token).await);
+            app.refresh(tokens.refresh()).await.refused("invalid_grant");
+        } else {
+            answer.refused("invalid_grant");
+        }
+    }
+}
