@@ -21,6 +21,7 @@
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
 //! | [`limits`] | who may send how many requests |
+//! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
 //! | [`maintenance`] | the clean-up |
 //! | [`metrics`] | what is counted, with every metric's name |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
@@ -47,6 +48,7 @@
 //! `planning/architecture.md` and `planning/decisions/`.
 
 pub mod accounts;
+pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod cli;

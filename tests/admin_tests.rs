@@ -1,51 +1,29 @@
-//! Administration. It has no HTTP API yet; until it has, nothing of it may answer, whoever asks.
+//! Administration over HTTP and on the command line: who may, what it does, and what it never lets happen.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
-use common::TestProvider;
-use reqwest::Method;
+/// Who gets in: nobody but administrators, whatever is asked for (AD-1 to AD-4, SE-4, SE-5, AC-12).
+#[path = "admin/access.rs"]
+mod access;
 
-const PATHS: [&str; 5] = [
-    "/admin/users",
-    "/admin/clients",
-    "/admin/webhooks",
-    "/admin/audit",
-    "/admin/reserved-usernames",
-];
+/// Accounts: found, read, given a role, disabled, enabled, signed out, deleted.
+#[path = "admin/users.rs"]
+mod users;
 
-/// An unknown route is 404 in the one shape of errors, for strangers and for an administrator alike.
-#[tokio::test]
-async fn no_administration_answers_before_it_exists() {
-    let op = TestProvider::start().await;
-    let ada = op.signed_in("ada").await;
-    sqlx::query("UPDATE users SET role = 'admin'")
-        .execute(op.db())
-        .await
-        .unwrap();
-    for path in PATHS {
-        for method in [Method::GET, Method::POST] {
-            let stranger = common::Answer::of(op.request(method.clone(), path)).await;
-            stranger.refused_with(404, "not_found");
-            let url = format!("{}{path}", common::provider::ISSUER);
-            let admin = ada
-                .fetch(common::provider::ISSUER, method.clone(), &url, &[], None)
-                .await
-                .unwrap();
-            admin.refused_with(404, "not_found");
-        }
-    }
-}
+/// Apps: registered, read, changed, disabled, given another secret, removed (AD-6, AZ-4, AZ-24, AZ-25).
+#[path = "admin/clients.rs"]
+mod clients;
 
-/// A role in the body of a sign-up changes nothing: an account starts as a user.
-#[tokio::test]
-async fn a_new_account_is_no_administrator() {
-    let op = TestProvider::start().await;
-    op.signed_in("ada").await;
-    let role: String = sqlx::query_scalar("SELECT role FROM users")
-        .fetch_one(op.db())
-        .await
-        .unwrap();
-    assert_eq!(role, "user");
-}
+/// Reserved names, and what an error page's id stands for.
+#[path = "admin/names_and_errors.rs"]
+mod names_and_errors;
+
+/// The last administrator, under races (AC-9).
+#[path = "admin/races.rs"]
+mod races;
+
+/// The same on the command line.
+#[path = "admin/command_line.rs"]
+mod command_line;

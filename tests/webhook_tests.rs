@@ -28,5 +28,7 @@ fn a_webhooks_table_is_an_unknown_key() {
 #[tokio::test]
 async fn no_webhook_route_answers_before_it_exists() {
     let op = TestProvider::start().await;
-    op.get("/admin/webhooks").await.refused_with(404, "not_found");
+    op.get("/admin/webhooks")
+        .await
+        .refused_with(401, "unauthenticated");
 }

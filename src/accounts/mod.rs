@@ -5,6 +5,7 @@
 //!
 //! | file | operations |
 //! | --- | --- |
+//! | [`administration`] | role, disabling, revoking: what administrators and operators do |
 //! | [`consents`] | what an app was let have, taken back |
 //! | [`delete`](mod@delete) | the end of an account, with everything held of its owner |
 //! | [`export`](mod@export) | everything that is held of a person |
@@ -13,6 +14,7 @@
 //! | [`rename`](mod@rename) | another name |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
+pub mod administration;
 pub mod consents;
 pub mod delete;
 pub mod export;

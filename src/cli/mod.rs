@@ -13,22 +13,30 @@ use serde::Serialize;
 use crate::config::finding::{ConfigFindings, Finding};
 use crate::config::{Config, Source};
 
+mod administration;
+mod audit;
 mod completions;
 mod delete;
+mod demote;
 mod dev;
+mod disable;
+mod enable;
 mod explain;
 mod export;
 mod generate_keys;
 mod keys;
 mod list_clients;
+mod list_users;
 pub mod logging;
 mod man;
 mod migrate;
 mod openapi;
 mod person;
 mod prepend;
+mod promote;
 mod register_client;
 mod remove_client;
+mod revoke;
 mod rotate_client_secret;
 mod serve;
 mod table;
@@ -80,6 +88,20 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// List accounts, found by name or address
+    ListUsers(list_users::Args),
+    /// Make somebody an administrator
+    Promote(promote::Args),
+    /// Make an administrator a user like any other
+    Demote(demote::Args),
+    /// End every session and token of somebody and let nobody sign in to the account
+    Disable(disable::Args),
+    /// Let somebody sign in again
+    Enable(enable::Args),
+    /// End sessions and tokens: of one account, or of everybody after a backup was restored
+    Revoke(revoke::Args),
+    /// Show who did what, or verify that the trail is whole
+    Audit(audit::Args),
     /// Delete an account with everything that is held of its owner
     Delete(delete::Args),
     /// Show everything that is held of somebody
@@ -126,6 +148,13 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::ListUsers(args) => list_users::run(&global, &args).await,
+        Command::Promote(args) => promote::run(&global, &args).await,
+        Command::Demote(args) => demote::run(&global, &args).await,
+        Command::Disable(args) => disable::run(&global, &args).await,
+        Command::Enable(args) => enable::run(&global, &args).await,
+        Command::Revoke(args) => revoke::run(&global, &args).await,
+        Command::Audit(args) => audit::run(&global, &args).await,
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),

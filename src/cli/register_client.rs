@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use aws_lc_rs::rand::SystemRandom;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use serde_json::json;
 
 use super::Global;
-use crate::clients::{self, NewClient, Registration};
-use crate::clock::Clock;
+use super::administration::{Administration, client_refused};
+use crate::clients::{ClientView, NewClient, Registration, operations};
 use crate::config::Config;
-use crate::config::finding::ConfigFindings;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{ClientType, GrantType, TokenEndpointAuthMethod};
 
@@ -122,25 +120,27 @@ impl Args {
 }
 
 pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
+    let opened = Administration::open(global)?;
+    let config = &opened.config;
     let new = args.into_new_client()?;
-    let registration = clients::register(&new, &config, &SystemRandom::new()).map_err(ConfigFindings)?;
-    crate::db::clients::insert(&db, &registration.client, Clock::default().now())
+    let mut tx = opened.begin().await?;
+    let registration = operations::create(&mut tx, &opened.recorder(), &new, config)
         .await
-        .context("the client cannot be stored")?;
+        .map_err(client_refused)?;
+    tx.commit().await?;
     let discovery = format!("{}/.well-known/openid-configuration", config.issuer());
     let secret = registration
         .secret
         .as_ref()
         .map(crate::protocol::opaque::Opaque::expose);
-    let mut data = super::list_clients::describe(&registration.client);
+    let mut data = serde_json::to_value(ClientView::from(&registration.client))?;
     if let Some(members) = data.as_object_mut() {
         members.insert("client_secret".into(), json!(secret));
         members.insert("issuer".into(), json!(config.issuer()));
         members.insert("discovery_url".into(), json!(discovery));
     }
     global.print(&data, |_| {
-        describe(&config, &registration, secret.as_deref(), &discovery)
+        describe(config, &registration, secret.as_deref(), &discovery)
     })
 }
 

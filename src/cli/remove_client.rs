@@ -1,9 +1,10 @@
 //! `riley-auth remove-client CLIENT_ID`.
 
-use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::Global;
+use super::administration::{Administration, client_refused};
+use crate::clients::operations;
 use crate::protocol::ids::ClientId;
 
 #[derive(Debug, clap::Args)]
@@ -13,16 +14,15 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (_, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let client_id = ClientId(args.client_id.clone());
-    if !crate::db::clients::delete(&db, &client_id)
+    let mut tx = opened.begin().await?;
+    operations::delete(&mut tx, &opened.recorder(), &client_id)
         .await
-        .context("the client cannot be removed")?
-    {
-        bail!("there is no such client; `riley-auth list-clients` lists them");
-    }
+        .map_err(client_refused)?;
+    tx.commit().await?;
     let data = json!({ "removed": client_id });
     global.print(&data, |_| {
-        format!("removed {client_id}, with its tokens and consents\n")
+        format!("removed {client_id}, with its tokens, consents and webhooks\n")
     })
 }

@@ -1,38 +1,31 @@
 //! `riley-auth rotate-client-secret CLIENT_ID`: a new secret beside the old one, which stays good for a while.
 
-use anyhow::{Context as _, bail};
-use aws_lc_rs::rand::SystemRandom;
 use serde_json::json;
-use time::Duration;
 use time::format_description::well_known::Rfc3339;
 
 use super::Global;
-use crate::clock::Clock;
+use super::administration::{Administration, client_refused};
+use crate::clients::operations::{self, DEFAULT_OVERLAP_SECS, MAX_OVERLAP_SECS};
 use crate::protocol::ids::ClientId;
-use crate::protocol::opaque::Opaque;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The client's id
     client_id: String,
     /// For how many seconds the old secret stays good; 0 ends it at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(..=7_776_000))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_OVERLAP_SECS, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_OVERLAP_SECS)))]
     overlap_secs: u32,
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (_, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let client_id = ClientId(args.client_id.clone());
-    let now = Clock::default().now();
-    let previous_expires_at = now + Duration::seconds(args.overlap_secs.into());
-    let secret = Opaque::generate(&SystemRandom::new());
-    let rotated =
-        crate::db::clients::rotate_secret(&db, &client_id, &secret.hash(), previous_expires_at, now)
-            .await
-            .context("the secret cannot be stored")?;
-    if !rotated {
-        bail!("there is no confidential client of this id; `riley-auth list-clients` lists them");
-    }
+    let mut tx = opened.begin().await?;
+    let rotation = operations::rotate_secret(&mut tx, &opened.recorder(), &client_id, args.overlap_secs)
+        .await
+        .map_err(client_refused)?;
+    tx.commit().await?;
+    let (secret, previous_expires_at) = (rotation.secret, rotation.previous_expires_at);
     let until = previous_expires_at.replace_nanosecond(0)?.format(&Rfc3339)?;
     let data = json!({
         "client_id": client_id,

@@ -53,6 +53,24 @@ impl IntoResponses for SignedOut {
     }
 }
 
+/// Errors of the administration.
+pub struct AdministratorsOnly;
+
+impl IntoResponses for AdministratorsOnly {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        group([
+            (401, error_response("Nobody is signed in in this browser")),
+            (
+                403,
+                error_response(
+                    "`forbidden`: whoever is signed in is no administrator. `csrf_refused`: another site may have sent \
+                     this: send `X-Requested-With`, from an origin that is configured",
+                ),
+            ),
+        ])
+    }
+}
+
 /// Errors of a route that changes something on the word of a cookie.
 pub struct Forged;
 

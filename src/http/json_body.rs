@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::AppError;
 
@@ -41,7 +42,24 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(malformed());
     }
+    // PostgreSQL holds no NUL, neither in text nor in JSON.
+    let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    if has_nul(&value) {
+        return Err(malformed());
+    }
+    // From the bytes, not from `value`, which has forgotten that a member stood there twice.
     serde_json::from_slice(body).map_err(|_| malformed())
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.contains('\0') || has_nul(member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// A form of a foreign page can send JSON as text, but not under JSON's own name.
@@ -93,6 +111,7 @@ mod tests {
             r#"{"name":"ada","role":"admin"}"#,
             r#"{"name":"ada","name":"bob"}"#,
             r#"{"name":"\ud800"}"#,
+            r#"{"name":"ada\u0000"}"#,
             r#"{"name":"ada"} {}"#,
         ] {
             assert!(read::<Body>(body.as_bytes()).is_err(), "{body}");

@@ -11,6 +11,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{OpenApi as Document, RefOr, ServerBuilder};
 use utoipa::{Modify, OpenApi};
 
+use crate::admin;
 use crate::auth::{
     callback, consents, deletion, emails, export, login, profile, session, sessions_list, setup, username,
 };
@@ -72,6 +73,23 @@ use crate::server::{health, metrics};
         sessions_list::list,
         sessions_list::end_others,
         sessions_list::end,
+        admin::users::list,
+        admin::user::show,
+        admin::user::change,
+        admin::user::remove,
+        admin::role::change,
+        admin::user_sessions::revoke,
+        admin::clients::list,
+        admin::clients::create,
+        admin::client::show,
+        admin::client::change,
+        admin::client::remove,
+        admin::client_secret::rotate,
+        admin::reserved_usernames::list,
+        admin::reserved_usernames::reserve,
+        admin::reserved_usernames::release,
+        admin::audit::list,
+        admin::errors::show,
         health::health,
         health::ready,
         metrics::metrics,

@@ -15,14 +15,18 @@ use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
 use super::{cors, health, metrics, openapi};
+use crate::admin;
 use crate::auth;
 use crate::error::AppError;
+use crate::http::administrator::require_administrator;
 use crate::http::state::AppState;
 use crate::limits::rules::Tier;
 use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Registrations hold long lists.
+const MAX_ADMIN_BODY_BYTES: usize = 256 * 1024;
 
 /// Every route, below the issuer's path, with every layer.
 ///
@@ -47,6 +51,15 @@ pub fn router(state: AppState) -> Router {
         .merge(auth::api_routes())
         .method_not_allowed_fallback(method_not_allowed);
     let first_party = limited(&state, Tier::Standard, first_party).layer(cors::for_first_party(config));
+    // Who asks is judged around everything but the limits and CORS: preflights carry no cookies.
+    let administration = admin::routes()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            require_administrator,
+        ));
+    let administration = limited(&state, Tier::Standard, administration).layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(method_not_allowed);
@@ -66,6 +79,7 @@ pub fn router(state: AppState) -> Router {
     let bounds = InFlight::new(MAX_IN_FLIGHT, REQUEST_TIMEOUT, state.metrics.clone());
     let bounded = apps
         .merge(first_party)
+        .merge(administration)
         .merge(everybody)
         .merge(authorization)
         .merge(sign_in)

@@ -14,6 +14,7 @@
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
+//! | [`administration`] | administrators and what they call |
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`raw`] | requests as bytes |
@@ -27,6 +28,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+pub(crate) mod administration;
 pub(crate) mod answer;
 pub(crate) mod app;
 pub(crate) mod browser;

@@ -1,0 +1,30 @@
+//! `riley-auth disable USER`: ends every session and token of somebody and lets nobody sign in to the account; the data stays.
+
+use serde_json::json;
+
+use super::Global;
+use super::administration::{Administration, account_refused};
+use crate::accounts::administration::{self};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The account's id or username
+    user: String,
+}
+
+pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let opened = Administration::open(global)?;
+    let user = opened.person(&args.user).await?.user;
+    let mut tx = opened.begin().await?;
+    let account = administration::disable(&mut tx, &opened.recorder(), user.user_id)
+        .await
+        .map_err(account_refused)?;
+    tx.commit().await?;
+    let data = json!({ "user_id": user.user_id, "username": user.username, "role": account.role, "disabled": account.disabled_at.is_some() });
+    global.print(&data, |_| {
+        format!(
+            "{} ({}) is disabled: every session and token has ended, and nobody signs in\n",
+            user.username, user.user_id
+        )
+    })
+}

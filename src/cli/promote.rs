@@ -1,0 +1,27 @@
+//! `riley-auth promote USER`: makes somebody an administrator.
+
+use serde_json::json;
+
+use super::Global;
+use super::administration::{Administration, account_refused};
+use crate::accounts::administration::{self, Role};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The account's id or username
+    user: String,
+}
+
+pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let opened = Administration::open(global)?;
+    let user = opened.person(&args.user).await?.user;
+    let mut tx = opened.begin().await?;
+    let account = administration::set_role(&mut tx, &opened.recorder(), user.user_id, Role::Admin)
+        .await
+        .map_err(account_refused)?;
+    tx.commit().await?;
+    let data = json!({ "user_id": user.user_id, "username": user.username, "role": account.role, "disabled": account.disabled_at.is_some() });
+    global.print(&data, |_| {
+        format!("{} ({}) is an administrator now\n", user.username, user.user_id)
+    })
+}
