@@ -248,7 +248,7 @@ impl Chained<'_> {
 pub async fn record(
     tx: &mut PgTransaction<'_>,
     keyring: &Keyring,
-    rng: &dyn SecureRandom,
+    rng: &(dyn SecureRandom + Sync),
     actor: &Actor,
     entry: &Entry,
     now: OffsetDateTime,

@@ -14,10 +14,13 @@ pub use crate::protocol::authorization::{OAuthErrorCode, OAuthRefusal};
 const RETRY_AFTER_SECS: &str = "1";
 
 /// The error shape of every JSON answer that is not OAuth's own: the same two members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ErrorBody {
+    /// A fixed code, for programs.
     pub error: &'static str,
+    /// Our own words, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub error_description: Option<std::borrow::Cow<'static, str>>,
 }
 

@@ -6,10 +6,16 @@
 //! | file | operations |
 //! | --- | --- |
 //! | [`newcomers`] | an account with its first link; another link |
+//! | [`links`] | another identity, or one less |
+//! | [`merging`] | an identity that joins an account by its address, and the way back |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
+pub mod links;
+pub mod merging;
 pub mod newcomers;
 pub mod sessions;
 
+pub use links::{NotUnlinked, Unlinking, add_link, unlink};
+pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use sessions::{EndReason, end_session, end_sessions_of_user};

@@ -9,8 +9,12 @@
 //! | `GET, POST /auth/setup` | [`setup`] |
 //! | `POST /auth/refresh`, `/auth/logout`, `/auth/logout-all` | [`session`] with [`rotation`] |
 //! | `GET /auth/me` | [`profile`] |
+//! | `GET /auth/me/links` | [`links`] |
+//! | `POST /auth/link/{provider}` | [`link_start`], at the callback [`linking`] |
+//! | `GET, POST /auth/link/confirm` | [`link_confirm`] |
+//! | `DELETE /auth/link/{provider}` | [`unlink`] |
 //!
-//! Callback and setup open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
+//! Sign-ins and links leave by [`departure`]. Callback, setup and the confirmation of a newcomer's link open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -18,8 +22,14 @@ use axum::routing::{get, post};
 use crate::http::state::AppState;
 
 pub mod callback;
+pub mod departure;
 pub mod destination;
 pub mod flow;
+pub mod json_body;
+pub mod link_confirm;
+pub mod link_start;
+pub mod linking;
+pub mod links;
 pub mod login;
 pub mod merge;
 pub mod newcomer;
@@ -29,6 +39,7 @@ pub mod rotation;
 pub mod session;
 pub mod setup;
 pub mod sign_in;
+pub mod unlink;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
@@ -39,6 +50,15 @@ pub fn api_routes() -> Router<AppState> {
         .route("/auth/logout", post(session::logout))
         .route("/auth/logout-all", post(session::logout_all))
         .route("/auth/me", get(profile::me))
+        .route("/auth/me/links", get(links::list))
+        .route(
+            "/auth/link/confirm",
+            get(link_confirm::show).post(link_confirm::confirm),
+        )
+        .route(
+            "/auth/link/{provider}",
+            post(link_start::start).delete(unlink::unlink),
+        )
 }
 
 /// Where a browser navigates to. Fixed paths win over `{provider}`, and no provider may be called like one.
