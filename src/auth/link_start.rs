@@ -4,7 +4,7 @@
 //! page can force.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,11 @@ use super::destination;
 use super::flow::Target;
 use super::json_body;
 use super::respond::{json_answer, with_browser};
+use super::sign_in::Visit;
 use crate::db;
 use crate::db::upstream_flows::LinkStarter;
 use crate::error::{AppError, ErrorBody};
-use crate::http::browser::{Browser, BrowserSession};
 use crate::http::csrf::SameSiteRequest;
-use crate::http::now::Now;
 use crate::http::return_to::ReturnTo;
 use crate::http::state::AppState;
 
@@ -60,19 +59,18 @@ pub struct LinkStarted {
     )
 )]
 pub async fn start(
-    State(state): State<AppState>,
     Path(provider): Path<String>,
-    Now(now): Now,
     _same_site: SameSiteRequest,
-    session: BrowserSession,
-    browser: Browser,
+    visit: Visit,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, AppError> {
+    let state = &visit.state;
+    let session = visit.previous.as_ref().ok_or_else(AppError::unauthenticated)?;
     let provider = state.upstreams.get(&provider).ok_or_else(AppError::not_found)?;
     let expected = "send a JSON object with return_to, or nothing";
     let LinkStart { return_to } = json_body::read_or_default(&headers, &body, expected)?;
-    let target = target(&state, return_to.as_deref())?;
+    let target = target(state, return_to.as_deref())?;
     if destination::link_page(&state.config).is_none() {
         return Err(AppError::new(
             StatusCode::FORBIDDEN,
@@ -81,8 +79,8 @@ pub async fn start(
         ));
     }
     let starter = LinkStarter {
-        user_id: session.session.user_id,
-        session_id: session.session.session_id,
+        user_id: session.user_id,
+        session_id: session.session_id,
     };
     let links = db::oauth_links::list_of_user(&state.db, starter.user_id).await?;
     if links.iter().any(|link| link.provider == provider.name()) {
@@ -97,11 +95,11 @@ pub async fn start(
         select_account: true,
         ..Purpose::plain(target, Some(starter))
     };
-    let url = departure::depart(&state, provider, &browser, purpose, now).await?;
+    let url = departure::depart(state, provider, &visit.browser, purpose, visit.now).await?;
     let answer = LinkStarted {
         authorization_url: url.into(),
     };
-    Ok(with_browser(json_answer(&answer), &browser, &state))
+    Ok(with_browser(json_answer(&answer), &visit.browser, state))
 }
 
 fn target(state: &AppState, return_to: Option<&str>) -> Result<Target, AppError> {

@@ -28,6 +28,7 @@ mod remove_client;
 mod rotate_client_secret;
 mod serve;
 mod table;
+mod unmerge;
 mod validate;
 
 /// An OpenID Connect provider you own: people sign in upstream, your apps get tokens.
@@ -76,6 +77,8 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Give an identity that was merged into an account one of its own again
+    Unmerge(unmerge::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -116,6 +119,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::Unmerge(args) => unmerge::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man => man::run(),
     }
