@@ -12,7 +12,7 @@ use common::upstreams::with_upstreams;
 use common::{Answer, Browser, TestProvider, Visit};
 use reqwest::Method;
 use riley_auth::config::Config;
-use riley_auth::dev::simulated_upstream::{Flavour, Misbehaviour, SimulatedUpstream};
+use riley_auth::dev::simulated_upstream::{Endpoint, Flavour, Misbehaviour, SimulatedUpstream};
 use serde_json::{Value, json};
 use time::Duration;
 use tokio::sync::Barrier;
@@ -66,7 +66,10 @@ impl World {
                 .fetch_all(self.op.db())
                 .await
                 .unwrap();
-        events.into_iter().filter(|(name, _)| name.starts_with(of)).collect()
+        events
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(of))
+            .collect()
     }
 }
 
@@ -249,8 +252,14 @@ async fn linking_is_started_by_a_protected_post_alone() {
     let form = ada.post_form("https://evil.test/", &url, Vec::new()).await;
     assert!(form.status().unwrap().is_client_error());
     let form = ada.post_form(&format!("{PAGES}/"), &url, Vec::new()).await;
-    assert_eq!(form.status().unwrap(), 403, "a form of our own site sends no header");
-    ask(&world.op.browser(), "google").await.refused_with(401, "unauthenticated");
+    assert_eq!(
+        form.status().unwrap(),
+        403,
+        "a form of our own site sends no header"
+    );
+    ask(&world.op.browser(), "google")
+        .await
+        .refused_with(401, "unauthenticated");
     assert_eq!(world.count("SELECT count(*) FROM upstream_flows").await, 0);
     ask(&ada, "google").await.is(200);
     assert_eq!(
@@ -267,7 +276,13 @@ async fn a_start_that_cannot_come_to_anything_is_refused() {
     let world = World::start().await;
     let ada = world.member("ada").await;
     ask(&ada, "github").await.refused_with(409, "provider_linked");
-    for name in ["gitlab", "GOOGLE", "google%00", "google%2fconfirm", "a%F0%9F%92%A9"] {
+    for name in [
+        "gitlab",
+        "GOOGLE",
+        "google%00",
+        "google%2fconfirm",
+        "a%F0%9F%92%A9",
+    ] {
         ask(&ada, name).await.refused_with(404, "not_found");
     }
     let with = async |body: Value| ada.call(Method::POST, "/auth/link/google", Some(&body)).await;
@@ -281,7 +296,13 @@ async fn a_start_that_cannot_come_to_anything_is_refused() {
         with(body.clone()).await.refused_with(400, "invalid_request");
     }
     let endless = format!("{PAGES}/{}", "a".repeat(2048));
-    for place in ["https://evil.test/", "//evil.test", "/\\evil.test", "/\u{0}", &endless] {
+    for place in [
+        "https://evil.test/",
+        "//evil.test",
+        "/\\evil.test",
+        "/\u{0}",
+        &endless,
+    ] {
         with(json!({ "return_to": place }))
             .await
             .refused_with(400, "invalid_return_to");
@@ -311,7 +332,10 @@ async fn a_link_ends_where_it_was_started_for() {
             Some(&json!({ "return_to": place })),
         )
         .await;
-    let url = asked.is(200).json()["authorization_url"].as_str().unwrap().to_owned();
+    let url = asked.is(200).json()["authorization_url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let page = ada.open(&url).await;
     let callback = ada.callback_url(&page, "ada", &[]).await;
     ada.open(callback.as_str()).await;
@@ -323,10 +347,7 @@ async fn a_link_ends_where_it_was_started_for() {
 async fn a_link_ends_with_the_person_and_the_session_that_began_it() {
     let world = World::start().await;
     let changed = format!("{PAGES}/link?error=session_changed");
-    let token_requests = || {
-        let requests = world.google.requests();
-        requests.iter().filter(|request| request.method == "POST").count()
-    };
+    let token_requests = || world.google.requests_to(Endpoint::Token).len();
 
     // Signed out meanwhile.
     let ada = world.member("ada").await;
@@ -340,7 +361,9 @@ async fn a_link_ends_with_the_person_and_the_session_that_began_it() {
     // Another session of the same person in this browser.
     let ada = world.member("ada").await;
     let callback = up_to_callback(&ada, "google", "ada").await;
-    world.change("UPDATE sessions SET ended_at = now(), ended_reason = 'test'").await;
+    world
+        .change("UPDATE sessions SET ended_at = now(), ended_reason = 'test'")
+        .await;
     sign_in(&ada, "github", "ada").await;
     assert_eq!(ada.open(callback.as_str()).await.url.as_str(), changed);
     assert_eq!(
@@ -359,7 +382,9 @@ async fn a_link_ends_with_the_person_and_the_session_that_began_it() {
     // No session at all, the browser's name still there.
     let ada = world.member("ada").await;
     let callback = up_to_callback(&ada, "google", "ada").await;
-    world.change("UPDATE sessions SET ended_at = now(), ended_reason = 'test'").await;
+    world
+        .change("UPDATE sessions SET ended_at = now(), ended_reason = 'test'")
+        .await;
     assert_eq!(ada.open(callback.as_str()).await.url.as_str(), changed);
 
     // Another browser.
@@ -372,7 +397,12 @@ async fn a_link_ends_with_the_person_and_the_session_that_began_it() {
         ada.open(callback.as_str()).await.url.as_str(),
         format!("{PAGES}/link")
     );
-    assert_eq!(world.count("SELECT count(*) FROM oauth_links WHERE provider = 'google'").await, 0);
+    assert_eq!(
+        world
+            .count("SELECT count(*) FROM oauth_links WHERE provider = 'google'")
+            .await,
+        0
+    );
 }
 
 /// UP-1: the callback of a link comes within ten minutes and at its own provider.
@@ -395,14 +425,21 @@ async fn only_its_starter_confirms_what_waits() {
     let world = World::start().await;
     let ada = world.member("ada").await;
     wait_for_confirmation(&ada, "google", "ada").await;
-    let id = proposal(&ada).await.json()["confirmation_id"].as_str().unwrap().to_owned();
+    let id = proposal(&ada).await.json()["confirmation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     let refuse = async |browser: &Browser, status: u16, code: &str, why: &str| {
         let seen = proposal(browser).await;
         assert_eq!(seen.json()["error"], code, "{why}");
         seen.refused_with(status, code);
         confirm_id(browser, &id).await.refused_with(status, code);
-        assert_eq!(world.count("SELECT count(*) FROM pending_identities").await, 1, "{why}");
+        assert_eq!(
+            world.count("SELECT count(*) FROM pending_identities").await,
+            1,
+            "{why}"
+        );
     };
     // A thief of the one cookie, signed in as somebody else or not at all.
     let setup = |from: &Browser, to: &Browser, names: &[&str]| {
@@ -443,11 +480,17 @@ async fn a_confirmation_counts_once_and_for_what_was_shown() {
     let world = World::start().await;
     let ada = world.member("ada").await;
     wait_for_confirmation(&ada, "google", "ada").await;
-    let first = proposal(&ada).await.json()["confirmation_id"].as_str().unwrap().to_owned();
+    let first = proposal(&ada).await.json()["confirmation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     // Another tab has begun anew: the page that shows the first one confirms nothing.
     wait_for_confirmation(&ada, "google", "alan").await;
     confirm_id(&ada, &first).await.refused_with(404, "no_link");
-    let second = proposal(&ada).await.json()["confirmation_id"].as_str().unwrap().to_owned();
+    let second = proposal(&ada).await.json()["confirmation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_ne!(first, second);
     for body in [
         json!({}),
@@ -505,9 +548,13 @@ async fn a_confirmation_needs_a_fresh_session() {
     let shown = proposal(&ada).await.is(200).json();
     assert_eq!(shown["reauthentication_required"], true);
     let id = shown["confirmation_id"].as_str().unwrap();
-    confirm_id(&ada, id).await.refused_with(403, "reauthentication_required");
+    confirm_id(&ada, id)
+        .await
+        .refused_with(403, "reauthentication_required");
     ada.renew().await.is(200);
-    confirm_id(&ada, id).await.refused_with(403, "reauthentication_required");
+    confirm_id(&ada, id)
+        .await
+        .refused_with(403, "reauthentication_required");
     assert_eq!(linked_providers(&ada).await, ["github"]);
 
     let visit = begin_and_pass(&ada, &format!("github?return_to={PAGES}/link"), "ada").await;
@@ -625,7 +672,10 @@ async fn unlinking_ends_what_was_opened_by_that_provider() {
     link(&ada, "google", "alan").await;
     let here = world.op.browser();
     sign_in(&here, "google", "alan").await;
-    assert_eq!(unlink(&here, "google").await.is(200).json(), json!({ "signed_out": true }));
+    assert_eq!(
+        unlink(&here, "google").await.is(200).json(),
+        json!({ "signed_out": true })
+    );
     assert!(!here.is_signed_in().await);
     assert_eq!((here.cookie("refresh"), here.cookie("access")), (None, None));
 }
@@ -664,7 +714,10 @@ async fn the_last_link_stays() {
     let there = ada.at(&without_google);
     unlink(&there, "github").await.refused_with(409, "last_link");
     let listed = links(&there).await;
-    assert_eq!((&listed[0]["usable"], &listed[1]["usable"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        (&listed[0]["usable"], &listed[1]["usable"]),
+        (&json!(true), &json!(false))
+    );
     unlink(&there, "google").await.is(200);
     assert_eq!(linked_providers(&ada).await, ["github"]);
 }
@@ -678,10 +731,14 @@ async fn unlinking_makes_void_what_waits() {
     let tablet = world.member("ada").await;
     link(&ada, "google", "ada").await;
     // Nothing else is to be proved there, so what waits is put where it would be.
-    world.change("UPDATE oauth_links SET provider = 'parked' WHERE provider = 'google'").await;
+    world
+        .change("UPDATE oauth_links SET provider = 'parked' WHERE provider = 'google'")
+        .await;
     wait_for_confirmation(&phone, "google", "alan").await;
     let under_way = up_to_callback(&tablet, "google", "alan").await;
-    world.change("UPDATE oauth_links SET provider = 'google' WHERE provider = 'parked'").await;
+    world
+        .change("UPDATE oauth_links SET provider = 'google' WHERE provider = 'parked'")
+        .await;
 
     unlink(&ada, "google").await.is(200);
     proposal(&phone).await.refused_with(404, "no_link");
@@ -697,11 +754,17 @@ async fn the_primary_address_falls_back_by_the_rule() {
     let app = world.op.client().await;
     let ada = world.member("ada").await;
     link(&ada, "google", "alan").await;
-    assert_eq!(world.events("user.updated").await, [], "the oldest verified one stays");
+    assert_eq!(
+        world.events("user.updated").await,
+        [],
+        "the oldest verified one stays"
+    );
     let before = links(&ada).await;
     assert_eq!(before[0]["is_primary"], true);
     world
-        .change("UPDATE users SET primary_link_id = (SELECT link_id FROM oauth_links WHERE provider = 'google')")
+        .change(
+            "UPDATE users SET primary_link_id = (SELECT link_id FROM oauth_links WHERE provider = 'google')",
+        )
         .await;
     assert_eq!(links(&ada).await[1]["is_primary"], true, "the owner's choice");
 
@@ -721,10 +784,15 @@ async fn the_primary_address_falls_back_by_the_rule() {
 async fn the_first_verified_address_becomes_the_primary_one() {
     let world = World::start().await;
     let ada = world.member("ada").await;
-    world.change("UPDATE oauth_links SET email_verified = false").await;
+    world
+        .change("UPDATE oauth_links SET email_verified = false")
+        .await;
     link(&ada, "google", "alan").await;
     assert_eq!(links(&ada).await[1]["is_primary"], true);
-    assert_eq!(world.events("user.updated").await[0].1["changed"], json!(["email"]));
+    assert_eq!(
+        world.events("user.updated").await[0].1["changed"],
+        json!(["email"])
+    );
 }
 
 /// §5: a newcomer whose proved address belongs to an account signs in there, in the same browser, and confirms.
@@ -743,17 +811,30 @@ async fn a_newcomer_with_a_known_address_is_shown_the_way_to_their_account() {
     assert_eq!(visit.url.as_str(), format!("{PAGES}/link"), "the way back");
     names_no_address(&visit);
     assert_eq!(ada.user_id().await, account);
-    assert_eq!(linked_providers(&ada).await, ["github"], "signing in is not confirming");
+    assert_eq!(
+        linked_providers(&ada).await,
+        ["github"],
+        "signing in is not confirming"
+    );
     let shown = proposal(&ada).await.is(200).json();
     assert_eq!(shown["provider"]["name"], "google");
     assert_eq!(shown["email"], "a***@engine.example");
     assert_eq!(shown["reauthentication_required"], false);
     let done = confirm(&ada).await.is(200).json();
     assert_eq!(done["redirect_to"], format!("{PAGES}/home"));
-    assert_eq!(ada.user_id().await, account, "the session goes on under a new cookie");
+    assert_eq!(
+        ada.user_id().await,
+        account,
+        "the session goes on under a new cookie"
+    );
     assert_eq!(linked_providers(&ada).await, ["github", "google"]);
     assert_eq!(world.count("SELECT count(*) FROM users").await, 1);
-    assert_eq!(world.count("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 2);
+    assert_eq!(
+        world
+            .count("SELECT count(*) FROM sessions WHERE ended_at IS NULL")
+            .await,
+        2
+    );
     ada.setup().await.refused_with(404, "no_setup");
     proposal(&ada).await.refused_with(404, "no_link");
 }
@@ -781,7 +862,10 @@ async fn an_app_that_waits_is_answered_after_the_confirmation() {
         .await
         .code();
     let tokens = app.redeem(&granted).await.tokens();
-    assert_eq!(app.userinfo(&tokens.access_token).await.json()["sub"], json!(account));
+    assert_eq!(
+        app.userinfo(&tokens.access_token).await.json()["sub"],
+        json!(account)
+    );
 }
 
 /// AC-13: whose account has the address is not said, and an account of one's own can be had instead.
@@ -815,7 +899,9 @@ async fn what_was_not_suggested_is_not_confirmed() {
     assert_eq!(visit.url.as_str(), format!("{PAGES}/welcome"));
     sign_in(&shared, "github", "ada").await;
     proposal(&shared).await.refused_with(404, "no_link");
-    confirm_id(&shared, &"A".repeat(43)).await.refused_with(404, "no_link");
+    confirm_id(&shared, &"A".repeat(43))
+        .await
+        .refused_with(404, "no_link");
     assert_eq!(linked_providers(&shared).await, ["github"]);
 
     // Suggested in one browser, asked for in another.
@@ -859,13 +945,21 @@ async fn two_unlinks_at_once_leave_one_link() {
         }
         outcomes.sort_unstable();
         assert_eq!(outcomes, [200, 409], "round {round}");
-        assert_eq!(world.count("SELECT count(*) FROM oauth_links").await, 1, "round {round}");
+        assert_eq!(
+            world.count("SELECT count(*) FROM oauth_links").await,
+            1,
+            "round {round}"
+        );
         world
             .change("INSERT INTO oauth_links SELECT * FROM kept ON CONFLICT DO NOTHING")
             .await;
     }
     assert_eq!(won.values().sum::<usize>(), ROUNDS);
-    assert_eq!(world.events("link.deleted").await.len(), ROUNDS, "as many as were told of");
+    assert_eq!(
+        world.events("link.deleted").await.len(),
+        ROUNDS,
+        "as many as were told of"
+    );
 }
 
 /// AC-8, behind a barrier: of two accounts that link one identity at once one gets it, and the other one is told.
@@ -908,7 +1002,9 @@ async fn one_identity_linked_by_two_accounts_at_once_leads_to_one() {
             1,
             "round {round}"
         );
-        world.change("DELETE FROM oauth_links WHERE provider = 'google'").await;
+        world
+            .change("DELETE FROM oauth_links WHERE provider = 'google'")
+            .await;
     }
 }
 
@@ -921,7 +1017,9 @@ async fn a_confirmation_and_an_unlink_at_once_leave_an_account_that_can_be_enter
         Arc::new(world.member("ada").await),
         Arc::new(world.member("ada").await),
     );
-    world.change("CREATE TABLE kept AS SELECT * FROM oauth_links").await;
+    world
+        .change("CREATE TABLE kept AS SELECT * FROM oauth_links")
+        .await;
     for round in 0..ROUNDS {
         world.change("UPDATE sessions SET link_id = NULL").await;
         wait_for_confirmation(&here, "google", "ada").await;
