@@ -186,6 +186,42 @@ fn an_existing_file_is_never_overwritten() {
     );
 }
 
+/// Two keys of one id would make the next reload fail.
+#[test]
+fn a_kid_that_the_configuration_has_already_is_refused_before_anything_is_written() {
+    let operator = Operator::new(NO_DATABASE);
+    let prepend = [
+        "generate-keys",
+        "--kid",
+        "2026-01",
+        "--prepend-to",
+        "riley-auth.toml",
+    ];
+    operator.succeeds(&prepend);
+    let before = operator.config();
+    let said = operator.fails(&[&prepend[..], &["--output-dir", "elsewhere"]].concat());
+    assert!(said.contains("2026-01"), "{said}");
+    assert_eq!(operator.config(), before);
+    assert!(!operator.path("elsewhere").exists());
+}
+
+/// A variable wins over the file.
+#[test]
+fn a_prepended_key_waits_for_the_max_age_that_the_server_sends() {
+    let operator = Operator::with_key(NO_DATABASE);
+    let before = riley_auth::clock::Clock::default().now();
+    let made = Command::new(env!("CARGO_BIN_EXE_riley-auth"))
+        .args(["generate-keys", "--prepend-to", "riley-auth.toml", "--json"])
+        .current_dir(operator.directory.path())
+        .env("RILEY_AUTH__JWT__JWKS_CACHE_MAX_AGE_SECS", "86400")
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let from = made["signs_from"].as_str().unwrap();
+    let from = time::OffsetDateTime::parse(from, &time::format_description::well_known::Rfc3339).unwrap();
+    assert!(from >= before + time::Duration::seconds(86_399), "{from}");
+}
+
 #[test]
 fn the_first_key_signs_at_once() {
     let operator = Operator::new(NO_DATABASE);
@@ -223,6 +259,38 @@ fn a_prepended_key_waits_until_caches_have_it_and_comments_stay() {
     assert!(
         shown.contains("signs from") && shown.contains("signs until"),
         "{shown}"
+    );
+}
+
+/// A key that was put in front by hand has no `signs_from`; servers have recorded when it first signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_an_old_key_can_go_is_known_from_the_first_recorded_use_of_the_new_one() {
+    let database = TestDatabase::create().await;
+    let operator = Operator::with_key(&database.url);
+    operator.succeeds(&["migrate"]);
+    let old = operator.json(&["keys"])[0]["kid"].as_str().unwrap().to_owned();
+    let made = operator.json(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
+    let by_hand: Vec<String> = operator
+        .config()
+        .lines()
+        .filter(|line| !line.starts_with("signs_from"))
+        .map(str::to_owned)
+        .collect();
+    operator.set_config(&by_hand.join("\n"));
+    assert_eq!(operator.json(&["keys"])[1]["moves_on_at"], Value::Null);
+    let db = sqlx::PgPool::connect(&database.url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO signing_keys (kid, algorithm, first_seen_at, first_signed_at) VALUES ($1, 'ES256', now(), $2)",
+    )
+    .bind(made["kid"].as_str().unwrap())
+    .bind(time::macros::datetime!(2026-01-01 12:00 UTC))
+    .execute(&db)
+    .await
+    .unwrap();
+    let keys = operator.json(&["keys"]);
+    assert_eq!(
+        (keys[1]["kid"].as_str(), keys[1]["stage"].as_str()),
+        (Some(old.as_str()), Some("removable"))
     );
 }
 
@@ -310,7 +378,7 @@ fn validate_offline_reports_everything_at_once_with_its_place() {
         .unwrap();
     assert_eq!(
         (&prot["position"]["line"], &prot["position"]["column"]),
-        (&8.into(), &1.into())
+        (&9.into(), &1.into())
     );
     operator.fails(&["validate", "--offline"]);
 }

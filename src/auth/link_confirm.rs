@@ -25,6 +25,7 @@ use crate::db;
 use crate::db::pending_identities::{Confirmer, Waiting};
 use crate::db::sessions::LiveSession;
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::protocol::ids::LinkId;
@@ -87,16 +88,10 @@ struct Proposal {
 }
 
 /// Shows what waits.
-#[utoipa::path(
-    get,
-    path = "/auth/link/confirm",
-    tag = "links",
-    responses(
-        (status = 200, body = LinkProposal),
-        (status = 401, body = ErrorBody, description = "`unauthenticated`"),
-        (status = 404, body = ErrorBody, description = "`no_link`: nothing waits for this person in this browser"),
-    )
-)]
+#[utoipa::path(get, path = "/auth/link/confirm", tag = "account", operation_id = "show_link",
+    security(("session" = [], "onboarding" = [])),
+    responses((status = 200, body = LinkProposal), SignedOut,
+        (status = 404, body = ErrorBody, description = "`no_link`: nothing of this kind waits for this person in this browser")))]
 pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError> {
     let session = session(&visit)?;
     let handle = handle(&visit, &headers)?;
@@ -130,21 +125,13 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
 }
 
 /// Links what waits. It is used up by that; whatever is refused for the person's own sake can be tried again.
-#[utoipa::path(
-    post,
-    path = "/auth/link/confirm",
-    tag = "links",
-    request_body = LinkConfirmation,
-    responses(
-        (status = 200, body = LinkConfirmed),
-        (status = 400, body = ErrorBody, description = "`invalid_request`"),
-        (status = 401, body = ErrorBody, description = "`unauthenticated`"),
-        (status = 403, body = ErrorBody, description = "`reauthentication_required`, `csrf_refused`"),
-        (status = 404, body = ErrorBody, description = "`no_link`: nothing of that id waits for this person in this browser"),
-        (status = 409, body = ErrorBody, description = "`identity_linked`: another account has it; `provider_linked`: this account has another one there"),
-        (status = 415, body = ErrorBody, description = "`unsupported_media_type`"),
-    )
-)]
+#[utoipa::path(post, path = "/auth/link/confirm", tag = "account", operation_id = "confirm_link",
+    security(("session" = [], "onboarding" = [])), request_body = LinkConfirmation,
+    params(("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = LinkConfirmed), BadBody, SignedOut,
+        (status = 403, body = ErrorBody, description = "`csrf_refused`; `reauthentication_required`: the last sign-in is too long ago"),
+        (status = 404, body = ErrorBody, description = "`no_link`: nothing of this kind waits for this person in this browser"),
+        (status = 409, body = ErrorBody, description = "`identity_linked`: another account has it; `provider_linked`: this account has another one there")))]
 pub async fn confirm(
     visit: Visit,
     _same_site: SameSiteRequest,

@@ -19,6 +19,7 @@ use super::sign_in::Visit;
 use crate::db;
 use crate::db::upstream_flows::LinkStarter;
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::return_to::ReturnTo;
 use crate::http::state::AppState;
@@ -41,23 +42,14 @@ pub struct LinkStarted {
 }
 
 /// Starts it: a flow that only this person, in this session and browser, can finish.
-#[utoipa::path(
-    post,
-    path = "/auth/link/{provider}",
-    tag = "links",
-    params(("provider" = String, Path, description = "The provider's name", max_length = 32)),
-    request_body(content = Option<LinkStart>, description = "May be left out"),
-    responses(
-        (status = 200, body = LinkStarted, description = "Send the browser there"),
-        (status = 400, body = ErrorBody, description = "`invalid_request`, `invalid_return_to`"),
-        (status = 401, body = ErrorBody, description = "`unauthenticated`"),
-        (status = 403, body = ErrorBody, description = "`csrf_refused`; `interaction_required`: no page to confirm on"),
+#[utoipa::path(post, path = "/auth/link/{provider}", tag = "account", operation_id = "start_link",
+    security(("session" = [])), request_body(content = Option<LinkStart>, description = "May be left out"),
+    params(("provider" = String, Path, description = "The provider's name"),
+        ("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = LinkStarted), BadBody, SignedOut,
+        (status = 403, body = ErrorBody, description = "`csrf_refused`; `interaction_required`: there is no page to confirm on"),
         (status = 404, body = ErrorBody, description = "No such provider"),
-        (status = 409, body = ErrorBody, description = "`provider_linked`: the account has an identity there already"),
-        (status = 415, body = ErrorBody, description = "`unsupported_media_type`"),
-        (status = 503, body = ErrorBody, description = "`upstream_unavailable`, `temporarily_unavailable`"),
-    )
-)]
+        (status = 409, body = ErrorBody, description = "`provider_linked`: the account has an identity there already")))]
 pub async fn start(
     Path(provider): Path<String>,
     _same_site: SameSiteRequest,

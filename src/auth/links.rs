@@ -10,7 +10,8 @@ use super::respond::json_answer;
 use crate::config::providers::EmailTrust;
 use crate::db;
 use crate::db::oauth_links::Link;
-use crate::error::{AppError, ErrorBody};
+use crate::error::AppError;
+use crate::http::api_doc::SignedOut;
 use crate::http::browser::BrowserSession;
 use crate::http::state::AppState;
 use crate::protocol::ids::LinkId;
@@ -63,15 +64,8 @@ impl LinkView {
 }
 
 /// Lists them, the oldest first.
-#[utoipa::path(
-    get,
-    path = "/auth/me/links",
-    tag = "links",
-    responses(
-        (status = 200, body = Vec<LinkView>),
-        (status = 401, body = ErrorBody, description = "`unauthenticated`"),
-    )
-)]
+#[utoipa::path(get, path = "/auth/me/links", tag = "account", operation_id = "list_links",
+    security(("session" = [])), responses((status = 200, body = Vec<LinkView>), SignedOut))]
 pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
     let links = db::oauth_links::list_of_user(&state.db, session.session.user_id).await?;
     let views: Vec<LinkView> = links

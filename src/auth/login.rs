@@ -6,12 +6,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::departure::{self, Purpose};
 use super::flow::{self, Target};
 use super::respond::{Audience, with_browser};
 use crate::db;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::Refused;
 use crate::http::browser::Browser;
 use crate::http::now::Now;
 use crate::http::page;
@@ -23,7 +25,7 @@ use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
 
 /// An upstream, as a login page shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ProviderView {
     pub name: String,
     pub display_name: String,
@@ -32,6 +34,8 @@ pub struct ProviderView {
 }
 
 /// `GET /auth/providers`.
+#[utoipa::path(get, path = "/auth/providers", tag = "sign-in", operation_id = "list_providers",
+    responses((status = 200, body = Vec<ProviderView>)))]
 pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>> {
     let views = state.upstreams.list().map(|provider| ProviderView {
         name: provider.name().to_owned(),
@@ -42,6 +46,17 @@ pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>>
 }
 
 /// `GET /auth/{provider}?return_to=…|request_id=…`.
+#[utoipa::path(get, path = "/auth/{provider}", tag = "sign-in", operation_id = "start_login",
+    params(
+        ("provider" = String, Path, description = "A name of `GET /auth/providers`"),
+        ("return_to" = Option<String>, Query, description = "Where to go afterwards: a path here, or a URL of a first-party origin"),
+        ("request_id" = Option<String>, Query, description = "The authorization request that the login page was given"),
+    ),
+    responses(
+        (status = 303, description = "To the provider"),
+        Refused,
+        (status = 404, description = "No such provider, or no such request", content((ErrorBody = "application/json"), (String = "text/html"))),
+    ))]
 pub async fn start(
     State(state): State<AppState>,
     Path(provider): Path<String>,

@@ -14,7 +14,8 @@
 //! | `GET, POST /auth/link/confirm` | [`link_confirm`] |
 //! | `DELETE /auth/link/{provider}` | [`unlink`] |
 //!
-//! Sign-ins and links leave by [`departure`]. Callback, setup and the confirmation of a newcomer's link open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
+//! Sign-ins and links leave by [`departure`]. Callback, setup and the confirmation of a newcomer's link open a session by
+//! [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
 use axum::Router;
 use axum::routing::{get, post};

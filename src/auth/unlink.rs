@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::respond::{json_answer, with_cookies};
 use crate::accounts::{self, NotUnlinked, Unlinking};
 use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
@@ -23,19 +24,13 @@ pub struct Unlinked {
 }
 
 /// Takes it away; never the last one that can be signed in with.
-#[utoipa::path(
-    delete,
-    path = "/auth/link/{provider}",
-    tag = "links",
-    params(("provider" = String, Path, description = "The provider's name", max_length = 32)),
-    responses(
-        (status = 200, body = Unlinked),
-        (status = 401, body = ErrorBody, description = "`unauthenticated`"),
-        (status = 403, body = ErrorBody, description = "`csrf_refused`"),
+#[utoipa::path(delete, path = "/auth/link/{provider}", tag = "account", operation_id = "unlink",
+    security(("session" = [])),
+    params(("provider" = String, Path, description = "The provider's name"),
+        ("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = Unlinked), SignedOut, Forged,
         (status = 404, body = ErrorBody, description = "The account has no identity of that provider"),
-        (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left"),
-    )
-)]
+        (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left")))]
 pub async fn unlink(
     State(state): State<AppState>,
     Path(provider): Path<String>,

@@ -22,6 +22,7 @@ mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -79,6 +80,8 @@ enum Command {
     RotateClientSecret(rotate_client_secret::Args),
     /// Give an identity that was merged into an account one of its own again
     Unmerge(unmerge::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -113,7 +116,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
@@ -121,6 +124,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::Unmerge(args) => unmerge::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),
     }
 }
