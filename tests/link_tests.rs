@@ -564,6 +564,24 @@ async fn a_confirmation_needs_a_fresh_session() {
     assert_eq!(linked_providers(&ada).await, ["github", "google"]);
 }
 
+/// §3.2: an answer by form_post comes without cookies and is fetched by a GET that has them, a link's, too.
+#[tokio::test]
+async fn a_provider_that_answers_by_form_post_is_linked_like_any_other() {
+    let list = [
+        ("github", Flavour::GitHub, json!({})),
+        ("apple", Flavour::Apple, json!({})),
+    ];
+    let (op, _apple) = with_upstreams(&list, |_| ()).await;
+    let ada = op.browser();
+    sign_in(&ada, "github", "ada").await;
+    let page = at_upstream(&ada, "apple").await;
+    let answer = ada.submit(&page, &[("person", "ada")]).await;
+    let visit = ada.submit(&answer, &[]).await;
+    assert_eq!(visit.url.as_str(), format!("{PAGES}/link"), "{}", visit.text());
+    confirm(&ada).await.is(200);
+    assert_eq!(linked_providers(&ada).await, ["github", "apple"]);
+}
+
 /// AC-8: an identity that leads to another account stays there, and only who has proved it hears that.
 #[tokio::test]
 async fn an_identity_of_another_account_is_not_taken() {
@@ -903,6 +921,18 @@ async fn what_was_not_suggested_is_not_confirmed() {
         .await
         .refused_with(404, "no_link");
     assert_eq!(linked_providers(&shared).await, ["github"]);
+
+    // What was suggested because of one account is not another one's, whoever sits there.
+    let alan = world.op.browser();
+    begin_and_pass(&alan, "github", "alan").await;
+    alan.choose("alan").await.is(200);
+    world.op.upstream().sign_everybody_out();
+    let kiosk = world.op.browser();
+    begin_and_pass(&kiosk, "google", "ada").await;
+    assert_eq!(kiosk.setup().await.json()["link_suggested"], true);
+    sign_in(&kiosk, "github", "alan").await;
+    proposal(&kiosk).await.refused_with(404, "no_link");
+    assert_eq!(linked_providers(&kiosk).await, ["github"]);
 
     // Suggested in one browser, asked for in another.
     let newcomer = world.op.browser();

@@ -1,7 +1,7 @@
 //! `GET, POST /auth/link/confirm`: the person is shown which identity waits, and says that it shall lead to their account.
 //!
-//! Two kinds of identities wait: one that they started to link, and one of a newcomer whose proved address belongs to an
-//! account and who has signed in there since. The first is bound to its starter and their session, both to the browser.
+//! Two kinds of identities wait: one that they started to link, and one of a newcomer whose proved address belongs to their
+//! account, where they have signed in since. The first is bound to its starter and their session, both to the browser.
 //! What is confirmed is what was shown: the page sends back the id that it was shown with.
 
 use axum::body::Bytes;
@@ -10,7 +10,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sqlx::PgTransaction;
+use sqlx::{PgConnection, PgTransaction};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -18,6 +18,7 @@ use super::destination;
 use super::flow::{self, FRESH_SESSION, LinkIntent, Setup, Target};
 use super::json_body;
 use super::linking;
+use super::newcomer;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
@@ -28,9 +29,10 @@ use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
+use crate::http::state::AppState;
 use crate::protocol::ids::LinkId;
 use crate::protocol::opaque::Opaque;
-use crate::upstream::Identity;
+use crate::upstream::{Identity, Provider};
 
 /// The identity that waits, as the page shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -106,10 +108,8 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
     let state = &visit.state;
     let waiting = db::pending_identities::find_confirmable(&state.db, confirmer, visit.now).await?;
     let proposal = open(&handle, waiting)?;
-    let provider = state
-        .upstreams
-        .get(&proposal.identity.provider)
-        .ok_or_else(no_link)?;
+    let mut connection = state.db.acquire().await?;
+    let provider = require_meant(&mut connection, state, session, &proposal).await?;
     Ok(json_answer(&LinkProposal {
         confirmation_id: confirmation_id(&handle),
         provider: LinkProvider {
@@ -180,9 +180,7 @@ async fn link(
         return Err(AppError::unauthenticated());
     }
     let proposal = consume(&mut tx, visit, session, handle).await?;
-    if state.upstreams.get(&proposal.identity.provider).is_none() {
-        return Err(no_link());
-    }
+    require_meant(&mut tx, state, session, &proposal).await?;
     if !is_fresh(session.auth_time, visit.now) {
         return Err(AppError::new(
             StatusCode::FORBIDDEN,
@@ -251,6 +249,20 @@ fn open(handle: &Opaque, waiting: Option<Waiting>) -> Result<Proposal, AppError>
         })
     };
     proposal.ok_or_else(no_link)
+}
+
+/// The provider of what waits, if this account may have it: its owner has started the link, or was meant by the suggestion.
+async fn require_meant<'s>(
+    db: &mut PgConnection,
+    state: &'s AppState,
+    session: &LiveSession,
+    proposal: &Proposal,
+) -> Result<&'s Provider, AppError> {
+    let identity = &proposal.identity;
+    let provider = state.upstreams.get(&identity.provider).ok_or_else(no_link)?;
+    let is_meant = proposal.unfinished_sign_in.is_none()
+        || newcomer::was_meant(db, state, provider, identity, session.user_id).await?;
+    is_meant.then_some(provider).ok_or_else(no_link)
 }
 
 fn session(visit: &Visit) -> Result<&LiveSession, AppError> {

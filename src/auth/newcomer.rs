@@ -124,15 +124,42 @@ async fn decide_merge(
     provider: &Provider,
     identity: &Identity,
 ) -> Result<MergeDecision, AppError> {
+    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    Ok(merge::decide(
+        state.config.oauth.account_merge_policy,
+        newcomer,
+        &candidates,
+    ))
+}
+
+/// Whether the account that was suggested to this newcomer is, or may have been, that of `user_id`.
+pub async fn was_meant(
+    db: &mut PgConnection,
+    state: &AppState,
+    provider: &Provider,
+    identity: &Identity,
+    user_id: UserId,
+) -> Result<bool, AppError> {
+    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    Ok(merge::was_meant(newcomer, &candidates, user_id))
+}
+
+/// What is believed of the newcomer's address, and who else has it.
+async fn weigh(
+    db: &mut PgConnection,
+    state: &AppState,
+    provider: &Provider,
+    identity: &Identity,
+) -> Result<(Newcomer, Vec<Candidate>), AppError> {
     let newcomer = Newcomer {
         email_verified: identity.email_verified,
         trust: provider.email_trust_of(identity),
     };
     let Some(email) = identity.email.as_deref().and_then(normalised_email) else {
-        return Ok(MergeDecision::Newcomer);
+        return Ok((newcomer, Vec::new()));
     };
     let links = db::oauth_links::find_verified_by_email(db, &email, &identity.provider).await?;
-    let candidates: Vec<Candidate> = links
+    let candidates = links
         .iter()
         .map(|link| Candidate {
             user_id: link.user_id,
@@ -144,11 +171,7 @@ async fn decide_merge(
             has_provider: link.has_provider,
         })
         .collect();
-    Ok(merge::decide(
-        state.config.oauth.account_merge_policy,
-        newcomer,
-        &candidates,
-    ))
+    Ok((newcomer, candidates))
 }
 
 /// Joins the identity to the account its verified address belongs to. The account's other sessions end: whoever had them
