@@ -170,7 +170,7 @@ async fn a_merge_is_told_of_and_stands_in_the_trail() {
             .filter(|data| data["provider"] == "google")
             .collect()
     };
-    assert_eq!(both.events("account.merged").await, [told.clone()]);
+    assert_eq!(both.events("account.merged").await, std::slice::from_ref(&told));
     assert_eq!(of_google(both.events("link.created").await), [told]);
     let ended = both.events("session.revoked").await;
     assert_eq!(ended.len(), 1);
