@@ -1,15 +1,24 @@
-//! When an identity joins an account that exists, and when it must not (AC-5, AC-6, AC-13).
+//! When an identity joins an account that exists, when it must not, and how it is given one of its own again (AC-5 to AC-8,
+//! AC-13).
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
+use std::process::Output;
+
+use aws_lc_rs::rand::SystemRandom;
 use common::provider::PAGES;
 use common::upstreams::with_upstreams;
-use common::{Browser, TestProvider, Visit};
+use common::{Browser, Directory, TestClient, TestProvider, Visit};
+use reqwest::Method;
+use riley_auth::accounts::{self, NotUnmerged, Unmerged, Unmerging};
+use riley_auth::audit::Actor;
 use riley_auth::config::Config;
 use riley_auth::config::oauth::{AccountMergePolicy, Onboarding};
 use riley_auth::dev::simulated_upstream::{Flavour, Misbehaviour, SimulatedUpstream};
+use riley_auth::protocol::ids::LinkId;
+use riley_auth::usernames::UsernameRules;
 use serde_json::{Value, json};
 
 fn merging(config: &mut Config) {
@@ -56,6 +65,55 @@ impl Both {
     async fn change(&self, sql: &'static str) {
         sqlx::query(sql).execute(self.op.db()).await.unwrap();
     }
+
+    /// The data of every event of this type, oldest first.
+    async fn events(&self, event_type: &str) -> Vec<Value> {
+        sqlx::query_scalar("SELECT data FROM events WHERE event_type = $1 ORDER BY event_id")
+            .bind(event_type)
+            .fetch_all(self.op.db())
+            .await
+            .unwrap()
+    }
+
+    /// Actor, action, target, what of it is personal, details.
+    async fn trail(&self) -> Vec<(String, String, Option<String>, Option<String>, String)> {
+        sqlx::query_as(
+            "SELECT actor, action, target_id, target_personal, details FROM audit_entries ORDER BY sequence",
+        )
+        .fetch_all(self.op.db())
+        .await
+        .unwrap()
+    }
+
+    /// The link of this provider.
+    async fn link_id(&self, provider: &str) -> LinkId {
+        let link_id = sqlx::query_scalar("SELECT link_id FROM oauth_links WHERE provider = $1")
+            .bind(provider)
+            .fetch_one(self.op.db());
+        LinkId(link_id.await.unwrap())
+    }
+
+    /// Undoes the merge of a link, as an operator.
+    async fn unmerge(&self, link_id: LinkId) -> Result<Unmerged, NotUnmerged> {
+        let state = self.op.state();
+        let rules = UsernameRules::new(&state.config.usernames).unwrap();
+        let unmerging = Unmerging {
+            link_id,
+            actor: &Actor::CommandLine,
+            usernames: &rules.candidates(&["ada"], &SystemRandom::new()),
+        };
+        let mut tx = self.op.db().begin().await?;
+        let now = self.op.clock().now();
+        let done = accounts::unmerge(&mut tx, &unmerging, &state.keyring, &state.rng, now).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Tokens of an app for somebody who is signed in here.
+    async fn tokens(&self, browser: &Browser, app: &TestClient, scope: &str) -> common::Tokens {
+        let granted = browser.authorize(app).scope(scope).code().await;
+        app.redeem(&granted).await.tokens()
+    }
 }
 
 /// AC-13: no address stands in any URL on the way.
@@ -91,6 +149,58 @@ async fn github_first_and_google_later_are_one_account() {
             account
         );
     }
+}
+
+/// AC-5, AC-7: apps hear of a merge, and it stands in the trail as the program's own doing, without anything personal in the
+/// part that stays.
+#[tokio::test]
+async fn a_merge_is_told_of_and_stands_in_the_trail() {
+    let both = Both::start(merging).await;
+    let account = both.signed_in("github", "ada", &[]).await.user_id().await;
+    both.signed_in("google", "ada", &[]).await;
+    let link_id: LinkId = sqlx::query_scalar("SELECT link_id FROM oauth_links WHERE provider = 'google'")
+        .fetch_one(both.op.db())
+        .await
+        .map(LinkId)
+        .unwrap();
+    let told = json!({ "user_id": account, "link_id": link_id, "provider": "google" });
+    let of_google = |events: Vec<Value>| -> Vec<Value> {
+        events
+            .into_iter()
+            .filter(|data| data["provider"] == "google")
+            .collect()
+    };
+    assert_eq!(both.events("account.merged").await, std::slice::from_ref(&told));
+    assert_eq!(of_google(both.events("link.created").await), [told]);
+    let ended = both.events("session.revoked").await;
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0]["reason"], "account_merged");
+
+    let entries = both.trail().await;
+    assert_eq!(entries.len(), 1);
+    let (actor, action, target, personal, details) = &entries[0];
+    assert_eq!(
+        (actor.as_str(), action.as_str(), target.as_deref()),
+        ("system", "account_merged", Some(account.as_str()))
+    );
+    assert_eq!(personal.as_deref(), Some(r#"{"username":"ada"}"#));
+    let details: Value = serde_json::from_str(details).unwrap();
+    assert_eq!(details, json!({ "provider": "google", "link_id": link_id }));
+}
+
+/// What is not a merge is not called one.
+#[tokio::test]
+async fn an_account_of_ones_own_is_not_in_the_trail() {
+    let both = Both::start(|config| config.oauth.link_url = None).await;
+    both.signed_in("github", "ada", &[]).await;
+    both.signed_in("google", "ada", &[]).await;
+    assert_eq!(both.trail().await.len(), 0);
+    assert_eq!(both.events("account.merged").await.len(), 0);
+    assert_eq!(
+        both.count("SELECT count(*) FROM oauth_links WHERE merged_at IS NOT NULL")
+            .await,
+        0
+    );
 }
 
 /// AC-7: whoever was signed in before the merge had not proved the new identity.
@@ -359,4 +469,226 @@ async fn a_known_identity_stays_where_it_is_whatever_its_address() {
         .await;
     assert_eq!(both.signed_in("github", "alan", &[]).await.user_id().await, alan);
     assert_eq!(both.signed_in("github", "ada", &[]).await.user_id().await, ada);
+}
+
+/// §5: the identity gets an account of its own under another `sub`; sessions and tokens that were had through it end, those
+/// of the account's owner go on.
+#[tokio::test]
+async fn a_merge_that_is_undone_gives_the_identity_an_account_of_its_own() {
+    let both = Both::start(merging).await;
+    let app = both.op.client().await;
+    both.signed_in("github", "ada", &[]).await;
+    let stranger = both.signed_in("google", "ada", &[]).await;
+    let owner = both.signed_in("github", "ada", &[]).await;
+    let account = owner.user_id().await;
+    assert_eq!(stranger.user_id().await, account);
+    let owners = both.tokens(&owner, &app, "openid offline_access").await;
+    let strangers = both.tokens(&stranger, &app, "openid").await;
+    let lasting = both.tokens(&stranger, &app, "openid offline_access").await;
+    let unused = stranger
+        .authorize(&app)
+        .scope("openid offline_access")
+        .code()
+        .await;
+
+    let link_id = both.link_id("google").await;
+    let done = both.unmerge(link_id).await.unwrap();
+    assert_eq!(done.user_id.to_string(), account);
+    assert_ne!(done.new_user.user_id.to_string(), account);
+    assert_eq!((done.sessions_ended, done.grants_revoked), (1, 2));
+    assert_eq!(done.new_user.username, "ada2");
+
+    assert!(!stranger.is_signed_in().await);
+    assert!(owner.is_signed_in().await);
+    for tokens in [&strangers, &lasting] {
+        assert!(!app.is_active(&tokens.access_token).await);
+        app.refresh(tokens.refresh()).await.refused("invalid_grant");
+    }
+    app.redeem(&unused).await.refused("invalid_grant");
+    assert!(app.is_active(&owners.access_token).await);
+    app.refresh(owners.refresh()).await.tokens();
+
+    // From now on each leads to its own, and nothing merges them again.
+    let again = both.signed_in("google", "ada", &[]).await;
+    assert_eq!(again.user_id().await, done.new_user.user_id.to_string());
+    assert_eq!(
+        both.signed_in("github", "ada", &[]).await.user_id().await,
+        account
+    );
+    assert_eq!(both.users().await, 2);
+    let tokens = both.tokens(&again, &app, "openid").await;
+    let sub = app.userinfo(&tokens.access_token).await.json()["sub"].clone();
+    assert_eq!(sub, done.new_user.user_id.to_string());
+}
+
+/// §5, §7: apps hear of it, and it stands in the trail with who did it.
+#[tokio::test]
+async fn a_merge_that_is_undone_is_told_of_and_stands_in_the_trail() {
+    let both = Both::start(merging).await;
+    both.signed_in("github", "ada", &[]).await;
+    both.signed_in("google", "ada", &[]).await;
+    both.change(
+        "UPDATE users SET primary_link_id = (SELECT link_id FROM oauth_links WHERE provider = 'google')",
+    )
+    .await;
+    let link_id = both.link_id("google").await;
+    let done = both.unmerge(link_id).await.unwrap();
+    let (old, new) = (done.user_id, done.new_user.user_id);
+    assert_eq!(
+        both.events("account.unmerged").await,
+        [json!({ "user_id": old, "new_user_id": new, "link_id": link_id, "provider": "google" })]
+    );
+    assert_eq!(
+        both.events("link.deleted").await,
+        [json!({ "user_id": old, "link_id": link_id, "provider": "google" })]
+    );
+    assert_eq!(
+        both.events("link.created").await.last().unwrap()["user_id"],
+        json!(new)
+    );
+    assert_eq!(
+        both.events("user.created").await.last().unwrap()["user_id"],
+        json!(new)
+    );
+    assert_eq!(
+        both.events("user.updated").await,
+        [json!({ "user_id": old, "changed": ["email"] })],
+        "the address that the owner had chosen was the other identity's"
+    );
+    let trail = both.trail().await;
+    assert_eq!(trail.len(), 2);
+    let (actor, action, target, _, details) = &trail[1];
+    assert_eq!(
+        (actor.as_str(), action.as_str(), target.clone()),
+        ("command_line", "account_unmerged", Some(old.to_string()))
+    );
+    let details: Value = serde_json::from_str(details).unwrap();
+    assert_eq!(
+        details,
+        json!({ "provider": "google", "link_id": link_id, "new_user_id": new })
+    );
+}
+
+/// What was no merge, or what nothing would be left of, is not undone, and nothing changes.
+#[tokio::test]
+async fn only_a_merge_is_undone() {
+    let both = Both::start(merging).await;
+    both.signed_in("github", "ada", &[]).await;
+    let ada = both.signed_in("google", "ada", &[]).await;
+    let (github, google) = (both.link_id("github").await, both.link_id("google").await);
+    let refused = both.unmerge(github).await;
+    assert!(matches!(refused, Err(NotUnmerged::NotMerged)), "{refused:?}");
+    let refused = both.unmerge(LinkId(uuid::Uuid::new_v4())).await;
+    assert!(matches!(refused, Err(NotUnmerged::NotFound)), "{refused:?}");
+
+    ada.call(Method::DELETE, "/auth/link/github", None).await.is(200);
+    let refused = both.unmerge(google).await;
+    assert!(matches!(refused, Err(NotUnmerged::LastLink)), "{refused:?}");
+    assert!(ada.is_signed_in().await);
+    assert_eq!((both.users().await, both.trail().await.len()), (1, 1));
+}
+
+/// A merge that was undone once cannot be undone again, and a link that its owner confirmed afterwards is theirs.
+#[tokio::test]
+async fn a_merge_is_undone_once() {
+    let both = Both::start(merging).await;
+    both.signed_in("github", "ada", &[]).await;
+    both.signed_in("google", "ada", &[]).await;
+    let link_id = both.link_id("google").await;
+    let (one, two) = tokio::join!(both.unmerge(link_id), both.unmerge(link_id));
+    assert_eq!([&one, &two].iter().filter(|done| done.is_ok()).count(), 1);
+    let refused = both.unmerge(link_id).await;
+    assert!(matches!(refused, Err(NotUnmerged::NotMerged)), "{refused:?}");
+    assert_eq!((both.users().await, both.trail().await.len()), (2, 2));
+}
+
+/// §8: the command takes the link or the account and its provider, speaks to people and programs, and says what is wrong.
+#[tokio::test]
+async fn the_command_undoes_a_merge_by_link_or_by_account_and_provider() {
+    let both = Both::start(merging).await;
+    let account = both.signed_in("github", "ada", &[]).await.user_id().await;
+    both.signed_in("google", "ada", &[]).await;
+    let operator = Directory::with_key(&both.op.configuration_text());
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for (arguments, complaint) in [
+        (&["unmerge", "nonsense"][..], "not the id of a link"),
+        (
+            &["unmerge", "00000000-0000-7000-8000-000000000000"],
+            "no such link",
+        ),
+        (&["unmerge", "nobody", "google"], "no such link"),
+        (&["unmerge", "ada", "gitlab"], "no such link"),
+        (&["unmerge", "ada", "github"], "its owner linked it"),
+    ] {
+        let output = operator.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(
+            said(&output).contains(complaint),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+    }
+    assert_eq!(operator.run(&["unmerge"]).status.code(), Some(2));
+
+    let output = operator.run(&["unmerge", "ADA", "google", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(done["user_id"], json!(account));
+    assert_eq!(done["provider"], "google");
+    assert_eq!(done["sessions_ended"], 1);
+    let google = both.signed_in("google", "ada", &[]).await;
+    assert_eq!(done["new_user_id"], json!(google.user_id().await));
+    assert_eq!(google.me().await.json()["username"], done["new_username"]);
+
+    // By the id of the link, another one.
+    both.signed_in("github", "grace", &[]).await;
+    both.signed_in("google", "grace", &[]).await;
+    let link_id: uuid::Uuid =
+        sqlx::query_scalar("SELECT link_id FROM oauth_links WHERE merged_at IS NOT NULL")
+            .fetch_one(both.op.db())
+            .await
+            .unwrap();
+    let output = operator.run(&["unmerge", &link_id.to_string()]);
+    assert!(output.status.success(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("has left account") && !text.contains('@'), "{text}");
+    assert_eq!(both.users().await, 4);
+}
+
+/// AC-5: whose the address is is judged while the account is locked. A merge that had to wait for the owner to take the
+/// address away joins nothing.
+#[tokio::test]
+async fn an_address_that_is_taken_away_meanwhile_merges_nothing() {
+    let both = Both::start(|config| {
+        merging(config);
+        config.oauth.link_url = None;
+    })
+    .await;
+    let account = both.signed_in("github", "ada", &[]).await.user_id().await;
+    let newcomer = both.op.browser();
+    let callback = newcomer.up_to_callback("google", "ada").await;
+
+    let mut owner = both.op.db().begin().await.unwrap();
+    sqlx::query("SELECT FROM users FOR NO KEY UPDATE")
+        .execute(&mut *owner)
+        .await
+        .unwrap();
+    let coming = newcomer.open(callback.as_str());
+    let leaving = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while both.count(waits).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("UPDATE oauth_links SET email_folded = NULL, email = NULL")
+            .execute(&mut *owner)
+            .await
+            .unwrap();
+        owner.commit().await.unwrap();
+    };
+    let (visit, ()) = tokio::join!(coming, leaving);
+    assert_eq!(visit.url.as_str(), format!("{PAGES}/home"), "{}", visit.text());
+    assert_ne!(newcomer.user_id().await, account);
+    assert_eq!(both.events("account.merged").await.len(), 0);
+    assert_eq!(both.trail().await.len(), 0);
 }

@@ -27,7 +27,20 @@ const ENDPOINTS: [(&str, &[&str]); 2] = [
             "userinfo",
         ],
     ),
-    ("src/auth", &["callback", "login", "profile", "session", "setup"]),
+    (
+        "src/auth",
+        &[
+            "callback",
+            "link_confirm",
+            "link_start",
+            "links",
+            "login",
+            "profile",
+            "session",
+            "setup",
+            "unlink",
+        ],
+    ),
 ];
 
 /// The second half of one endpoint, and the view of a person that two answer with.

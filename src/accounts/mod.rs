@@ -12,12 +12,16 @@
 //! | [`newcomers`] | an account with its first link; another link |
 //! | [`profile`] | what an account shows, chosen by its owner or brought along by a login |
 //! | [`rename`](mod@rename) | another name |
+//! | [`links`] | another identity, or one less |
+//! | [`merging`] | an identity that joins an account by its address, and the way back |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
 pub mod administration;
 pub mod consents;
 pub mod delete;
 pub mod export;
+pub mod links;
+pub mod merging;
 pub mod newcomers;
 pub mod profile;
 pub mod rename;
@@ -26,6 +30,8 @@ pub mod sessions;
 pub use consents::withdraw_consent;
 pub use delete::{Deletion, NotDeleted, delete};
 pub use export::{Export, export};
+pub use links::{NotUnlinked, Unlinking, add_link, unlink};
+pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};
 pub use rename::{NotRenamed, rename};

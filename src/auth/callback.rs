@@ -10,12 +10,14 @@ use axum::response::Response;
 
 use super::destination;
 use super::flow::{self, LoginFlow, PostedCallback, Target};
+use super::linking;
 use super::newcomer;
 use super::respond::{Audience, with_browser, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
 use crate::config::oauth::Reauth;
 use crate::db;
+use crate::db::upstream_flows::LinkStarter;
 use crate::db::users::UpstreamProfile;
 use crate::error::AppError;
 use crate::http::api_doc::{Refused, SignedInAnswer, UpstreamAnswer};
@@ -108,7 +110,7 @@ async fn finish(
     let (handle, callback) = read(&params)?;
     let row = db::upstream_flows::consume(&state.db, &handle.hash(), &visit.browser.hash())
         .await?
-        .filter(|row| row.provider == provider_name && row.kind == "login" && row.expires_at > visit.now)
+        .filter(|row| row.provider == provider_name && row.expires_at > visit.now)
         .ok_or_else(stale)?;
     let flow: LoginFlow = flow::open(&handle, &row.sealed).ok_or_else(stale)?;
     let callback = match &row.posted {
@@ -116,6 +118,14 @@ async fn finish(
             .ok_or_else(stale)?
             .into(),
         None => callback,
+    };
+    let starter = match row.kind.as_str() {
+        "login" => None,
+        "link" => match linking::require_starter(visit, &row) {
+            Ok(starter) => Some(starter),
+            Err(refused) => return linking::failed(visit, refused),
+        },
+        _ => return Err(stale()),
     };
     // A provider that was taken out of the configuration meanwhile.
     let provider = state.upstreams.get(provider_name).ok_or_else(stale)?;
@@ -127,12 +137,38 @@ async fn finish(
         reauthenticated_since: flow.reauthenticate.then(|| row.created_at.unix_timestamp()),
         require_proof: flow.reauthenticate && state.config.oauth.reauth == Reauth::Proven,
     };
-    match provider.finish(&callback, &expected, visit.now).await {
+    let proved = provider.finish(&callback, &expected, visit.now).await;
+    if let Some(starter) = starter {
+        return linked(visit, starter, provider_name, proved, &flow.target, audience).await;
+    }
+    match proved {
         Ok(identity) => match admit(visit, provider, &identity, &flow.target, audience).await {
             Err(refused) => turned_away(visit, &flow.target, refused).await,
             welcomed => welcomed,
         },
         Err(error) => failed(visit, provider_name, &flow.target, &error).await,
+    }
+}
+
+/// The end of a link: a page that asks for its confirmation, or one that says why there is nothing to confirm.
+async fn linked(
+    visit: &Visit,
+    starter: LinkStarter,
+    provider: &str,
+    proved: Result<Identity, UpstreamError>,
+    target: &Target,
+    audience: Audience,
+) -> Result<Response, AppError> {
+    let arrived = match proved {
+        Ok(identity) => linking::arrived(visit, starter, &identity, target, audience).await,
+        Err(error) => {
+            log_failure(provider, &error);
+            Err(error_without_request(&error))
+        }
+    };
+    match arrived {
+        Err(refused) => linking::failed(visit, refused),
+        page => page,
     }
 }
 
@@ -226,11 +262,7 @@ async fn failed(
     target: &Target,
     error: &UpstreamError,
 ) -> Result<Response, AppError> {
-    if matches!(error, UpstreamError::Denied) {
-        tracing::info!(provider.name = provider, "a person declined at the upstream");
-    } else {
-        tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed");
-    }
+    log_failure(provider, error);
     let config = &visit.state.config;
     let Some(request) = target.request() else {
         let error = error_without_request(error);
@@ -250,6 +282,14 @@ async fn failed(
         UpstreamError::Denied | UpstreamError::Refused(_) => "access_denied",
     };
     fail_request(visit, &request, failure).await
+}
+
+fn log_failure(provider: &str, error: &UpstreamError) {
+    if matches!(error, UpstreamError::Denied) {
+        tracing::info!(provider.name = provider, "a person declined at the upstream");
+    } else {
+        tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed");
+    }
 }
 
 /// Somebody who is known or proved and may not come in. Without a page where they could try another account, the app is told

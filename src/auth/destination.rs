@@ -42,6 +42,21 @@ pub fn failed_login_page(config: &Config, code: &'static str) -> Option<String> 
     page.map(|page| with(page, "error", code))
 }
 
+/// The page on which a link is confirmed. `None`: the deployer has none.
+pub fn link_page(config: &Config) -> Option<String> {
+    config.oauth.link_url.as_ref().map(Url::to_string)
+}
+
+/// The page that a link goes back to when it came to nothing, with a fixed code.
+pub fn failed_link_page(config: &Config, code: &'static str) -> Option<String> {
+    let page = config
+        .oauth
+        .link_url
+        .as_ref()
+        .or(config.oauth.default_return_to.as_ref());
+    page.map(|page| with(page, "error", code))
+}
+
 /// Our own callback at a provider.
 pub fn callback(config: &Config, provider: &str) -> String {
     format!("{}/auth/{provider}/callback", config.jwt.issuer)

@@ -15,6 +15,12 @@ pub const FLOW_LIFETIME: Duration = Duration::minutes(10);
 pub const FLOWS_PER_BROWSER: i64 = 5;
 /// How long a newcomer may take to pick a name.
 pub const SETUP_LIFETIME: Duration = Duration::minutes(30);
+/// How long an identity waits for its owner to confirm that it shall lead to their account.
+pub const LINK_LIFETIME: Duration = Duration::minutes(10);
+/// Identities that wait in one browser; the oldest gives way.
+pub const PENDING_PER_BROWSER: i64 = 5;
+/// How long ago a person may have signed in who changes what leads to their account.
+pub const FRESH_SESSION: Duration = Duration::minutes(10);
 
 /// Where a login leads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +49,7 @@ impl Target {
     }
 }
 
-/// A login under way.
+/// A login under way, or a link.
 #[derive(Serialize, Deserialize)]
 pub struct LoginFlow {
     pub nonce: String,
@@ -71,6 +77,14 @@ pub struct Setup {
     pub auth_time: i64,
     /// Their verified address belongs to an account.
     pub link_suggested: bool,
+}
+
+/// An identity that somebody who is signed in has proved, and that they have not confirmed yet.
+#[derive(Serialize, Deserialize)]
+pub struct LinkIntent {
+    pub identity: Identity,
+    /// Where they go on afterwards.
+    pub target: Target,
 }
 
 impl From<PostedCallback> for CallbackParams {

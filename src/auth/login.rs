@@ -3,17 +3,15 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::destination;
-use super::flow::{self, FLOW_LIFETIME, FLOWS_PER_BROWSER, LoginFlow, Target};
+use super::departure::{self, Purpose};
+use super::flow::{self, Target};
 use super::respond::{Audience, with_browser};
 use crate::db;
-use crate::db::upstream_flows::NewFlow;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::Refused;
 use crate::http::browser::Browser;
@@ -25,8 +23,6 @@ use crate::protocol::authorization::AuthorizationRequest;
 use crate::protocol::interaction::demands_login;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
-use crate::protocol::pkce::CodeVerifier;
-use crate::upstream::{StartRequest, UpstreamError};
 
 /// An upstream, as a login page shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,16 +31,6 @@ pub struct ProviderView {
     pub display_name: String,
     /// Where its button leads; `request_id` or `return_to` is added by the page.
     pub start_url: String,
-}
-
-/// What a login is for, and what it asks of the upstream.
-struct Purpose {
-    target: Target,
-    login_hint: Option<String>,
-    ui_locales: Option<String>,
-    reauthenticate: bool,
-    select_account: bool,
-    max_age_secs: Option<u64>,
 }
 
 /// `GET /auth/providers`.
@@ -95,40 +81,9 @@ async fn begin(
 ) -> Result<String, AppError> {
     let provider = state.upstreams.get(provider).ok_or_else(AppError::not_found)?;
     let purpose = purpose(state, browser, query, now).await?;
-    let handle = Opaque::generate(&state.rng);
-    let nonce = Opaque::generate(&state.rng).expose();
-    let code_verifier = CodeVerifier::generate(&state.rng);
-    let url = provider
-        .authorization_url(&StartRequest {
-            redirect_uri: &destination::callback(&state.config, provider.name()),
-            state: &handle.expose(),
-            nonce: &nonce,
-            code_verifier: &code_verifier,
-            login_hint: purpose.login_hint.as_deref(),
-            reauthenticate: purpose.reauthenticate,
-            select_account: purpose.select_account,
-            max_age_secs: purpose.max_age_secs,
-            ui_locales: purpose.ui_locales.as_deref(),
-        })
-        .await
-        .map_err(|error| unavailable(provider.name(), &error))?;
-    let flow = LoginFlow {
-        nonce,
-        code_verifier: code_verifier.expose().to_owned(),
-        target: purpose.target,
-        reauthenticate: purpose.reauthenticate,
-    };
-    let sealed = flow::seal(&handle, &state.rng, &flow);
-    let row = NewFlow {
-        state_hash: &handle.hash(),
-        browser_hash: &browser.hash(),
-        provider: provider.name(),
-        sealed: &sealed,
-        expires_at: now + FLOW_LIFETIME,
-    };
-    db::upstream_flows::insert_login(&state.db, &row, FLOWS_PER_BROWSER, now).await?;
-    state.waiting.stored(state);
-    Ok(url.into())
+    Ok(departure::depart(state, provider, browser, purpose, now)
+        .await?
+        .into())
 }
 
 async fn purpose(
@@ -151,14 +106,7 @@ async fn purpose(
         }
         None => Target::Default,
     };
-    Ok(Purpose {
-        target,
-        login_hint: None,
-        ui_locales: None,
-        reauthenticate: false,
-        select_account: false,
-        max_age_secs: None,
-    })
+    Ok(Purpose::plain(target, None))
 }
 
 /// The purpose of a login for an authorization request, which has to wait in this very browser.
@@ -186,17 +134,8 @@ async fn for_request(
         reauthenticate: demanded && !only_a_choice,
         select_account: request.prompt.select_account,
         max_age_secs: request.max_age_secs,
+        starter: None,
     })
-}
-
-/// The provider cannot be reached: only logins by this one suffer.
-fn unavailable(provider: &str, error: &UpstreamError) -> AppError {
-    tracing::warn!(provider.name = provider, error = %error.detail(), "a login could not be started at an upstream");
-    AppError::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "upstream_unavailable",
-        "this sign-in provider cannot be reached at the moment, try again or use another",
-    )
 }
 
 fn invalid_request() -> AppError {

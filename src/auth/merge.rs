@@ -62,6 +62,16 @@ pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Cand
     }
 }
 
+/// Whether the newcomer's address is this account's, too, as far as anybody can be believed: then, and only then, was it
+/// meant when an account was suggested to them.
+pub fn was_meant(newcomer: Newcomer, candidates: &[Candidate], user_id: UserId) -> bool {
+    newcomer.email_verified
+        && newcomer.trust >= EmailTrust::Verified
+        && candidates.iter().any(|candidate| {
+            candidate.user_id == user_id && candidate.live && candidate.trust >= EmailTrust::Verified
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +178,25 @@ mod tests {
         };
         assert_eq!(merging(SURE, &[disabled]), MergeDecision::Newcomer);
         assert_eq!(merging(SURE, &[disabled, link(ALICE)]), MergeDecision::Suggest);
+    }
+
+    #[test]
+    fn an_account_was_meant_if_a_believed_link_of_it_has_the_address() {
+        assert!(was_meant(SURE, &[link(MALLORY), link(ALICE)], ALICE));
+        assert!(!was_meant(SURE, &[link(MALLORY)], ALICE));
+        let doubtful = Candidate {
+            trust: EmailTrust::None,
+            ..link(ALICE)
+        };
+        let disabled = Candidate {
+            live: false,
+            ..link(ALICE)
+        };
+        assert!(!was_meant(SURE, &[doubtful, disabled], ALICE));
+        let unsure = Newcomer {
+            trust: EmailTrust::None,
+            ..SURE
+        };
+        assert!(!was_meant(unsure, &[link(ALICE)], ALICE));
     }
 }

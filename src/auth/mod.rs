@@ -15,8 +15,13 @@
 //! | `GET /auth/me/export` | [`export`] |
 //! | `GET /auth/me/consents`, `DELETE /auth/me/consents/{client_id}` | [`consents`] |
 //! | `GET, DELETE /auth/sessions`, `DELETE /auth/sessions/{session_id}` | [`sessions_list`] with [`device`] |
+//! | `GET /auth/me/links` | [`links`] |
+//! | `POST /auth/link/{provider}` | [`link_start`], at the callback [`linking`] |
+//! | `GET, POST /auth/link/confirm` | [`link_confirm`] |
+//! | `DELETE /auth/link/{provider}` | [`unlink`] |
 //!
-//! Callback and setup open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
+//! Sign-ins and links leave by [`departure`]. Callback, setup and the confirmation of a newcomer's link open a session by
+//! [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
 use axum::Router;
 use axum::routing::{delete, get, patch, post};
@@ -26,11 +31,17 @@ use crate::http::state::AppState;
 pub mod callback;
 pub mod consents;
 pub mod deletion;
+pub mod departure;
 pub mod destination;
 pub mod device;
 pub mod emails;
 pub mod export;
 pub mod flow;
+pub mod json_body;
+pub mod link_confirm;
+pub mod link_start;
+pub mod linking;
+pub mod links;
 pub mod login;
 pub mod merge;
 pub mod newcomer;
@@ -42,6 +53,7 @@ pub mod sessions_list;
 pub mod setup;
 pub mod sign_in;
 pub mod username;
+pub mod unlink;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
@@ -65,6 +77,15 @@ pub fn api_routes() -> Router<AppState> {
             get(sessions_list::list).delete(sessions_list::end_others),
         )
         .route("/auth/sessions/{session_id}", delete(sessions_list::end))
+        .route("/auth/me/links", get(links::list))
+        .route(
+            "/auth/link/confirm",
+            get(link_confirm::show).post(link_confirm::confirm),
+        )
+        .route(
+            "/auth/link/{provider}",
+            post(link_start::start).delete(unlink::unlink),
+        )
 }
 
 /// Where a browser navigates to. Fixed paths win over `{provider}`, and no provider may be called like one.

@@ -2,14 +2,16 @@
 //! they pick a name or get one.
 
 use axum::http::StatusCode;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::callback::{Admission, account_disabled, fail_request};
-use super::flow::{self, SETUP_LIFETIME, Setup, Target};
+use super::callback::{Admission, fail_request};
+use super::flow::{self, PENDING_PER_BROWSER, SETUP_LIFETIME, Setup, Target};
 use super::merge::{self, Candidate, MergeDecision, Newcomer};
 use super::respond::with_cookies;
 use super::sign_in::{SignedIn, Visit};
-use crate::accounts::{self, EndReason, NewAccount, NotCreated};
+use crate::accounts::{self, NewAccount, NotCreated};
+use crate::audit::{self, Actor};
 use crate::config::oauth::Onboarding;
 use crate::config::providers::{EmailTrust, Signup};
 use crate::db;
@@ -23,9 +25,6 @@ use crate::protocol::opaque::Opaque;
 use crate::upstream::{Identity, Provider, normalised_email};
 use crate::usernames::{Username, UsernameRules};
 
-/// Onboardings that wait in one browser; the oldest gives way.
-const SETUPS_PER_BROWSER: i64 = 5;
-
 /// Lets a newcomer in, joins them to their account, or sends them to where they decide.
 pub async fn admit(
     visit: &Visit,
@@ -34,8 +33,11 @@ pub async fn admit(
     target: &Target,
 ) -> Result<Admission, AppError> {
     require_signup(&visit.state, provider, identity)?;
-    let link_suggested = match decide_merge(&visit.state, provider, identity).await? {
-        MergeDecision::Merge(user_id) => return merge(visit, user_id, identity, target).await,
+    let mut connection = visit.state.db.acquire().await?;
+    let decision = decide_merge(&mut connection, &visit.state, provider, identity).await?;
+    drop(connection);
+    let link_suggested = match decision {
+        MergeDecision::Merge(user_id) => return merge(visit, provider, user_id, identity, target).await,
         MergeDecision::Suggest => true,
         MergeDecision::Newcomer => false,
     };
@@ -117,19 +119,47 @@ pub fn username_rules(state: &AppState) -> Result<UsernameRules, AppError> {
 }
 
 async fn decide_merge(
+    db: &mut PgConnection,
     state: &AppState,
     provider: &Provider,
     identity: &Identity,
 ) -> Result<MergeDecision, AppError> {
+    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    Ok(merge::decide(
+        state.config.oauth.account_merge_policy,
+        newcomer,
+        &candidates,
+    ))
+}
+
+/// Whether the account that was suggested to this newcomer is, or may have been, that of `user_id`.
+pub async fn was_meant(
+    db: &mut PgConnection,
+    state: &AppState,
+    provider: &Provider,
+    identity: &Identity,
+    user_id: UserId,
+) -> Result<bool, AppError> {
+    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    Ok(merge::was_meant(newcomer, &candidates, user_id))
+}
+
+/// What is believed of the newcomer's address, and who else has it.
+async fn weigh(
+    db: &mut PgConnection,
+    state: &AppState,
+    provider: &Provider,
+    identity: &Identity,
+) -> Result<(Newcomer, Vec<Candidate>), AppError> {
     let newcomer = Newcomer {
         email_verified: identity.email_verified,
         trust: provider.email_trust_of(identity),
     };
     let Some(email) = identity.email.as_deref().and_then(normalised_email) else {
-        return Ok(MergeDecision::Newcomer);
+        return Ok((newcomer, Vec::new()));
     };
-    let links = db::oauth_links::find_verified_by_email(&state.db, &email, &identity.provider).await?;
-    let candidates: Vec<Candidate> = links
+    let links = db::oauth_links::find_verified_by_email(db, &email, &identity.provider).await?;
+    let candidates = links
         .iter()
         .map(|link| Candidate {
             user_id: link.user_id,
@@ -141,41 +171,47 @@ async fn decide_merge(
             has_provider: link.has_provider,
         })
         .collect();
-    Ok(merge::decide(
-        state.config.oauth.account_merge_policy,
-        newcomer,
-        &candidates,
-    ))
+    Ok((newcomer, candidates))
 }
 
 /// Joins the identity to the account its verified address belongs to. The account's other sessions end: whoever had them
 /// had not proved this identity.
+///
+/// Who has the address is judged again once the account's row is locked: nobody adds or takes away a link of it meanwhile.
 async fn merge(
     visit: &Visit,
+    provider: &Provider,
     user_id: UserId,
     identity: &Identity,
     target: &Target,
 ) -> Result<Admission, AppError> {
-    let mut tx = visit.state.db.begin().await?;
+    let state = &visit.state;
+    let mut tx = state.db.begin().await?;
     let Some(user) = db::users::lock_live(&mut tx, user_id).await? else {
-        return Err(account_disabled());
+        return Ok(Admission::Again);
     };
-    let link_id = match accounts::link(&mut tx, user_id, identity, visit.now).await {
+    if decide_merge(&mut tx, state, provider, identity).await? != MergeDecision::Merge(user_id) {
+        return Ok(Admission::Again);
+    }
+    let link_id = match accounts::merge(&mut tx, user_id, identity, visit.now).await {
         Ok(link_id) => link_id,
         Err(error) if is_linked(&error) => return Ok(Admission::Again),
         Err(error) => return Err(error.into()),
     };
-    accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::Merged, visit.now).await?;
+    let entry = accounts::merged(&user, link_id, &identity.provider);
+    let auth_time = visit.now.unix_timestamp();
     let signed_in = visit
-        .open_session(
-            &mut tx,
-            user,
-            link_id,
-            identity,
-            target,
-            visit.now.unix_timestamp(),
-        )
+        .open_session(&mut tx, user, link_id, identity, target, auth_time)
         .await?;
+    audit::record(
+        &mut tx,
+        &state.keyring,
+        &state.rng,
+        &Actor::System,
+        &entry,
+        visit.now,
+    )
+    .await?;
     tx.commit().await?;
     tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
     Ok(Admission::SignedIn(Box::new(signed_in)))
@@ -265,7 +301,7 @@ async fn ask(
         sealed: &sealed,
         expires_at: visit.now + SETUP_LIFETIME,
     };
-    db::pending_identities::insert_setup(&visit.state.db, &row, SETUPS_PER_BROWSER, visit.now).await?;
+    db::pending_identities::insert_setup(&visit.state.db, &row, PENDING_PER_BROWSER, visit.now).await?;
     // The handle travels in a cookie, never in a URL.
     let cookie =
         Cookies::new(&visit.state.config).set(CookieKind::Setup, handle.expose(), Some(SETUP_LIFETIME));

@@ -40,6 +40,7 @@ mod revoke;
 mod rotate_client_secret;
 mod serve;
 mod table;
+mod unmerge;
 mod validate;
 
 /// An OpenID Connect provider you own: people sign in upstream, your apps get tokens.
@@ -106,6 +107,8 @@ enum Command {
     Delete(delete::Args),
     /// Show everything that is held of somebody
     Export(export::Args),
+    /// Give an identity that was merged into an account one of its own again
+    Unmerge(unmerge::Args),
     /// Print the API document (OpenAPI 3.1)
     Openapi,
     /// Print a completion script for a shell
@@ -157,6 +160,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Audit(args) => audit::run(&global, &args).await,
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,
+        Command::Unmerge(args) => unmerge::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),

@@ -19,7 +19,8 @@ pub struct OAuthConfig {
     pub consent_url: Option<Url>,
     /// The page where a newcomer picks a username.
     pub onboarding_url: Option<Url>,
-    /// The page for a newcomer whose verified address belongs to an account.
+    /// The page where a link is confirmed: by whoever adds a provider, and by a newcomer whose verified address belongs to
+    /// an account.
     pub link_url: Option<Url>,
     /// The page that our error page links to, with `error_id`.
     pub error_url: Option<Url>,

@@ -12,7 +12,7 @@ use super::grants::{StoredPerson, stored_person};
 use super::refresh_tokens::NewRefreshToken;
 use crate::protocol::claims::ClaimsRequest;
 use crate::protocol::grant::{Grant, StoredCode};
-use crate::protocol::ids::{ClientId, GrantId, SessionId, UserId};
+use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
 use crate::protocol::pkce::CodeChallenge;
 use crate::protocol::scope::ScopeSet;
@@ -223,4 +223,30 @@ pub async fn spend(
     .execute(db)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Uses up every code that was issued in a session of this link, so that none becomes a grant any more.
+pub async fn spend_of_link(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    link_id: LinkId,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE authorization_codes a
+        SET used_at = $3
+        FROM sessions s
+        WHERE s.link_id = $2
+          AND s.user_id = $1
+          AND a.session_id = s.session_id
+          AND a.used_at IS NULL
+        "#,
+        user_id as _,
+        link_id as _,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }

@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
 use crate::protocol::claims::ClaimsRequest;
-use crate::protocol::ids::{ClientId, GrantId, UserId};
+use crate::protocol::ids::{ClientId, GrantId, LinkId, UserId};
 
 /// Why a grant was revoked, as the column says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum RevocationReason {
     Consent,
     /// An operator or administrator.
     Administrator,
+    /// The identity that it was made through was given an account of its own.
+    Unmerged,
 }
 
 impl RevocationReason {
@@ -36,6 +38,7 @@ impl RevocationReason {
             Self::Client => "client",
             Self::Consent => "consent",
             Self::Administrator => "administrator",
+            Self::Unmerged => "account_unmerged",
         }
     }
 }
@@ -138,6 +141,35 @@ pub async fn revoke(
     )
     .fetch_optional(db)
     .await
+}
+
+/// Ends every grant of a user that was made in a session of this link, offline ones included. How many.
+pub async fn revoke_of_link(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    link_id: LinkId,
+    reason: RevocationReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE grants g
+        SET revoked_at = $3,
+            revoked_reason = $4
+        FROM sessions s
+        WHERE s.link_id = $2
+          AND s.user_id = $1
+          AND g.session_id = s.session_id
+          AND g.revoked_at IS NULL
+        "#,
+        user_id as _,
+        link_id as _,
+        now,
+        reason.as_str(),
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Ends a grant on behalf of its client, if that client is still the one of `generation`; other clients' grants are left

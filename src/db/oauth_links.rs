@@ -74,6 +74,111 @@ pub async fn lock_user_of(
     .await
 }
 
+/// A link as its owner and operators see it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub link_id: LinkId,
+    pub user_id: UserId,
+    /// The provider's name in the configuration, at the last login.
+    pub provider: String,
+    /// How the provider names this identity.
+    pub display: Option<String>,
+    pub email: Option<String>,
+    /// As the provider said; how far it is believed is configuration.
+    pub email_verified: bool,
+    /// Its address is the account's primary one: the one that the owner chose, else the oldest verified link's, else the
+    /// oldest's.
+    pub is_primary: bool,
+    /// When it came to this account by a merge; `None` for one that its owner made or confirmed.
+    pub merged_at: Option<OffsetDateTime>,
+    pub created_at: OffsetDateTime,
+    pub last_login_at: OffsetDateTime,
+}
+
+/// The links of an account, oldest first.
+pub async fn list_of_user(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<Link>> {
+    sqlx::query_as!(
+        Link,
+        r#"
+        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.display, l.email, l.email_verified,
+               l.email IS NOT NULL AND l.link_id = first_value(l.link_id) OVER (
+                   ORDER BY l.email IS NULL, l.link_id IS NOT DISTINCT FROM u.primary_link_id DESC,
+                            l.email_verified DESC, l.created_at, l.link_id
+               ) AS "is_primary!",
+               l.merged_at, l.created_at, l.last_login_at
+        FROM oauth_links l
+        JOIN users u ON u.user_id = l.user_id
+        WHERE l.user_id = $1
+        ORDER BY l.created_at, l.link_id
+        "#,
+        user_id as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The account that this identity belongs to, without a lock.
+pub async fn find_owner(
+    db: impl PgExecutor<'_>,
+    issuer: &str,
+    subject: &str,
+) -> sqlx::Result<Option<UserId>> {
+    sqlx::query_scalar!(
+        r#"SELECT user_id AS "user_id: _" FROM oauth_links WHERE issuer = $1 AND subject = $2"#,
+        issuer,
+        subject,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The account that this link belongs to, without a lock.
+pub async fn find_owner_of_link(db: impl PgExecutor<'_>, link_id: LinkId) -> sqlx::Result<Option<UserId>> {
+    sqlx::query_scalar!(
+        r#"SELECT user_id AS "user_id: _" FROM oauth_links WHERE link_id = $1"#,
+        link_id as _,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Says of a link that it came by a merge.
+pub async fn mark_merged(db: impl PgExecutor<'_>, link_id: LinkId, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE oauth_links SET merged_at = $2 WHERE link_id = $1",
+        link_id as _,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Takes a link away. A choice of its address as the primary one goes with it, and sessions forget it: end them first.
+pub async fn delete(db: impl PgExecutor<'_>, link_id: LinkId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM oauth_links WHERE link_id = $1", link_id as _)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives a link to another account, whose only one it will be. The old account's choice of its address ends.
+pub async fn give_to(tx: &mut PgTransaction<'_>, link_id: LinkId, new_owner: UserId) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        WITH unchosen AS (
+            UPDATE users SET primary_link_id = NULL WHERE primary_link_id = $1
+        )
+        UPDATE oauth_links SET user_id = $2, merged_at = NULL WHERE link_id = $1
+        "#,
+        link_id as _,
+        new_owner as _,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Every link with this address, said to be verified by its provider; at most a handful, since two already decide. How far
 /// a provider is believed is configuration and judged by the caller.
 pub async fn find_verified_by_email(

@@ -450,6 +450,32 @@ pub async fn list_live_of_user(
     .await
 }
 
+/// Ends every session of a user that was last signed in to by this link; those that were still going on.
+pub async fn end_all_of_link(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    link_id: LinkId,
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<SessionId>> {
+    sqlx::query_scalar!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $4, ended_reason = $3
+        WHERE link_id = $2
+          AND user_id = $1
+          AND ended_at IS NULL
+        RETURNING session_id AS "session_id: _"
+        "#,
+        user_id as _,
+        link_id as _,
+        reason,
+        now,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Ends one session if it is this user's. Whether it was, and was still going on.
 pub async fn end_of_user(
     db: impl PgExecutor<'_>,
@@ -474,4 +500,21 @@ pub async fn end_of_user(
     .execute(db)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Whether the session still goes on; its row stays locked until `tx` ends, so that nobody ends it before.
+pub async fn lock_live(tx: &mut PgTransaction<'_>, session_id: SessionId) -> sqlx::Result<bool> {
+    let found = sqlx::query_scalar!(
+        r#"
+        SELECT 1 AS "found!"
+        FROM sessions
+        WHERE session_id = $1
+          AND ended_at IS NULL
+        FOR NO KEY UPDATE
+        "#,
+        session_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.is_some())
 }

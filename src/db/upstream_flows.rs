@@ -3,9 +3,10 @@
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::protocol::ids::{SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
 
-/// A login to be started.
+/// A flow to be started.
 pub struct NewFlow<'a> {
     pub state_hash: &'a TokenHash,
     pub browser_hash: &'a TokenHash,
@@ -15,11 +16,21 @@ pub struct NewFlow<'a> {
     pub expires_at: OffsetDateTime,
 }
 
+/// Who wants to add what the upstream proves to their account, and in which session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStarter {
+    pub user_id: UserId,
+    pub session_id: SessionId,
+}
+
 /// A flow that has just been consumed. Whether it fits the callback is for the caller to say; it is gone in any case.
 pub struct ConsumedFlow {
     pub provider: String,
     /// `login` or `link`.
     pub kind: String,
+    /// Of a link: who started it, and in which session.
+    pub user_id: Option<UserId>,
+    pub session_id: Option<SessionId>,
     pub sealed: Vec<u8>,
     /// A form_post answer, sealed under the state.
     pub posted: Option<Vec<u8>>,
@@ -39,6 +50,27 @@ pub async fn insert_login(
     keep: i64,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
+    insert(db, flow, None, keep, now).await
+}
+
+/// Stores the flow of a link, under the same bounds.
+pub async fn insert_link(
+    db: impl PgExecutor<'_>,
+    flow: &NewFlow<'_>,
+    starter: LinkStarter,
+    keep: i64,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    insert(db, flow, Some(starter), keep, now).await
+}
+
+async fn insert(
+    db: impl PgExecutor<'_>,
+    flow: &NewFlow<'_>,
+    starter: Option<LinkStarter>,
+    keep: i64,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         WITH surplus AS (
@@ -51,8 +83,9 @@ pub async fn insert_login(
                 OFFSET $5::bigint - 1
             )
         )
-        INSERT INTO upstream_flows (state_hash, browser_hash, provider, kind, sealed, created_at, expires_at)
-        VALUES ($1, $2, $3, 'login', $4, $6, $7)
+        INSERT INTO upstream_flows
+            (state_hash, browser_hash, provider, kind, user_id, session_id, sealed, created_at, expires_at)
+        VALUES ($1, $2, $3, $8, $9, $10, $4, $6, $7)
         "#,
         flow.state_hash as _,
         flow.browser_hash as _,
@@ -61,6 +94,9 @@ pub async fn insert_login(
         keep,
         now,
         flow.expires_at,
+        if starter.is_some() { "link" } else { "login" },
+        starter.map(|starter| starter.user_id) as _,
+        starter.map(|starter| starter.session_id) as _,
     )
     .execute(db)
     .await?;
@@ -135,11 +171,19 @@ pub async fn consume(
         DELETE FROM upstream_flows
         WHERE state_hash = $1
           AND browser_hash = $2
-        RETURNING provider, kind, sealed, posted, created_at, expires_at
+        RETURNING provider, kind, user_id AS "user_id: _", session_id AS "session_id: _", sealed, posted, created_at, expires_at
         "#,
         state_hash as _,
         browser_hash as _,
     )
     .fetch_optional(db)
     .await
+}
+
+/// Takes out every link that this person has under way.
+pub async fn discard_links(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM upstream_flows WHERE user_id = $1", user_id as _)
+        .execute(db)
+        .await?;
+    Ok(())
 }

@@ -215,6 +215,48 @@ pub async fn refresh_profile(
     Ok(user.map(|user| (user, refreshed.unwrap_or_default())))
 }
 
+/// Says that what apps are told about an account has changed.
+pub async fn mark_updated(db: impl PgExecutor<'_>, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE users SET updated_at = $2 WHERE user_id = $1",
+        user_id as _,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Locks the row of an account that is not deleted, disabled or not, until `tx` ends.
+pub async fn lock(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<User>> {
+    sqlx::query_as!(
+        User,
+        r#"
+        SELECT user_id AS "user_id: _", username AS "username!", display_name, picture, role, created_at
+        FROM users
+        WHERE user_id = $1
+          AND deleted_at IS NULL
+        FOR NO KEY UPDATE
+        "#,
+        user_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// The live account of this name, folded as [`crate::usernames::fold`] does it.
+pub async fn find_by_username(
+    db: impl PgExecutor<'_>,
+    username_folded: &str,
+) -> sqlx::Result<Option<UserId>> {
+    sqlx::query_scalar!(
+        r#"SELECT user_id AS "user_id: _" FROM users WHERE username_folded = $1 AND deleted_at IS NULL"#,
+        username_folded,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// The account of this id, if it is live and not disabled; its row stays locked until `tx` ends.
 pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<User>> {
     sqlx::query_as!(

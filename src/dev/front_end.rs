@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | `/login` | `oauth.login_url` | `request_id` |
 //! | `/welcome` | `oauth.onboarding_url` | nothing: a cookie tells who it is |
-//! | `/link` | `oauth.link_url` | nothing: the same cookie |
+//! | `/link` | `oauth.link_url` | nothing: the same cookie; `error` when a link came to nothing |
 //! | `/consent` | `oauth.consent_url` | `consent_id` |
 //! | `/account` | `oauth.default_return_to` | nothing |
 //! | `/signed-out` | `oauth.signed_out_url` | nothing |
@@ -31,7 +31,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/welcome", "Welcome", include_str!("front_end/welcome.html")),
     (
         "/link",
-        "You may have an account",
+        "One account, several ways in",
         include_str!("front_end/link.html"),
     ),
     (

@@ -13,7 +13,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::admin;
 use crate::auth::{
-    callback, consents, deletion, emails, export, login, profile, session, sessions_list, setup, username,
+    callback, consents, deletion, emails, export, link_confirm, link_start, links, login, profile, session,
+    sessions_list, setup, unlink, username,
 };
 use crate::config::Config;
 use crate::error::ErrorBody;
@@ -90,6 +91,11 @@ use crate::server::{health, metrics};
         admin::reserved_usernames::release,
         admin::audit::list,
         admin::errors::show,
+        links::list,
+        link_start::start,
+        link_confirm::show,
+        link_confirm::confirm,
+        unlink::unlink,
         health::health,
         health::ready,
         metrics::metrics,

@@ -47,28 +47,34 @@ function onClick(id, action) {
   element(id).addEventListener("click", () => attempt(action));
 }
 
-// One link for each upstream provider. The API goes on with the stored request after the sign-in.
-async function listProviders() {
-  const providers = await call("GET", "/auth/providers");
-  const requestId = parameters.get("request_id");
-  const query = requestId === null ? "" : "?" + new URLSearchParams({ request_id: requestId });
+// One link for each of these upstream providers. After the sign-in the API goes on with the stored request that the query
+// names, or leads back to where it says.
+function offerProviders(providers, query) {
   for (const provider of providers) {
     const link = document.createElement("a");
     link.className = "button first";
     link.id = "provider-" + provider.name;
-    link.href = provider.start_url + query;
+    link.href = provider.start_url + (query === null ? "" : "?" + new URLSearchParams(query));
     link.textContent = "Sign in with " + provider.display_name;
     element("providers").append(link, " ");
   }
   if (providers.length === 0) say("There is no way to sign in here.", true);
 }
 
+// This page, to come back to.
+const here = { return_to: location.origin + location.pathname };
+
 // The person who is signed in, or null.
 async function whoAmI() {
+  return await callUnless(401, "/auth/me");
+}
+
+// What there is to read, or null if the answer has this status.
+async function callUnless(status, path) {
   try {
-    return await call("GET", "/auth/me");
+    return await call("GET", path);
   } catch (failure) {
-    if (failure.status === 401) return null;
+    if (failure.status === status) return null;
     throw failure;
   }
 }
@@ -130,6 +136,69 @@ async function deleteAccount() {
   await call("DELETE", "/auth/me");
   location.assign("/signed-out");
 }
+// What waits to be linked, as the person who may confirm it is shown it.
+function showProposal(proposal) {
+  element("link-display").textContent = proposal.display;
+  element("link-email").textContent = proposal.email === null ? "" : "(" + proposal.email + ")";
+  element("link-provider").textContent = proposal.provider.display_name;
+  element("link-username").textContent = proposal.username;
+  element("sign-in-again").hidden = !proposal.reauthentication_required;
+  element("confirm-link").hidden = proposal.reauthentication_required;
+  element("proposal").hidden = false;
+  onClick("confirm-link", async () => {
+    // The id says that this is what was shown, whatever another tab has begun since.
+    const { confirmation_id } = proposal;
+    const { redirect_to } = await call("POST", "/auth/link/confirm", { confirmation_id });
+    location.assign(redirect_to || "/account");
+  });
+}
+
+// One line for each linked provider, one button for each that is not.
+async function listLinks() {
+  const links = await call("GET", "/auth/me/links");
+  const providers = await call("GET", "/auth/providers");
+  element("links").replaceChildren();
+  element("link-more").replaceChildren();
+  for (const link of links) {
+    const item = document.createElement("li");
+    item.id = "link-" + link.provider;
+    item.textContent = [link.provider_display_name, link.display, link.email].filter(Boolean).join(", ") + " ";
+    if (links.length > 1) {
+      item.append(
+        button("unlink-" + link.provider, "Remove", async () => {
+          const { signed_out } = await call("DELETE", "/auth/link/" + encodeURIComponent(link.provider));
+          if (signed_out) location.assign("/signed-out");
+          else await listLinks();
+        }),
+      );
+    }
+    element("links").append(item);
+  }
+  const isLinked = (provider) => links.some((link) => link.provider === provider.name);
+  for (const provider of providers.filter((provider) => !isLinked(provider))) {
+    const add = button("link-with-" + provider.name, "Also sign in with " + provider.display_name, async () => {
+      const { authorization_url } = await call("POST", "/auth/link/" + encodeURIComponent(provider.name), here);
+      location.assign(authorization_url);
+    });
+    element("link-more").append(add, " ");
+  }
+}
+
+function button(id, text, action) {
+  const made = document.createElement("button");
+  made.id = id;
+  made.textContent = text;
+  made.addEventListener("click", () => attempt(action));
+  return made;
+}
+
+// What a link can come to nothing for, by the code that the page is handed.
+const linkFailures = {
+  access_denied: "You said no at the provider. Nothing has changed.",
+  identity_linked: "This identity leads to another account already.",
+  session_changed: "You are not signed in any more as you were when you began. Sign in and start again.",
+  upstream_unavailable: "The provider cannot be reached at the moment. Try again later.",
+};
 
 async function signOut() {
   await call("POST", "/auth/logout");
@@ -138,7 +207,8 @@ async function signOut() {
 
 const pages = {
   async login() {
-    await listProviders();
+    const requestId = parameters.get("request_id");
+    offerProviders(await call("GET", "/auth/providers"), requestId === null ? null : { request_id: requestId });
   },
 
   async welcome() {
@@ -165,13 +235,32 @@ const pages = {
   },
 
   async link() {
-    await listProviders();
-    const confirm = element("confirm-link");
-    onClick("confirm-link", async () => {
-      const { redirect_to } = await call("POST", "/auth/link/confirm");
-      location.assign(redirect_to || "/account");
-    });
-    confirm.hidden = (await whoAmI()) === null;
+    const failure = parameters.get("error");
+    if (failure !== null) {
+      element("back").hidden = false;
+      say(linkFailures[failure] || "That did not work. Nothing has changed.", true);
+      return;
+    }
+    const me = await whoAmI();
+    const setup = await callUnless(404, "/auth/setup");
+    const isSuggested = setup !== null && setup.link_suggested;
+    const proposal = me === null ? null : await callUnless(404, "/auth/link/confirm");
+    const providers = await call("GET", "/auth/providers");
+    element("own-account").hidden = !isSuggested;
+    if (proposal !== null) {
+      showProposal(proposal);
+      if (proposal.reauthentication_required) {
+        const links = await call("GET", "/auth/me/links");
+        const isLinked = (provider) => links.some((link) => link.provider === provider.name);
+        offerProviders(providers.filter(isLinked), here);
+      }
+    } else if (isSuggested) {
+      element("suggestion").hidden = false;
+      offerProviders(providers.filter((provider) => provider.name !== setup.provider.name), here);
+    } else {
+      element("back").hidden = false;
+      say("Nothing waits to be linked.");
+    }
   },
 
   async consent() {
@@ -227,6 +316,7 @@ const pages = {
     onClick("delete-account", deleteAccount);
     await Promise.all([listSessions(), listConsents()]);
     element("account").hidden = false;
+    await listLinks();
   },
 
   async "signed-out"() {

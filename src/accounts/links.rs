@@ -1,0 +1,198 @@
+//! What its owner does with the identities that lead to an account: adding another one, taking one away.
+
+use sqlx::PgTransaction;
+use time::OffsetDateTime;
+
+use super::newcomers::link;
+use super::sessions::{EndReason, announce};
+use crate::db;
+use crate::db::oauth_links::Link;
+use crate::events::Event;
+use crate::protocol::ids::{LinkId, SessionId, UserId};
+use crate::protocol::opaque::TokenHash;
+use crate::upstream::Identity;
+
+/// Why a link was not taken away. Nothing was written.
+#[derive(Debug)]
+pub enum NotUnlinked {
+    /// The account has no identity of this provider.
+    NotFound,
+    /// Nothing that could be signed in with would be left.
+    LastLink,
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for NotUnlinked {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// A link to be taken away.
+pub struct Unlinking<'a> {
+    pub user_id: UserId,
+    /// The provider's name; the caller's text.
+    pub provider: &'a str,
+    /// Where the person is: what waits there for a confirmation goes too.
+    pub browser_hash: &'a TokenHash,
+}
+
+/// Adds an identity that its owner has confirmed. Violates [`db::oauth_links::IDENTITY_LINKED`] or
+/// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then.
+pub async fn add_link(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    identity: &Identity,
+    now: OffsetDateTime,
+) -> sqlx::Result<LinkId> {
+    let before = primary_address(tx, user_id).await?;
+    let link_id = link(tx, user_id, identity, now).await?;
+    announce_address(tx, user_id, before, now).await?;
+    Ok(link_id)
+}
+
+/// Takes the identity of a provider away. Sessions that were last signed in to by it end; those are returned. Whatever
+/// waits for this person's confirmation is void, so that nothing begun before brings the link back.
+///
+/// `is_usable`: whether one can sign in by the provider of that name. The account's row is locked, so that of two at once
+/// the second one sees what the first one left.
+pub async fn unlink(
+    tx: &mut PgTransaction<'_>,
+    unlinking: &Unlinking<'_>,
+    is_usable: impl Fn(&str) -> bool,
+    now: OffsetDateTime,
+) -> Result<Vec<SessionId>, NotUnlinked> {
+    let user_id = unlinking.user_id;
+    db::users::lock_live(tx, user_id)
+        .await?
+        .ok_or(NotUnlinked::NotFound)?;
+    let links = db::oauth_links::list_of_user(&mut **tx, user_id).await?;
+    let link = removable(&links, unlinking.provider, is_usable)?;
+    let reason = EndReason::Unlinked;
+    let ended = db::sessions::end_all_of_link(&mut **tx, user_id, link.link_id, reason.as_str(), now).await?;
+    announce(tx, user_id, &ended, reason, now).await?;
+    db::pending_identities::discard_all(tx, user_id, Some(unlinking.browser_hash)).await?;
+    db::upstream_flows::discard_links(&mut **tx, user_id).await?;
+    db::oauth_links::delete(&mut **tx, link.link_id).await?;
+    let deleted = Event::LinkDeleted {
+        user_id,
+        link_id: link.link_id,
+        provider: link.provider.clone(),
+    };
+    db::events::emit(tx, &[deleted], now).await?;
+    announce_address(tx, user_id, address_of(&links), now).await?;
+    Ok(ended)
+}
+
+/// The link of this provider, if the account can be signed in to without it.
+fn removable<'a>(
+    links: &'a [Link],
+    provider: &str,
+    is_usable: impl Fn(&str) -> bool,
+) -> Result<&'a Link, NotUnlinked> {
+    let link = links
+        .iter()
+        .find(|link| link.provider == provider)
+        .ok_or(NotUnlinked::NotFound)?;
+    let others_can_be_used = links
+        .iter()
+        .any(|other| other.link_id != link.link_id && is_usable(&other.provider));
+    if others_can_be_used {
+        Ok(link)
+    } else {
+        Err(NotUnlinked::LastLink)
+    }
+}
+
+/// The primary address of an account and what its provider says of it, as apps are told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Address {
+    email: String,
+    email_verified: bool,
+    provider: String,
+}
+
+/// The primary address as it is now.
+pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Address>> {
+    Ok(address_of(
+        &db::oauth_links::list_of_user(&mut **tx, user_id).await?,
+    ))
+}
+
+/// Tells of another primary address, if it is not `before` any more.
+pub async fn announce_address(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    before: Option<Address>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    if primary_address(tx, user_id).await? == before {
+        return Ok(());
+    }
+    db::users::mark_updated(&mut **tx, user_id, now).await?;
+    let updated = Event::UserUpdated {
+        user_id,
+        changed: vec!["email".to_owned()],
+    };
+    db::events::emit(tx, &[updated], now).await
+}
+
+fn address_of(links: &[Link]) -> Option<Address> {
+    let primary = links.iter().find(|link| link.is_primary)?;
+    Some(Address {
+        email: primary.email.clone()?,
+        email_verified: primary.email_verified,
+        provider: primary.provider.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn link(number: u128, provider: &str) -> Link {
+        Link {
+            link_id: LinkId(Uuid::from_u128(number)),
+            user_id: UserId(Uuid::from_u128(1)),
+            provider: provider.to_owned(),
+            display: None,
+            email: None,
+            email_verified: false,
+            is_primary: false,
+            merged_at: None,
+            created_at: datetime!(2026-01-01 0:00 UTC),
+            last_login_at: datetime!(2026-01-01 0:00 UTC),
+        }
+    }
+
+    #[test]
+    fn a_link_goes_only_if_another_one_can_be_signed_in_with() {
+        let both = [link(1, "github"), link(2, "google")];
+        let configured = |name: &str| name == "github" || name == "google";
+        assert!(removable(&both, "github", configured).is_ok_and(|link| link.provider == "github"));
+        assert!(removable(&both, "google", configured).is_ok_and(|link| link.provider == "google"));
+        assert!(matches!(
+            removable(&both[..1], "github", configured),
+            Err(NotUnlinked::LastLink)
+        ));
+        assert!(matches!(
+            removable(&both, "gitlab", configured),
+            Err(NotUnlinked::NotFound)
+        ));
+    }
+
+    /// A provider that was taken out of the configuration lets nobody in.
+    #[test]
+    fn a_link_that_cannot_be_used_does_not_count_as_another_one() {
+        let both = [link(1, "github"), link(2, "gone")];
+        let configured = |name: &str| name == "github";
+        assert!(matches!(
+            removable(&both, "github", configured),
+            Err(NotUnlinked::LastLink)
+        ));
+        assert!(removable(&both, "gone", configured).is_ok());
+    }
+}

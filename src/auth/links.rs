@@ -1,0 +1,76 @@
+//! `GET /auth/me/links`: the providers that lead to an account.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::respond::json_answer;
+use crate::config::providers::EmailTrust;
+use crate::db;
+use crate::db::oauth_links::Link;
+use crate::error::AppError;
+use crate::http::api_doc::SignedOut;
+use crate::http::browser::BrowserSession;
+use crate::http::state::AppState;
+use crate::protocol::ids::LinkId;
+use crate::upstream::Provider;
+
+/// A linked identity as its owner sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinkView {
+    pub link_id: LinkId,
+    /// The provider's name, as `DELETE /auth/link/{provider}` takes it.
+    pub provider: String,
+    /// What people read on the provider's button.
+    pub provider_display_name: String,
+    /// Whether one can sign in by it at present: the provider is configured.
+    pub usable: bool,
+    /// How the provider names the identity.
+    pub display: Option<String>,
+    pub email: Option<String>,
+    /// The provider says so and is trusted to.
+    pub email_verified: bool,
+    /// Its address is the account's primary one.
+    pub is_primary: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub last_login_at: OffsetDateTime,
+}
+
+impl LinkView {
+    fn new(state: &AppState, link: Link) -> Self {
+        let provider = state.upstreams.get(&link.provider);
+        let trust = provider.map_or(EmailTrust::None, Provider::email_trust);
+        Self {
+            link_id: link.link_id,
+            provider_display_name: provider
+                .map_or(&*link.provider, Provider::display_name)
+                .to_owned(),
+            usable: provider.is_some(),
+            display: link.display,
+            email: link.email,
+            email_verified: link.email_verified && trust != EmailTrust::None,
+            is_primary: link.is_primary,
+            created_at: link.created_at,
+            last_login_at: link.last_login_at,
+            provider: link.provider,
+        }
+    }
+}
+
+/// Lists them, the oldest first.
+#[utoipa::path(get, path = "/auth/me/links", tag = "account", operation_id = "list_links",
+    security(("session" = [])), responses((status = 200, body = Vec<LinkView>), SignedOut))]
+pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
+    let links = db::oauth_links::list_of_user(&state.db, session.session.user_id).await?;
+    let views: Vec<LinkView> = links
+        .into_iter()
+        .map(|link| LinkView::new(&state, link))
+        .collect();
+    Ok(json_answer(&views))
+}

@@ -1,0 +1,77 @@
+//! `DELETE /auth/link/{provider}`: a provider shall lead to the account no longer.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::respond::{json_answer, with_cookies};
+use crate::accounts::{self, NotUnlinked, Unlinking};
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{Forged, SignedOut};
+use crate::http::browser::{Browser, BrowserSession};
+use crate::http::cookies::{CookieKind, Cookies};
+use crate::http::csrf::SameSiteRequest;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+
+/// The link is gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Unlinked {
+    /// This very session was opened by that provider, and has ended with the others that were.
+    pub signed_out: bool,
+}
+
+/// Takes it away; never the last one that can be signed in with.
+#[utoipa::path(delete, path = "/auth/link/{provider}", tag = "account", operation_id = "unlink",
+    security(("session" = [])),
+    params(("provider" = String, Path, description = "The provider's name"),
+        ("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = Unlinked), SignedOut, Forged,
+        (status = 404, body = ErrorBody, description = "The account has no identity of that provider"),
+        (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left")))]
+pub async fn unlink(
+    State(state): State<AppState>,
+    Path(provider): Path<String>,
+    Now(now): Now,
+    _same_site: SameSiteRequest,
+    session: BrowserSession,
+    browser: Browser,
+) -> Result<Response, AppError> {
+    let unlinking = Unlinking {
+        user_id: session.session.user_id,
+        provider: &provider,
+        browser_hash: &browser.hash(),
+    };
+    let is_usable = |name: &str| state.upstreams.get(name).is_some();
+    let mut tx = state.db.begin().await?;
+    let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
+        .await
+        .map_err(not_unlinked)?;
+    tx.commit().await?;
+    tracing::info!(user.id = %session.session.user_id, "an identity was unlinked");
+    let signed_out = ended.contains(&session.session.session_id);
+    let cookies = Cookies::new(&state.config);
+    let cleared = if signed_out {
+        vec![CookieKind::Setup, CookieKind::Refresh, CookieKind::Access]
+    } else {
+        vec![CookieKind::Setup]
+    };
+    Ok(with_cookies(
+        json_answer(&Unlinked { signed_out }),
+        cleared.into_iter().map(|kind| cookies.clear(kind)),
+    ))
+}
+
+fn not_unlinked(refused: NotUnlinked) -> AppError {
+    match refused {
+        NotUnlinked::NotFound => AppError::not_found(),
+        NotUnlinked::LastLink => AppError::new(
+            StatusCode::CONFLICT,
+            "last_link",
+            "this is the only way to sign in to your account, add another one first",
+        ),
+        NotUnlinked::Database(error) => error.into(),
+    }
+}
