@@ -204,12 +204,5 @@ fn signed_out(state: &AppState) -> Response {
 
 /// The removal of every cookie of ours, each with its exact attributes.
 pub fn cleared_cookies(state: &AppState) -> [HeaderValue; 4] {
-    let cookies = Cookies::new(&state.config);
-    [
-        CookieKind::Refresh,
-        CookieKind::Access,
-        CookieKind::Setup,
-        CookieKind::Browser,
-    ]
-    .map(|kind| cookies.clear(kind))
+    Cookies::new(&state.config).clear_all()
 }

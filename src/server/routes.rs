@@ -17,7 +17,7 @@ use super::{cors, health};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
-use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
+use crate::oauth_provider::{authorize, consent, discovery, introspect, logout, resume, revoke, token, userinfo};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -56,6 +56,7 @@ pub fn router(state: AppState) -> Router {
             "/oauth/authorize/resume",
             without_head("GET", on(MethodFilter::GET, resume::resume)),
         )
+        .merge(logout::routes())
         .merge(auth::navigation_routes());
     let operation = Router::new()
         .route("/health", get(health::health))
