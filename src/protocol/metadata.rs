@@ -80,6 +80,8 @@ pub fn metadata(input: &MetadataInput<'_>) -> Map<String, Value> {
     // Said, because its default is true.
     put("request_uri_parameter_supported", false.into());
     put("prompt_values_supported", Prompt::VALUES.as_slice().into());
+    // OpenID Connect RP-Initiated Logout §2.1
+    put("end_session_endpoint", at("/oauth/logout"));
     // RFC 8414 §2
     put("revocation_endpoint", at("/oauth/revoke"));
     put(
@@ -152,6 +154,10 @@ mod tests {
             ("userinfo_endpoint", json!("https://auth.example/oauth/userinfo")),
             ("jwks_uri", json!("https://auth.example/.well-known/jwks.json")),
             (
+                "end_session_endpoint",
+                json!("https://auth.example/oauth/logout"),
+            ),
+            (
                 "scopes_supported",
                 json!([
                     "openid",
@@ -204,7 +210,8 @@ mod tests {
         for name in [
             "ui_locales_supported",
             "registration_endpoint",
-            "end_session_endpoint",
+            "frontchannel_logout_supported",
+            "check_session_iframe",
             "backchannel_logout_supported",
             "userinfo_signing_alg_values_supported",
         ] {
