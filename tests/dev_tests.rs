@@ -46,6 +46,7 @@ impl Scene {
             client_id: "demo".to_owned(),
             client_secret: "a secret, with : and %".to_owned(),
             redirect_uris: Vec::new(),
+            backchannel_logout_uri: None,
         };
         let options = Options {
             clients: vec![client.clone()],

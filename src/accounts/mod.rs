@@ -12,4 +12,4 @@ pub mod newcomers;
 pub mod sessions;
 
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
-pub use sessions::{EndReason, end_session, end_sessions_of_user};
+pub use sessions::{EndReason, end_session, end_sessions_of_upstream, end_sessions_of_user};

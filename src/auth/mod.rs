@@ -9,6 +9,7 @@
 //! | `GET, POST /auth/setup` | [`setup`] |
 //! | `POST /auth/refresh`, `/auth/logout`, `/auth/logout-all` | [`session`] with [`rotation`] |
 //! | `GET /auth/me` | [`profile`] |
+//! | `POST /auth/{provider}/backchannel-logout` | [`upstream_logout`] |
 //!
 //! Callback and setup open a session by [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
 
@@ -29,6 +30,7 @@ pub mod rotation;
 pub mod session;
 pub mod setup;
 pub mod sign_in;
+pub mod upstream_logout;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
@@ -56,5 +58,10 @@ pub fn navigation_routes() -> Router<AppState> {
                 .head(|| respond::not_allowed("GET, POST"))
                 .post(callback::posted)
                 .fallback(|| respond::not_allowed("GET, POST")),
+        )
+        // No browser comes here, but the path is the provider's, as those above.
+        .route(
+            "/auth/{provider}/backchannel-logout",
+            post(upstream_logout::backchannel_logout),
         )
 }

@@ -14,7 +14,8 @@ pub async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
         .await
 }
 
-/// Authorization requests, upstream sign-ins, waiting identities and error reports whose time is over.
+/// Authorization requests, upstream sign-ins, waiting identities, error reports, held names and counted logout tokens whose
+/// time is over.
 pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<u64> {
     let deleted = sqlx::query_scalar!(
         r#"
@@ -34,13 +35,18 @@ pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime
             DELETE FROM error_reports WHERE error_id IN
                 (SELECT error_id FROM error_reports WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
             RETURNING 1
+        ), logout_tokens AS (
+            DELETE FROM upstream_logout_tokens WHERE (provider, jti) IN
+                (SELECT provider, jti FROM upstream_logout_tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
         ), names AS (
             DELETE FROM held_usernames WHERE username_folded IN
                 (SELECT username_folded FROM held_usernames WHERE held_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM requests) + (SELECT count(*) FROM flows) + (SELECT count(*) FROM identities)
-             + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names) AS "deleted!"
+             + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names) + (SELECT count(*) FROM logout_tokens)
+               AS "deleted!"
         "#,
         now,
         BATCH_ROWS,

@@ -33,6 +33,7 @@ pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
 pub mod upstream_flows;
+pub mod upstream_logout;
 pub mod users;
 
 /// The migrations, compiled in.

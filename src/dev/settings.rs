@@ -76,6 +76,7 @@ pub fn upstream_client(ports: Ports, secret: String) -> simulated_upstream::Clie
         client_id: "development".to_owned(),
         client_secret: secret,
         redirect_uris: vec![format!("{}/auth/{UPSTREAM}/callback", ports.issuer())],
+        backchannel_logout_uri: Some(format!("{}/auth/{UPSTREAM}/backchannel-logout", ports.issuer())),
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod authorization_response;
 mod authorize;
+mod backchannel_logout;
 mod built_in_people;
 mod claims;
 mod client_auth;
