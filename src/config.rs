@@ -29,6 +29,7 @@ pub mod server;
 mod successors;
 mod tree;
 pub mod usernames;
+pub mod webhooks;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub usernames: usernames::UsernamesConfig,
     #[serde(default)]
     pub claims: claims::ClaimsConfig,
+    #[serde(default)]
+    pub webhooks: webhooks::WebhooksConfig,
     #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,
     #[serde(default)]

@@ -17,6 +17,8 @@
 //! | [`accounts`] | what several callers do to accounts and sessions |
 //! | [`events`] | what apps and operators can hear of: names and payloads |
 //! | [`audit`] | the trail of who did what, chained |
+//! | [`outbound`] | requests to addresses that somebody else chose, guarded |
+//! | [`delivery`] | the worker that sends what is due: events to webhooks, logout notices to apps |
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
@@ -52,6 +54,7 @@ pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod delivery;
 pub mod dev;
 pub mod error;
 pub mod events;
@@ -59,6 +62,7 @@ pub mod http;
 pub mod jwt;
 pub mod maintenance;
 pub mod oauth_provider;
+pub mod outbound;
 pub mod protocol;
 pub mod sealing;
 pub mod server;

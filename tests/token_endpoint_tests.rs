@@ -141,6 +141,7 @@ impl Provider {
         let state = AppState::new(Inner {
             upstreams: Upstreams::new(&config, clock.clone()).unwrap(),
             keyring: config.keyring(),
+            outbound: riley_auth::outbound::Client::new(config.webhooks.policy()).unwrap(),
             config: Arc::new(config),
             db: db.clone(),
             keys: SharedKeySet::new(keys()),

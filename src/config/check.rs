@@ -82,11 +82,18 @@ impl Config {
         self.check_scopes(&mut check);
         self.usernames.check(&mut check);
         self.claims.check(&mut check);
+        self.webhooks.check(loopback, &mut check);
         check.range(
             "maintenance.interval_secs",
             self.maintenance.interval_secs,
             1,
             86_400,
+        );
+        check.range(
+            "maintenance.deliveries_kept_days",
+            self.maintenance.deliveries_kept_days.into(),
+            1,
+            3650,
         );
         self.log.check(&mut check);
         check.0

@@ -45,6 +45,11 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
 /// Opens the pool without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    connect_apart(config, config.max_connections)
+}
+
+/// The same with its own number of connections: for workers, which take none from requests.
+pub fn connect_apart(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?
         .application_name("riley-auth")
@@ -55,7 +60,7 @@ pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
             ("timezone", "UTC"),
         ]);
     Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
         .test_before_acquire(false)
         .before_acquire(|connection, metadata| {

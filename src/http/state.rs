@@ -10,6 +10,7 @@ use super::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::outbound;
 use crate::sealing::Keyring;
 use crate::upstream::Upstreams;
 
@@ -28,6 +29,8 @@ pub struct Inner {
     pub keyring: Keyring,
     pub clients: Clients,
     pub upstreams: Upstreams,
+    /// For requests to addresses that somebody else chose.
+    pub outbound: outbound::Client,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
     /// Cancelled when the server begins to stop: readiness turns false with it.

@@ -16,6 +16,7 @@ use crate::db;
 use crate::http::clients::Clients;
 use crate::http::state::{AppState, Inner};
 use crate::jwt::{KeySet, SharedKeySet};
+use crate::outbound;
 use crate::upstream::Upstreams;
 
 pub mod accept;
@@ -34,6 +35,7 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
     let keyring = config.keyring();
+    let outbound = outbound::Client::new(config.webhooks.policy())?;
     Ok(AppState::new(Inner {
         config: Arc::new(config),
         db,
@@ -43,6 +45,7 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
         keyring,
         clients: Clients::default(),
         upstreams,
+        outbound,
         defined_scopes,
         shutdown: CancellationToken::new(),
     }))
@@ -89,6 +92,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
         ));
     }
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
+    tasks.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;
 }

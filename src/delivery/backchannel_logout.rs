@@ -1,0 +1,100 @@
+//! One attempt to tell an app that a session has ended (OpenID Connect Back-Channel Logout 1.0 §2.5).
+//!
+//! The logout token is made for this attempt: it expires within two minutes, and a stored one would in the queue.
+
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use url::{Url, form_urlencoded};
+use uuid::Uuid;
+
+use super::Outcome;
+use crate::http::state::AppState;
+use crate::protocol::client::Client;
+use crate::protocol::ids::{ClientId, SessionId, UserId};
+
+/// The header's `typ` (§2.4).
+const LOGOUT_TOKEN_TYP: &str = "logout+jwt";
+/// Seconds for which a logout token is good (§4 asks for at most two minutes).
+const LOGOUT_TOKEN_TTL_SECS: i64 = 120;
+
+/// Who is to be told of which session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutNotice {
+    pub client_id: ClientId,
+    pub user_id: UserId,
+    /// The session that has ended; `None`: all of the user's.
+    pub session_id: Option<SessionId>,
+}
+
+/// Tells the app. 200 and 204 are a success, 400 is final (§2.8), everything else may work later.
+pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) -> Outcome {
+    let client = match crate::db::clients::find(&state.db, &notice.client_id).await {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(error = %error, "a client could not be read to be told of a logout");
+            return Outcome::Retry {
+                code: "temporarily_unavailable",
+                status_code: None,
+            };
+        }
+    };
+    let Some((client, url)) = client.and_then(|client| {
+        let url = Url::parse(client.backchannel_logout_uri.as_deref()?).ok()?;
+        Some((client, url))
+    }) else {
+        return Outcome::Permanent {
+            code: "no_longer_registered",
+            status_code: None,
+        };
+    };
+    let claims = claims(state.config.issuer(), notice, now);
+    let keys = state.keys.current();
+    let algorithm = signing_algorithm(&client);
+    // RSA takes milliseconds: too long for a thread that serves connections.
+    let signed =
+        tokio::task::spawn_blocking(move || keys.sign(LOGOUT_TOKEN_TYP, &claims, algorithm, now)).await;
+    let Ok(Ok(token)) = signed else {
+        return Outcome::Retry {
+            code: "not_signed",
+            status_code: None,
+        };
+    };
+    let body = form_urlencoded::Serializer::new(String::new())
+        .append_pair("logout_token", &token)
+        .finish();
+    let answer = state
+        .outbound
+        .post(&url, "application/x-www-form-urlencoded", HeaderMap::new(), body)
+        .await;
+    match answer {
+        Ok(StatusCode::BAD_REQUEST) => Outcome::Permanent {
+            code: "refused_by_receiver",
+            status_code: Some(400),
+        },
+        answer => Outcome::of(answer),
+    }
+}
+
+/// The one that the app expects of ID tokens (§2.4: the same rules apply).
+fn signing_algorithm(client: &Client) -> Option<crate::protocol::algorithm::SigningAlgorithm> {
+    client.id_token_signed_response_alg
+}
+
+/// The claims of §2.4; there is never a `nonce`.
+fn claims(issuer: &str, notice: &LogoutNotice, now: OffsetDateTime) -> Value {
+    let iat = now.unix_timestamp();
+    let mut claims = json!({
+        "iss": issuer,
+        "aud": notice.client_id,
+        "iat": iat,
+        "exp": iat + LOGOUT_TOKEN_TTL_SECS,
+        "jti": Uuid::new_v4(),
+        "sub": notice.user_id,
+        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+    });
+    if let Some(session_id) = notice.session_id {
+        claims["sid"] = json!(session_id);
+    }
+    claims
+}
