@@ -14,7 +14,7 @@ pub use crate::protocol::authorization::{OAuthErrorCode, OAuthRefusal};
 const RETRY_AFTER_SECS: &str = "1";
 
 /// The error shape of every JSON answer that is not OAuth's own: the same two members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ErrorBody {
     pub error: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,20 +3,16 @@
 //! The logout token is made for this attempt: it expires within two minutes, and a stored one would in the queue.
 
 use axum::http::{HeaderMap, StatusCode};
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
 use super::Outcome;
 use crate::http::state::AppState;
+use crate::protocol::claims::LOGOUT_TOKEN_TYP;
 use crate::protocol::client::Client;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
-
-/// The header's `typ` (§2.4).
-const LOGOUT_TOKEN_TYP: &str = "logout+jwt";
-/// Seconds for which a logout token is good (§4 asks for at most two minutes).
-const LOGOUT_TOKEN_TTL_SECS: i64 = 120;
+use crate::protocol::logout::logout_token_claims;
 
 /// Who is to be told of which session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +44,14 @@ pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) 
             status_code: None,
         };
     };
-    let claims = claims(state.config.issuer(), notice, now);
+    let claims = logout_token_claims(
+        state.config.issuer(),
+        &notice.client_id,
+        notice.user_id,
+        notice.session_id,
+        &Uuid::new_v4().to_string(),
+        now.unix_timestamp(),
+    );
     let keys = state.keys.current();
     let algorithm = signing_algorithm(&client);
     // RSA takes milliseconds: too long for a thread that serves connections.
@@ -79,22 +82,4 @@ pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) 
 /// The one that the app expects of ID tokens (§2.4: the same rules apply).
 fn signing_algorithm(client: &Client) -> Option<crate::protocol::algorithm::SigningAlgorithm> {
     client.id_token_signed_response_alg
-}
-
-/// The claims of §2.4; there is never a `nonce`.
-fn claims(issuer: &str, notice: &LogoutNotice, now: OffsetDateTime) -> Value {
-    let iat = now.unix_timestamp();
-    let mut claims = json!({
-        "iss": issuer,
-        "aud": notice.client_id,
-        "iat": iat,
-        "exp": iat + LOGOUT_TOKEN_TTL_SECS,
-        "jti": Uuid::new_v4(),
-        "sub": notice.user_id,
-        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
-    });
-    if let Some(session_id) = notice.session_id {
-        claims["sid"] = json!(session_id);
-    }
-    claims
 }

@@ -15,6 +15,7 @@
 //! | `memory` | sessions, codes, access tokens |
 //! | `routes` | the route table and what every request passes through |
 //! | `discovery`, `authorize`, `sign_in`, `token`, `userinfo` | the endpoints |
+//! | `backchannel_logout` | telling clients that somebody signed out |
 //! | `github`, `discord` | the endpoints only those have |
 
 mod authorization_response;
