@@ -10,6 +10,9 @@ use crate::protocol::ids::{ClientId, SessionId, UserId};
 
 /// A logout notice for every client that has, or had, a grant of one of these sessions and registered a
 /// `backchannel_logout_uri` (OpenID Connect Back-Channel Logout §2.5), in the transaction that ends them.
+///
+/// A client with a code that is not redeemed yet is told, too: it may be redeeming it at this very moment, and then has
+/// somebody signed in without a grant that could be seen from here.
 pub async fn enqueue_logout(
     tx: &mut PgTransaction<'_>,
     sessions: &[SessionId],
@@ -24,9 +27,15 @@ pub async fn enqueue_logout(
             INSERT INTO deliveries (delivery_id, kind, client_id, user_id, session_id, next_attempt_at, created_at)
             SELECT gen_random_uuid(), 'backchannel_logout', g.client_id, g.user_id, g.session_id, $2, $2
             FROM (
-                SELECT DISTINCT client_id, user_id, session_id
+                SELECT client_id, user_id, session_id
                 FROM grants
                 WHERE session_id = ANY ($1)
+                UNION
+                SELECT client_id, user_id, session_id
+                FROM authorization_codes
+                WHERE session_id = ANY ($1)
+                  AND used_at IS NULL
+                  AND expires_at > $2
             ) g
             JOIN oauth_clients c ON c.client_id = g.client_id
             WHERE c.backchannel_logout_uri IS NOT NULL

@@ -78,7 +78,8 @@ pub async fn delete_dead_codes(db: impl PgExecutor<'_>, now: OffsetDateTime) -> 
 }
 
 /// Grants under which nothing can be alive: made before `made_before` (longer ago than an access token lives), with no
-/// refresh token that could still be used, or revoked before then.
+/// refresh token that could still be used, or revoked before then. The last one of a live session at an app that wants to
+/// hear of its end stays: by it we know whom to tell.
 pub async fn delete_dead_grants(
     db: impl PgExecutor<'_>,
     made_before: OffsetDateTime,
@@ -93,6 +94,18 @@ pub async fn delete_dead_grants(
               AND (g.revoked_at < $1 OR NOT EXISTS (
                   SELECT 1 FROM refresh_tokens r
                   WHERE r.grant_id = g.grant_id AND r.consumed_at IS NULL AND r.expires_at > $2))
+              AND NOT EXISTS (
+                  SELECT 1
+                  FROM sessions s
+                  JOIN oauth_clients c ON c.client_id = g.client_id
+                  WHERE s.session_id = g.session_id
+                    AND s.ended_at IS NULL
+                    AND s.expires_at > $2
+                    AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $2)
+                    AND c.backchannel_logout_uri IS NOT NULL
+                    AND NOT EXISTS (
+                        SELECT 1 FROM grants n
+                        WHERE n.session_id = g.session_id AND n.client_id = g.client_id AND n.grant_id > g.grant_id))
             LIMIT $3
             FOR UPDATE SKIP LOCKED
         )

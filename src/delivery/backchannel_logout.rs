@@ -71,6 +71,13 @@ pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) 
         .post(&url, "application/x-www-form-urlencoded", HeaderMap::new(), body)
         .await;
     match answer {
+        // §2.8 knows no other success: an app that answers 202 has not said that anybody is signed out.
+        Ok(status) if status.is_success() && !matches!(status, StatusCode::OK | StatusCode::NO_CONTENT) => {
+            Outcome::Retry {
+                code: "refused_by_receiver",
+                status_code: Some(status.as_u16()),
+            }
+        }
         Ok(StatusCode::BAD_REQUEST) => Outcome::Permanent {
             code: "refused_by_receiver",
             status_code: Some(400),

@@ -82,6 +82,9 @@ pub fn metadata(input: &MetadataInput<'_>) -> Map<String, Value> {
     put("prompt_values_supported", Prompt::VALUES.as_slice().into());
     // OpenID Connect RP-Initiated Logout §2.1
     put("end_session_endpoint", at("/oauth/logout"));
+    // OpenID Connect Back-Channel Logout §2.1: every logout token of a session has its `sid`, as every ID token has.
+    put("backchannel_logout_supported", true.into());
+    put("backchannel_logout_session_supported", true.into());
     // RFC 8414 §2
     put("revocation_endpoint", at("/oauth/revoke"));
     put(
@@ -157,6 +160,8 @@ mod tests {
                 "end_session_endpoint",
                 json!("https://auth.example/oauth/logout"),
             ),
+            ("backchannel_logout_supported", json!(true)),
+            ("backchannel_logout_session_supported", json!(true)),
             (
                 "scopes_supported",
                 json!([
@@ -212,7 +217,6 @@ mod tests {
             "registration_endpoint",
             "frontchannel_logout_supported",
             "check_session_iframe",
-            "backchannel_logout_supported",
             "userinfo_signing_alg_values_supported",
         ] {
             assert!(!document.contains_key(name), "{name}");
