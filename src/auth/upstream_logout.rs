@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::accounts;
 use crate::db;
 use crate::error::{AppError, ErrorBody, OAuthError, OAuthErrorCode};
+use crate::http::api_doc::LogoutNotice;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::oauth_params::{OAuthForm, ParamsRejection};
@@ -22,23 +23,15 @@ const MAX_AGE: Duration = Duration::minutes(10);
 ///
 /// A token that is wrong in any way, or counted before, is 400 (§2.8). When it cannot be judged, because our database or the
 /// provider's keys are out of reach, the answer is 503: the provider may try again.
-#[utoipa::path(
-    post,
-    path = "/auth/{provider}/backchannel-logout",
-    tag = "Sign-in",
+#[utoipa::path(post, path = "/auth/{provider}/backchannel-logout", tag = "sign-in",
+    operation_id = "upstream_backchannel_logout",
     params(("provider" = String, Path, description = "The provider's name in the configuration")),
-    request_body(
-        content = String,
-        content_type = "application/x-www-form-urlencoded",
-        description = "`logout_token`: a logout token of the provider"
-    ),
+    request_body(content = LogoutNotice, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "The sessions have ended, if there were any"),
         (status = 400, description = "The token is not accepted", body = ErrorBody),
         (status = 404, description = "There is no such provider", body = ErrorBody),
-        (status = 503, description = "The token cannot be judged now", body = ErrorBody),
-    )
-)]
+    ))]
 pub async fn backchannel_logout(
     State(state): State<AppState>,
     Now(now): Now,

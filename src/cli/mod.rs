@@ -22,6 +22,7 @@ mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -76,6 +77,8 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -110,13 +113,14 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),
     }
 }

@@ -17,6 +17,7 @@
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`raw`] | requests as bytes |
+//! | [`routes`] | every route of the router |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
 #![allow(
@@ -38,6 +39,7 @@ pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod raw;
+pub(crate) mod routes;
 pub(crate) mod upstreams;
 
 pub(crate) use answer::{Answer, Tokens};

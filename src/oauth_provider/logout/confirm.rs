@@ -8,6 +8,7 @@ use super::carried::CarriedQuestion;
 use super::question::FIELD;
 use super::{request, session};
 use crate::error::AppError;
+use crate::http::api_doc::{LogoutAnswer, Refused};
 use crate::http::csrf;
 use crate::http::now::Now;
 use crate::http::oauth_params::{OAuthForm, ParamsRejection};
@@ -19,6 +20,13 @@ use crate::protocol::logout::PostLogoutRedirect;
 /// The form has to be our own, shown to this very session: the hidden field names it under a seal, and the browser says that
 /// the form comes from our origin. A session that has ended meanwhile leaves nothing to do; one of somebody else is not
 /// touched.
+#[utoipa::path(post, path = "/oauth/logout/confirm", tag = "openid connect", operation_id = "confirm_end_session",
+    request_body(content = LogoutAnswer, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 303, description = "To post_logout_redirect_uri, or to the deployer's page"),
+        (status = 200, description = "A page: it is done", body = String, content_type = "text/html"),
+        Refused,
+    ))]
 pub async fn confirm(
     State(state): State<AppState>,
     Now(now): Now,

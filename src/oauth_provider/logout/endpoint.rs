@@ -9,6 +9,7 @@ use super::carried::CarriedRequest;
 use super::request::{self, Judged};
 use super::{question, session};
 use crate::error::{AppError, OAuthRefusal};
+use crate::http::api_doc::{LogoutParameters, Refused};
 use crate::http::error_report::refuse_logout_on_page;
 use crate::http::now::Now;
 use crate::http::oauth_params::{OAuthParams, ParamsRejection};
@@ -22,24 +23,13 @@ use crate::protocol::params::Params;
 const MAX_CARRIED_BYTES: usize = 8 * 1024;
 
 /// `GET /oauth/logout`.
-#[utoipa::path(
-    get,
-    path = "/oauth/logout",
-    tag = "OpenID Connect",
-    params(
-        ("id_token_hint" = Option<String>, Query, description = "An ID token of the session, expired or not"),
-        ("client_id" = Option<String>, Query),
-        ("post_logout_redirect_uri" = Option<String>, Query, description = "Registered for the client, byte for byte"),
-        ("state" = Option<String>, Query, description = "Given back at post_logout_redirect_uri"),
-        ("logout_hint" = Option<String>, Query),
-        ("ui_locales" = Option<String>, Query),
-    ),
+#[utoipa::path(get, path = "/oauth/logout", tag = "openid connect", operation_id = "end_session",
+    params(LogoutParameters),
     responses(
         (status = 303, description = "To post_logout_redirect_uri, or to the deployer's page"),
-        (status = 200, description = "A page: the question whether to sign out, or that it is done", content_type = "text/html"),
-        (status = 400, description = "A page: the request cannot be followed, nothing has ended", content_type = "text/html"),
-    )
-)]
+        (status = 200, description = "A page: the question whether to sign out, or that it is done", body = String, content_type = "text/html"),
+        Refused,
+    ))]
 pub async fn logout(
     State(state): State<AppState>,
     Now(now): Now,
@@ -54,16 +44,9 @@ pub async fn logout(
 
 /// `POST /oauth/logout`. Answered by 303 to a GET: when the POST came from an app's page, the browser shows its
 /// `SameSite=Lax` cookies only there.
-#[utoipa::path(
-    post,
-    path = "/oauth/logout",
-    tag = "OpenID Connect",
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses(
-        (status = 303, description = "To the GET that goes on"),
-        (status = 400, description = "A page: the request cannot be followed, nothing has ended", content_type = "text/html"),
-    )
-)]
+#[utoipa::path(post, path = "/oauth/logout", tag = "openid connect", operation_id = "end_session_by_post",
+    request_body(content = LogoutParameters, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 303, description = "To the GET that goes on"), Refused))]
 pub async fn posted(
     State(state): State<AppState>,
     Now(now): Now,
@@ -85,6 +68,13 @@ pub async fn posted(
 }
 
 /// `GET /oauth/logout/resume`: the rest of a POST.
+#[utoipa::path(get, path = "/oauth/logout/resume", tag = "openid connect", operation_id = "resume_end_session",
+    params(("request" = String, Query, description = "What the POST handed on")),
+    responses(
+        (status = 303, description = "To post_logout_redirect_uri, or to the deployer's page"),
+        (status = 200, description = "A page: the question whether to sign out, or that it is done", body = String, content_type = "text/html"),
+        Refused,
+    ))]
 pub async fn resume(
     State(state): State<AppState>,
     Now(now): Now,
