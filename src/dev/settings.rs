@@ -122,6 +122,8 @@ pub fn config_text(
                 },
             },
         },
+        // The demo app is on this machine, and is told of logouts.
+        "webhooks": { "allow_private_ips": true },
         "claims": { "passthrough": PASSTHROUGH_CLAIMS },
     });
     toml::to_string(&values).context("write the development configuration")
@@ -154,8 +156,8 @@ pub fn demo_client(ports: Ports, data: &DevData) -> anyhow::Result<Client> {
         }],
         redirect_uris: vec![format!("{url}/callback")],
         post_logout_redirect_uris: vec![format!("{url}/")],
-        backchannel_logout_uri: None,
-        backchannel_logout_session_required: false,
+        backchannel_logout_uri: Some(format!("{url}/backchannel-logout")),
+        backchannel_logout_session_required: true,
         scope: ScopeSet::parse("address phone offline_access").context("the demo app's scopes")?,
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         auto_approve: false,
