@@ -21,7 +21,7 @@
 //! | [`delivery`] | the worker that sends what is due: events to webhooks, logout notices to apps |
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
-//! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
+//! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, logout, discovery |
 //! | [`maintenance`] | the clean-up |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
@@ -33,8 +33,8 @@
 //! - Only `db` contains SQL; `db` knows no HTTP and no policy.
 //! - Endpoints do not import each other. What two of them need lies below them.
 //! - The clock is read once per request ([`http::now`]), by the workers' loops and by the command line.
-//! - A redirect to a client is built only by [`protocol::authorization::Callback`], and only a registered redirect URI makes
-//!   one.
+//! - A redirect to a client is built only by [`protocol::authorization::Callback`] and, after a logout, by
+//!   [`protocol::logout::PostLogoutRedirect`], and only a registered URI makes one.
 //! - Access, ID and refresh tokens are made only in [`oauth_provider::tokens`], session cookies only in [`auth::sign_in`].
 //! - Whether a grant lives is read by joins (grant, user, client, session) whenever it is used; nothing is mass-updated, so
 //!   nothing can be forgotten.
