@@ -280,6 +280,22 @@ pub async fn record(
     db::audit::append(tx, &chained, &actor_personal, &target_personal, key_id, &mac).await
 }
 
+/// Who writes into the trail, with what keys, and when: what every operation that leaves an entry is handed.
+#[derive(Clone, Copy)]
+pub struct Recorder<'a> {
+    pub keyring: &'a Keyring,
+    pub rng: &'a dyn SecureRandom,
+    pub actor: &'a Actor,
+    pub now: OffsetDateTime,
+}
+
+impl Recorder<'_> {
+    /// [`record`]s an entry. The last thing to be done in `tx`: whoever else wants to write into the trail waits from here on.
+    pub async fn record(&self, tx: &mut PgTransaction<'_>, entry: &Entry) -> sqlx::Result<()> {
+        record(tx, self.keyring, self.rng, self.actor, entry, self.now).await
+    }
+}
+
 fn truncated_to_micros(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_nanosecond(at.nanosecond() / 1000 * 1000)
         .expect("fewer nanoseconds are nanoseconds too")

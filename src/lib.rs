@@ -16,6 +16,7 @@
 //! | [`http`] | what endpoints are built from: extractors, cookies, pages, shared state |
 //! | [`accounts`] | what several callers do to accounts and sessions |
 //! | [`events`] | what apps and operators can hear of: names and payloads |
+//! | [`webhooks`] | who hears of events: register, change, rotate, send again |
 //! | [`audit`] | the trail of who did what, chained |
 //! | [`outbound`] | requests to addresses that somebody else chose, guarded |
 //! | [`delivery`] | the worker that sends what is due: events to webhooks, logout notices to apps |
@@ -68,3 +69,4 @@ pub mod sealing;
 pub mod server;
 pub mod upstream;
 pub mod usernames;
+pub mod webhooks;

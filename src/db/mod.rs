@@ -34,6 +34,7 @@ pub mod sessions;
 pub mod signing_keys;
 pub mod upstream_flows;
 pub mod users;
+pub mod webhooks;
 
 /// The migrations, compiled in.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
