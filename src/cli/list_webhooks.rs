@@ -47,7 +47,13 @@ fn row(webhook: &Webhook) -> Vec<String> {
     vec![
         webhook.webhook_id.to_string(),
         webhook.url.clone(),
-        all_or(webhook.client_id.as_ref().map(ToString::to_string).unwrap_or_default()),
+        all_or(
+            webhook
+                .client_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
         all_or(webhook.event_types.join(" ")),
         state.to_owned(),
         webhook.description.clone(),

@@ -23,6 +23,7 @@ mod list_webhooks;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod ping_webhook;
 mod prepend;
 mod register_client;
@@ -91,6 +92,8 @@ enum Command {
     RotateWebhookSecret(rotate_webhook_secret::Args),
     /// Send a webhook a ping
     PingWebhook(ping_webhook::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page
@@ -125,7 +128,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
@@ -137,6 +140,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::RotateWebhookSecret(args) => rotate_webhook_secret::run(&global, &args).await,
         Command::PingWebhook(args) => ping_webhook::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),
     }
 }
