@@ -42,9 +42,10 @@ pub(crate) fn recorder(op: &TestProvider) -> Recorder<'_> {
 }
 
 impl TestProvider {
-    /// Registers the receiver for everything.
+    /// Registers the receiver for what nothing but the test itself makes happen.
     pub(crate) async fn webhook(&self, receiver: &Receiver) -> TestWebhook {
-        self.webhook_of(receiver, None, &[]).await
+        self.webhook_of(receiver, None, &["client.created", "client.deleted"])
+            .await
     }
 
     /// Registers the receiver for these events of this client.
