@@ -23,6 +23,7 @@
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
+//! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
 //! | [`maintenance`] | the clean-up |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
@@ -48,6 +49,7 @@
 //! `planning/architecture.md` and `planning/decisions/`.
 
 pub mod accounts;
+pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod cli;

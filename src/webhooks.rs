@@ -3,7 +3,6 @@
 //!
 //! Each operation belongs inside a transaction of its caller and leaves an entry in the audit trail there.
 
-use aws_lc_rs::rand::SecureRandom;
 use serde_json::{Value, json};
 use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
@@ -243,7 +242,7 @@ async fn record(
 
 fn new_secret(recorder: &Recorder<'_>) -> (NewSecret, Vec<u8>) {
     let mut secret = [0; SECRET_BYTES];
-    SecureRandom::fill(recorder.rng, &mut secret).expect("the operating system provides randomness");
+    recorder.rng.fill(&mut secret).expect("the operating system provides randomness");
     let sealed = recorder
         .keyring
         .seal(Purpose::WebhookSecret, recorder.rng, &secret);
