@@ -9,4 +9,4 @@ ALTER TABLE deliveries
 DROP INDEX deliveries_due;
 CREATE INDEX deliveries_waiting ON deliveries (endpoint, next_attempt_at) WHERE status = 'pending';
 CREATE INDEX deliveries_leased ON deliveries (lease_id) WHERE lease_id IS NOT NULL;
-CREATE INDEX deliveries_webhook_status ON deliveries (webhook_id, delivery_id) WHERE webhook_id IS NOT NULL;
+

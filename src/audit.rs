@@ -5,9 +5,12 @@
 //! the chain still verifies. What follows the last entry is not authenticated by anything: who wants to know that none was
 //! cut off at the end keeps the last `mac` elsewhere.
 
+pub mod verify;
+pub mod view;
+
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SecureRandom;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgTransaction;
 use time::OffsetDateTime;
@@ -60,7 +63,7 @@ impl Actor {
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     UserRoleChanged,
@@ -87,6 +90,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// Reads a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name)).ok()
+    }
+
     /// As it is stored: the name in snake case.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -248,7 +256,7 @@ impl Chained<'_> {
 pub async fn record(
     tx: &mut PgTransaction<'_>,
     keyring: &Keyring,
-    rng: &dyn SecureRandom,
+    rng: &(dyn SecureRandom + Sync),
     actor: &Actor,
     entry: &Entry,
     now: OffsetDateTime,
@@ -280,6 +288,22 @@ pub async fn record(
     db::audit::append(tx, &chained, &actor_personal, &target_personal, key_id, &mac).await
 }
 
+/// Who writes into the trail, with what keys, and when: what every operation that leaves an entry is handed.
+#[derive(Clone, Copy)]
+pub struct Recorder<'a> {
+    pub keyring: &'a Keyring,
+    pub rng: &'a (dyn SecureRandom + Sync),
+    pub actor: &'a Actor,
+    pub now: OffsetDateTime,
+}
+
+impl Recorder<'_> {
+    /// [`record`]s an entry. The last thing to be done in `tx`: whoever else wants to write into the trail waits from here on.
+    pub async fn record(&self, tx: &mut PgTransaction<'_>, entry: &Entry) -> sqlx::Result<()> {
+        record(tx, self.keyring, self.rng, self.actor, entry, self.now).await
+    }
+}
+
 fn truncated_to_micros(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_nanosecond(at.nanosecond() / 1000 * 1000)
         .expect("fewer nanoseconds are nanoseconds too")
@@ -307,6 +331,20 @@ mod tests {
             target_commitment: &[0; 32],
             details: "{}",
         }
+    }
+
+    #[test]
+    fn an_action_is_read_by_the_name_it_is_stored_under() {
+        for action in [
+            Action::UserRoleChanged,
+            Action::EverythingRevoked,
+            Action::ClientSecretRotated,
+            Action::UsernameReleased,
+            Action::WebhookPinged,
+        ] {
+            assert_eq!(Action::parse(action.as_str()), Some(action));
+        }
+        assert_eq!(Action::parse("user_crowned"), None);
     }
 
     #[test]

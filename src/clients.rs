@@ -1,4 +1,11 @@
 //! Registration of clients: one set of rules for the command line and the admin API.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | here | what may be registered |
+//! | [`changes`] | registrations and changes as JSON |
+//! | [`operations`] | what is done to registrations, with its event and its entry in the trail |
+//! | [`view`] | a registration as it is shown |
 
 use aws_lc_rs::rand::SecureRandom;
 
@@ -12,10 +19,19 @@ use crate::protocol::redirect_uri::{self, MAX_REDIRECT_URIS};
 use crate::protocol::request_object;
 use crate::protocol::scope::{FOR_EVERY_CLIENT, ScopeSet, is_scope_token};
 
+pub mod changes;
+pub mod operations;
+pub mod view;
+
+pub use changes::{ClientChanges, ClientRegistration};
+pub use view::ClientView;
+
 /// A name is shown to people on one line.
 const MAX_NAME_CHARS: usize = 100;
 /// An audience travels in every access token.
 const MAX_AUDIENCE_BYTES: usize = 255;
+/// A set of request-object keys is loaded with the client.
+const MAX_JWKS_BYTES: usize = 64 * 1024;
 /// As the table's constraint has it.
 const MAX_REFRESH_REUSE_LEEWAY_SECS: u32 = 300;
 
@@ -101,7 +117,12 @@ pub fn validate(new: &NewClient, config: &Config) -> Result<Client, Vec<Finding>
         backchannel_logout_uri: new.backchannel_logout_uri.clone(),
         backchannel_logout_session_required: new.backchannel_logout_session_required,
         scope,
-        grant_types: new.grant_types.clone(),
+        // Each once, in one order.
+        grant_types: GrantType::ALL
+            .iter()
+            .copied()
+            .filter(|grant| new.grant_types.contains(grant))
+            .collect(),
         auto_approve: new.auto_approve,
         require_pkce: new.require_pkce,
         token_endpoint_auth_method: if confidential {
@@ -348,9 +369,16 @@ fn check_authentication(new: &NewClient, config: &Config, findings: &mut Vec<Fin
 }
 
 fn check_request_object_jwks(new: &NewClient, findings: &mut Vec<Finding>) {
-    if let Some(jwks) = &new.request_object_jwks
-        && let Err(problem) = request_object::validate_jwks(jwks)
-    {
+    let Some(jwks) = &new.request_object_jwks else {
+        return;
+    };
+    if jwks.to_string().len() > MAX_JWKS_BYTES {
+        findings.push(Finding::error(
+            "request_object_jwks",
+            "the JWK set is longer than 64 KiB",
+            "register the keys that the app signs with, and no others",
+        ));
+    } else if let Err(problem) = request_object::validate_jwks(jwks) {
         findings.push(Finding::error(
             "request_object_jwks",
             problem,

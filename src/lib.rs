@@ -16,12 +16,14 @@
 //! | [`http`] | what endpoints are built from: extractors, cookies, pages, shared state |
 //! | [`accounts`] | what several callers do to accounts and sessions |
 //! | [`events`] | what apps and operators can hear of: names and payloads |
+//! | [`webhooks`] | who hears of events: register, change, rotate, send again |
 //! | [`audit`] | the trail of who did what, chained |
 //! | [`outbound`] | requests to addresses that somebody else chose, guarded |
 //! | [`delivery`] | the worker that sends what is due: events to webhooks, logout notices to apps |
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, logout, discovery |
+//! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
 //! | [`maintenance`] | the clean-up |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
@@ -47,6 +49,7 @@
 //! `planning/architecture.md` and `planning/decisions/`.
 
 pub mod accounts;
+pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod cli;
@@ -68,3 +71,4 @@ pub mod sealing;
 pub mod server;
 pub mod upstream;
 pub mod usernames;
+pub mod webhooks;

@@ -178,7 +178,7 @@ fn plain(hint: &str) -> String {
 
 /// Characters that make one name look like another, whatever the pattern says: controls, spaces, marks of direction and of
 /// zero width.
-fn is_invisible(character: char) -> bool {
+pub fn is_invisible(character: char) -> bool {
     character.is_control()
         || character.is_whitespace()
         || matches!(character,

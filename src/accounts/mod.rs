@@ -5,9 +5,11 @@
 //!
 //! | file | operations |
 //! | --- | --- |
+//! | [`administration`] | role, disabling, revoking: what administrators and operators do |
 //! | [`newcomers`] | an account with its first link; another link |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
+pub mod administration;
 pub mod newcomers;
 pub mod sessions;
 

@@ -19,14 +19,19 @@ mod explain;
 mod generate_keys;
 mod keys;
 mod list_clients;
+mod list_webhooks;
 pub mod logging;
 mod man;
 mod migrate;
 mod openapi;
+mod ping_webhook;
 mod prepend;
 mod register_client;
+mod register_webhook;
 mod remove_client;
+mod remove_webhook;
 mod rotate_client_secret;
+mod rotate_webhook_secret;
 mod serve;
 mod table;
 mod validate;
@@ -77,6 +82,16 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Register a webhook: events are sent to it
+    RegisterWebhook(register_webhook::Args),
+    /// List the registered webhooks
+    ListWebhooks,
+    /// Remove a webhook with what was still to be sent to it
+    RemoveWebhook(remove_webhook::Args),
+    /// Give a webhook a new secret; the old one signs, too, for a while
+    RotateWebhookSecret(rotate_webhook_secret::Args),
+    /// Send a webhook a ping
+    PingWebhook(ping_webhook::Args),
     /// Print the API document (OpenAPI 3.1)
     Openapi,
     /// Print a completion script for a shell
@@ -119,6 +134,11 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
+        Command::RegisterWebhook(args) => register_webhook::run(&global, args).await,
+        Command::ListWebhooks => list_webhooks::run(&global).await,
+        Command::RemoveWebhook(args) => remove_webhook::run(&global, &args).await,
+        Command::RotateWebhookSecret(args) => rotate_webhook_secret::run(&global, &args).await,
+        Command::PingWebhook(args) => ping_webhook::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),

@@ -1,6 +1,6 @@
 //! Registered clients: `oauth_clients`.
 
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
 use crate::protocol::algorithm::SigningAlgorithm;
@@ -135,6 +135,102 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<Client>> {
     .into_iter()
     .map(Client::try_from)
     .collect()
+}
+
+/// A page of the clients, in the order of their names. `after`: name and id of the last one of the page before.
+pub async fn page(
+    db: impl PgExecutor<'_>,
+    after: Option<(&str, &ClientId)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Client>> {
+    sqlx::query_as!(
+        ClientRow,
+        r#"
+        SELECT client_id AS "client_id: _", name, client_type,
+               secret_hash AS "secret_hash: _", previous_secret_hash AS "previous_secret_hash: _",
+               previous_secret_expires_at, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
+               backchannel_logout_session_required, scope AS "scope: _", grant_types, auto_approve, require_pkce,
+               token_endpoint_auth_method, id_token_signed_response_alg, claims_in_id_token, audience,
+               request_object_jwks, refresh_reuse_leeway_secs, disabled_at IS NOT NULL AS "disabled!", generation
+        FROM oauth_clients
+        WHERE $1::text IS NULL OR (name COLLATE "C", client_id) > ($1, $2)
+        ORDER BY name COLLATE "C", client_id
+        LIMIT $3
+        "#,
+        after.map(|(name, _)| name),
+        after.map(|(_, client_id)| client_id.as_str()),
+        limit,
+    )
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .map(Client::try_from)
+    .collect()
+}
+
+/// The client of this id, its row locked until `tx` ends.
+pub async fn lock(tx: &mut PgTransaction<'_>, client_id: &ClientId) -> sqlx::Result<Option<Client>> {
+    sqlx::query_as!(
+        ClientRow,
+        r#"
+        SELECT client_id AS "client_id: _", name, client_type,
+               secret_hash AS "secret_hash: _", previous_secret_hash AS "previous_secret_hash: _",
+               previous_secret_expires_at, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
+               backchannel_logout_session_required, scope AS "scope: _", grant_types, auto_approve, require_pkce,
+               token_endpoint_auth_method, id_token_signed_response_alg, claims_in_id_token, audience,
+               request_object_jwks, refresh_reuse_leeway_secs, disabled_at IS NOT NULL AS "disabled!", generation
+        FROM oauth_clients
+        WHERE client_id = $1
+        FOR NO KEY UPDATE
+        "#,
+        client_id.as_str(),
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .map(Client::try_from)
+    .transpose()
+}
+
+/// Writes what may change of a registration: everything but id, type and secrets.
+pub async fn update(tx: &mut PgTransaction<'_>, client: &Client, now: OffsetDateTime) -> sqlx::Result<()> {
+    let grant_types: Vec<String> = client
+        .grant_types
+        .iter()
+        .map(|grant| grant.as_str().to_owned())
+        .collect();
+    sqlx::query!(
+        r#"
+        UPDATE oauth_clients
+        SET name = $2, redirect_uris = $3, post_logout_redirect_uris = $4, backchannel_logout_uri = $5,
+            backchannel_logout_session_required = $6, scope = $7, grant_types = $8, auto_approve = $9,
+            require_pkce = $10, token_endpoint_auth_method = $11, id_token_signed_response_alg = $12,
+            claims_in_id_token = $13, audience = $14, request_object_jwks = $15, refresh_reuse_leeway_secs = $16,
+            disabled_at = CASE WHEN $17 THEN coalesce(disabled_at, $18) END,
+            updated_at = $18
+        WHERE client_id = $1
+        "#,
+        client.client_id.as_str(),
+        client.name,
+        &client.redirect_uris,
+        &client.post_logout_redirect_uris,
+        client.backchannel_logout_uri,
+        client.backchannel_logout_session_required,
+        client.scope.to_string(),
+        &grant_types,
+        client.auto_approve,
+        client.require_pkce,
+        client.token_endpoint_auth_method.map(TokenEndpointAuthMethod::as_str),
+        client.id_token_signed_response_alg.map(SigningAlgorithm::as_str),
+        client.claims_in_id_token,
+        client.audience,
+        client.request_object_jwks,
+        client.refresh_reuse_leeway_secs.map(|secs| i32::try_from(secs).unwrap_or(i32::MAX)),
+        client.disabled,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Registers a client. Of its secrets, the first is stored as the current one.

@@ -1,5 +1,7 @@
 //! What is to be sent: `deliveries`.
 
+use serde::Deserialize;
+use sqlx::types::Json;
 use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -322,4 +324,127 @@ pub async fn give_up(
     .execute(db)
     .await?;
     Ok(result.rows_affected())
+}
+
+/// A delivery as administrators see it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub delivery_id: Uuid,
+    pub event_id: Uuid,
+    pub event_type: String,
+    /// `pending`, `delivered` or `failed`.
+    pub status: String,
+    pub next_attempt_at: OffsetDateTime,
+    pub created_at: OffsetDateTime,
+    pub completed_at: Option<OffsetDateTime>,
+    pub attempts: Vec<Attempt>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Attempt {
+    pub attempt: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub attempted_at: OffsetDateTime,
+    pub duration_ms: i32,
+    pub status_code: Option<i16>,
+    /// `None`: it succeeded.
+    pub error: Option<String>,
+}
+
+/// A page of a webhook's deliveries with their attempts, the newest first. `status`: these alone. `before`: moment and id of
+/// the last one of the page before.
+pub async fn page_of_webhook(
+    db: impl PgExecutor<'_>,
+    webhook_id: Uuid,
+    status: Option<&str>,
+    before: Option<(OffsetDateTime, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Delivery>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT d.delivery_id, e.event_id, e.event_type, d.status, d.next_attempt_at, d.created_at, d.completed_at,
+               (
+                   SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.attempt), '[]')
+                   FROM delivery_attempts a
+                   WHERE a.delivery_id = d.delivery_id
+               ) AS "attempts!: Json<Vec<Attempt>>"
+        FROM deliveries d
+        JOIN events e ON e.event_id = d.event_id
+        WHERE d.webhook_id = $1
+          AND ($2::text IS NULL OR d.status = $2)
+          AND ($3::timestamptz IS NULL OR (d.created_at, d.delivery_id) < ($3, $4::uuid))
+        ORDER BY d.created_at DESC, d.delivery_id DESC
+        LIMIT $5
+        "#,
+        webhook_id,
+        status,
+        before.map(|(created_at, _)| created_at),
+        before.map(|(_, delivery_id)| delivery_id),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Delivery {
+            delivery_id: row.delivery_id,
+            event_id: row.event_id,
+            event_type: row.event_type,
+            status: row.status,
+            next_attempt_at: row.next_attempt_at,
+            created_at: row.created_at,
+            completed_at: row.completed_at,
+            attempts: row.attempts.0,
+        })
+        .collect())
+}
+
+/// Sends again what a webhook was sent, or failed to be sent: one delivery, or all that failed since a moment. Attempts are
+/// counted anew. How many deliveries that were; one that is still to be sent is none of them.
+pub async fn redeliver(
+    tx: &mut PgTransaction<'_>,
+    webhook_id: Uuid,
+    which: Redelivery,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let (delivery_id, failed_since) = match which {
+        Redelivery::One(delivery_id) => (Some(delivery_id), None),
+        Redelivery::FailedSince(since) => (None, Some(since)),
+    };
+    let count = sqlx::query_scalar!(
+        r#"
+        WITH again AS (
+            UPDATE deliveries
+            SET status = 'pending',
+                completed_at = NULL,
+                next_attempt_at = $4,
+                attempts_before_redelivery = attempts
+            WHERE webhook_id = $1
+              AND status <> 'pending'
+              AND (delivery_id = $2 OR (status = 'failed' AND completed_at >= $3))
+            RETURNING 1
+        ), told AS (
+            SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
+            FROM (SELECT FROM again LIMIT 1) AS any_again
+        )
+        SELECT (SELECT count(*) FROM again) + 0 * (SELECT count(notified) FROM told) AS "count!"
+        "#,
+        webhook_id,
+        delivery_id,
+        failed_since,
+        now,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Which deliveries are sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redelivery {
+    /// This one, failed or delivered.
+    One(Uuid),
+    /// Every one that failed at this moment or later.
+    FailedSince(OffsetDateTime),
 }

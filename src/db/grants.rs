@@ -5,7 +5,7 @@
 //! disabling a user needs no second write here. A session that is merely idle or expired ends nothing.
 
 use serde_json::{Map, Value};
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, PgTransaction};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
@@ -263,4 +263,48 @@ pub async fn find_status(
     )
     .fetch_optional(db)
     .await
+}
+
+/// Ends everything that any client was let have of this person, offline grants too. How many grants that were.
+pub async fn revoke_all_of_user(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    reason: RevocationReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE grants
+        SET revoked_at = $2,
+            revoked_reason = $3
+        WHERE user_id = $1 AND revoked_at IS NULL
+        "#,
+        user_id as _,
+        now,
+        reason.as_str(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Ends every grant of everybody. How many that were.
+pub async fn revoke_all(
+    tx: &mut PgTransaction<'_>,
+    reason: RevocationReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE grants
+        SET revoked_at = $1,
+            revoked_reason = $2
+        WHERE revoked_at IS NULL
+        "#,
+        now,
+        reason.as_str(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -165,3 +165,47 @@ pub async fn erase_old_salts(db: impl PgExecutor<'_>, consumed_before: OffsetDat
     .await?;
     Ok(u64::try_from(erased).unwrap_or(0))
 }
+
+/// Deliveries that were completed before `completed_before`, with their attempts. What is still to be sent stays.
+pub async fn delete_old_deliveries(
+    db: impl PgExecutor<'_>,
+    completed_before: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM deliveries WHERE delivery_id IN (
+            SELECT delivery_id
+            FROM deliveries
+            WHERE completed_at < $1 AND status <> 'pending'
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        completed_before,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Events from before `created_before` of which nothing is to be sent or has been sent lately.
+pub async fn delete_old_events(db: impl PgExecutor<'_>, created_before: OffsetDateTime) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM events WHERE event_id IN (
+            SELECT event_id
+            FROM events e
+            WHERE e.created_at < $1
+              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.event_id)
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        created_before,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}

@@ -16,6 +16,7 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod accounts;
 pub mod audit;
 pub mod authorization_codes;
 pub mod authorization_requests;
@@ -29,12 +30,14 @@ pub mod maintenance;
 pub mod oauth_links;
 pub mod pending_identities;
 pub mod refresh_tokens;
+pub mod reserved_usernames;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
 pub mod upstream_flows;
 pub mod upstream_logout;
 pub mod users;
+pub mod webhooks;
 
 /// The migrations, compiled in.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -72,6 +75,21 @@ pub fn connect_apart(config: &DatabaseConfig, max_connections: u32) -> anyhow::R
             })
         })
         .connect_lazy_with(options))
+}
+
+/// Lets what follows in `tx` take longer than a statement usually may.
+pub async fn allow_time(tx: &mut sqlx::PgTransaction<'_>, secs: u32) -> sqlx::Result<()> {
+    let timeout = format!("{secs}s");
+    sqlx::query!(
+        r#"
+        SELECT set_config('statement_timeout', $1, true) AS statement_timeout,
+               set_config('lock_timeout', $1, true) AS lock_timeout
+        "#,
+        timeout,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Whether `error` is the violation of the constraint or unique index of this name.

@@ -362,3 +362,26 @@ pub async fn end_all_of_user(
     .fetch_all(db)
     .await
 }
+
+/// Ends up to `limit` sessions of anybody; whose they were. None are left when none come back.
+pub async fn end_some(
+    tx: &mut PgTransaction<'_>,
+    reason: &str,
+    limit: i64,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<(UserId, SessionId)>> {
+    let ended = sqlx::query!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $2, ended_reason = $1
+        WHERE session_id IN (SELECT session_id FROM sessions WHERE ended_at IS NULL LIMIT $3)
+        RETURNING user_id AS "user_id: UserId", session_id AS "session_id: SessionId"
+        "#,
+        reason,
+        now,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(ended.into_iter().map(|row| (row.user_id, row.session_id)).collect())
+}

@@ -198,3 +198,24 @@ pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Res
     .fetch_optional(&mut **tx)
     .await
 }
+
+/// The administrators that can act: live and not disabled, in the order of their ids. Their rows stay locked until `tx` ends.
+///
+/// Whoever takes an administrator away (demotes, disables, deletes) calls this before locking any other row of `users`, and
+/// leaves at least one: as every caller locks in the same order, no two wait for each other, and the second one sees what
+/// the first has done.
+pub async fn lock_admins(tx: &mut PgTransaction<'_>) -> sqlx::Result<Vec<UserId>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT user_id AS "user_id: _"
+        FROM users
+        WHERE role = 'admin'
+          AND deleted_at IS NULL
+          AND disabled_at IS NULL
+        ORDER BY user_id
+        FOR NO KEY UPDATE
+        "#,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}

@@ -1,5 +1,6 @@
 //! The kit that endpoints are built from: extractors, cookies, shared state. It knows axum and no endpoint.
 
+pub mod administrator;
 pub mod api_doc;
 pub mod bearer;
 pub mod browser;
@@ -9,6 +10,7 @@ pub mod clients;
 pub mod cookies;
 pub mod csrf;
 pub mod error_report;
+pub mod json_body;
 pub mod no_store;
 pub mod now;
 pub mod oauth_params;

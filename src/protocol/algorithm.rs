@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    utoipa::ToSchema,
 )]
 pub enum SigningAlgorithm {
     /// ECDSA with P-256 and SHA-256 (RFC 7518 §3.4). What new keys are made for unless told otherwise.

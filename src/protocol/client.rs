@@ -52,7 +52,7 @@ pub struct ClientSecret {
 }
 
 /// What kind of program the client is (RFC 6749 §2.1, RFC 8252).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientType {
     /// Holds a secret: a server.
@@ -64,7 +64,7 @@ pub enum ClientType {
 }
 
 /// How a client proves itself at the token endpoint (OpenID Connect Core §9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenEndpointAuthMethod {
     ClientSecretBasic,
@@ -73,7 +73,7 @@ pub enum TokenEndpointAuthMethod {
 }
 
 /// A grant type of the token endpoint (RFC 6749 §4.1.3, §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
     AuthorizationCode,

@@ -11,6 +11,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{OpenApi as Document, RefOr, ServerBuilder};
 use utoipa::{Modify, OpenApi};
 
+use crate::admin::{webhook, webhook_deliveries, webhook_secret, webhooks};
 use crate::auth::{callback, login, profile, session, setup, upstream_logout};
 use crate::config::Config;
 use crate::error::ErrorBody;
@@ -68,6 +69,15 @@ use crate::server::health;
         profile::me,
         health::health,
         health::ready,
+        webhooks::list,
+        webhooks::create,
+        webhook::show,
+        webhook::change,
+        webhook::remove,
+        webhook_secret::rotate,
+        webhook_deliveries::list,
+        webhook_deliveries::redeliver,
+        webhook_deliveries::ping,
         openapi,
     ),
     components(schemas(ErrorBody, Event)),

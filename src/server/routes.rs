@@ -14,13 +14,17 @@ use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
 use super::{cors, health, openapi};
+use crate::admin;
 use crate::auth;
 use crate::error::AppError;
+use crate::http::administrator::require_administrator;
 use crate::http::state::AppState;
 use crate::oauth_provider::{authorize, consent, discovery, introspect, logout, resume, revoke, token, userinfo};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Registrations hold long lists.
+const MAX_ADMIN_BODY_BYTES: usize = 256 * 1024;
 /// A request that takes longer is answered 503.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -44,6 +48,12 @@ pub fn router(state: AppState) -> Router {
         .merge(auth::api_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors::for_first_party(config));
+    // Who asks is judged around everything but CORS: preflights carry no cookies.
+    let administration = admin::routes()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(state.clone(), require_administrator))
+        .layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(method_not_allowed)
@@ -65,6 +75,7 @@ pub fn router(state: AppState) -> Router {
 
     let all = apps
         .merge(first_party)
+        .merge(administration)
         .merge(everybody)
         .merge(navigation)
         .merge(operation);

@@ -1,0 +1,98 @@
+//! `GET, PATCH, DELETE /admin/clients/{client_id}`: one registration.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::input::ClientInPath;
+use crate::clients::{ClientChanges, ClientView, operations};
+use crate::error::{AppError, ErrorBody};
+use crate::http::administrator::Administrator;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body::JsonBody;
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+
+/// `GET /admin/clients/{client_id}`.
+#[utoipa::path(
+    get,
+    path = "/admin/clients/{client_id}",
+    tag = "admin",
+    params(("client_id" = String, Path)),
+    responses(
+        (status = 200, body = ClientView),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    )
+)]
+pub async fn show(
+    State(state): State<AppState>,
+    _administrator: Administrator,
+    ClientInPath(client_id): ClientInPath,
+) -> Result<NoStore<Json<ClientView>>, AppError> {
+    let client = state.clients.reload(&state.db, &client_id).await?;
+    let client = client.ok_or_else(AppError::not_found)?;
+    Ok(NoStore(Json(ClientView::from(&*client))))
+}
+
+/// `PATCH /admin/clients/{client_id}`: what is left out stays, `null` gives up what may be absent; the registration is judged
+/// as a whole, by the rules of a new one.
+#[utoipa::path(
+    patch,
+    path = "/admin/clients/{client_id}",
+    tag = "admin",
+    params(("client_id" = String, Path)),
+    request_body = ClientChanges,
+    responses(
+        (status = 200, body = ClientView),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+    )
+)]
+pub async fn change(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    ClientInPath(client_id): ClientInPath,
+    JsonBody(changes): JsonBody<ClientChanges>,
+) -> Result<NoStore<Json<ClientView>>, AppError> {
+    let recorder = administrator.recorder(&state, now);
+    let mut tx = state.db.begin().await?;
+    let client = operations::update(&mut tx, &recorder, &client_id, &changes, &state.config).await?;
+    tx.commit().await?;
+    Ok(NoStore(Json(ClientView::from(&client))))
+}
+
+/// `DELETE /admin/clients/{client_id}`: with its codes, tokens, consents and webhooks, at once.
+#[utoipa::path(
+    delete,
+    path = "/admin/clients/{client_id}",
+    tag = "admin",
+    params(("client_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    )
+)]
+pub async fn remove(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    ClientInPath(client_id): ClientInPath,
+) -> Result<NoStore<StatusCode>, AppError> {
+    let recorder = administrator.recorder(&state, now);
+    let mut tx = state.db.begin().await?;
+    operations::delete(&mut tx, &recorder, &client_id).await?;
+    tx.commit().await?;
+    Ok(NoStore(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,106 @@
+//! `GET, POST /admin/clients`: the registered apps; registering one.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::input::QueryParams;
+use super::paging::{Limit, Page, decode};
+use crate::clients::{ClientRegistration, ClientView, operations};
+use crate::db;
+use crate::error::{AppError, ErrorBody};
+use crate::http::administrator::Administrator;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body::JsonBody;
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::protocol::ids::ClientId;
+use crate::protocol::opaque::Opaque;
+
+/// Which page of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ClientQuery {
+    /// How many at once: 1 to 500, 50 if it is left out.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A client that was just registered.
+#[derive(Serialize, ToSchema)]
+pub struct RegisteredClient {
+    #[serde(flatten)]
+    pub client: ClientView,
+    /// Shown this once; `null` for public and native clients.
+    pub client_secret: Option<String>,
+}
+
+/// `GET /admin/clients`: in the order of their names.
+#[utoipa::path(
+    get,
+    path = "/admin/clients",
+    tag = "admin",
+    params(ClientQuery),
+    responses(
+        (status = 200, body = Page<ClientView>),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+    )
+)]
+pub async fn list(
+    State(state): State<AppState>,
+    _administrator: Administrator,
+    QueryParams(query): QueryParams<ClientQuery>,
+) -> Result<NoStore<Json<Page<ClientView>>>, AppError> {
+    let after: Option<(String, ClientId)> = query.cursor.as_deref().map(decode).transpose()?;
+    let after = after.as_ref().map(|(name, client_id)| (name.as_str(), client_id));
+    let clients = db::clients::page(&state.db, after, query.limit.and_one()).await?;
+    let page = Page::of(
+        clients,
+        query.limit,
+        |last| (last.name.clone(), last.client_id.clone()),
+        |client| ClientView::from(&client),
+    );
+    Ok(NoStore(Json(page)))
+}
+
+/// `POST /admin/clients`.
+#[utoipa::path(
+    post,
+    path = "/admin/clients",
+    tag = "admin",
+    request_body = ClientRegistration,
+    responses(
+        (status = 201, body = RegisteredClient),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+    )
+)]
+pub async fn create(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    JsonBody(asked): JsonBody<ClientRegistration>,
+) -> Result<(StatusCode, NoStore<Json<RegisteredClient>>), AppError> {
+    let recorder = administrator.recorder(&state, now);
+    let mut tx = state.db.begin().await?;
+    let registration = operations::create(&mut tx, &recorder, &asked.into(), &state.config).await?;
+    tx.commit().await?;
+    let body = RegisteredClient {
+        client: ClientView::from(&registration.client),
+        client_secret: registration.secret.as_ref().map(Opaque::expose),
+    };
+    Ok((StatusCode::CREATED, NoStore(Json(body))))
+}

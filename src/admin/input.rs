@@ -1,0 +1,119 @@
+//! What stands in the path and in the query. An id of another form names nothing, so it is answered as an unknown one.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::error::AppError;
+use crate::protocol::ids::{ClientId, UserId};
+use crate::usernames;
+
+/// The account that the path names.
+#[derive(Clone, Copy, Debug)]
+pub struct UserInPath(pub UserId);
+
+/// The client that the path names.
+#[derive(Clone, Debug)]
+pub struct ClientInPath(pub ClientId);
+
+/// The name that the path names, folded.
+#[derive(Clone, Debug)]
+pub struct NameInPath(pub String);
+
+/// The id on an error page that the path names.
+#[derive(Clone, Debug)]
+pub struct ErrorInPath(pub String);
+
+/// The webhook that the path names.
+#[derive(Clone, Copy, Debug)]
+pub struct WebhookInPath(pub Uuid);
+
+/// The parameters of the query: known ones, each once.
+#[derive(Clone, Debug)]
+pub struct QueryParams<T>(pub T);
+
+/// A segment of the path, decoded. `None`: it is not UTF-8, or has a NUL, which PostgreSQL does not hold.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, AppError> {
+    match Path::<String>::from_request_parts(parts, state).await {
+        Ok(Path(segment)) if !segment.contains('\0') => Ok(segment),
+        _ => Err(AppError::not_found()),
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UserInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let segment = segment(parts, state).await?;
+        // One spelling: hyphens, no braces, no `urn:`.
+        let id: UserId = segment.parse().map_err(|_| AppError::not_found())?;
+        if id.to_string().eq_ignore_ascii_case(&segment) {
+            Ok(Self(id))
+        } else {
+            Err(AppError::not_found())
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        segment(parts, state).await.map(|id| Self(ClientId(id)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        // One spelling, as for accounts.
+        UserInPath::from_request_parts(parts, state)
+            .await
+            .map(|UserInPath(UserId(id))| Self(id))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        segment(parts, state).await.map(|name| Self(usernames::fold(&name)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ErrorInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        segment(parts, state).await.map(Self)
+    }
+}
+
+impl<T, S> FromRequestParts<S> for QueryParams<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let query = parts.uri.query().unwrap_or_default();
+        let has_nul = url::form_urlencoded::parse(query.as_bytes())
+            .any(|(name, value)| name.contains('\0') || value.contains('\0'));
+        if has_nul {
+            return Err(unreadable());
+        }
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|query| Self(query.0))
+            .map_err(|_| unreadable())
+    }
+}
+
+fn unreadable() -> AppError {
+    AppError::bad_request(
+        "invalid_request",
+        "the query has a parameter that is unknown, doubled or not of its form",
+    )
+}

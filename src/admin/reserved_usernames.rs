@@ -1,0 +1,204 @@
+//! `GET, POST /admin/reserved-usernames`, `DELETE /admin/reserved-usernames/{name}`: names that nobody may take, beside
+//! those of the configuration. Who has such a name already keeps it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
+
+use super::input::{NameInPath, QueryParams};
+use super::paging::{Limit, Page, decode};
+use crate::audit::{Action, Entry, Target};
+use crate::db;
+use crate::db::reserved_usernames::ReservedUsername;
+use crate::error::{AppError, ErrorBody};
+use crate::http::administrator::Administrator;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body::JsonBody;
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::usernames;
+
+/// What kind of thing the trail says that a name is.
+const KIND: &str = "reserved_username";
+/// Longer than any username may be.
+const MAX_NAME_CHARS: usize = 100;
+
+/// Which page of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReservedQuery {
+    /// How many at once: 1 to 500, 50 if it is left out.
+    #[serde(default)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A name to be reserved.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    /// In any case of letters.
+    #[schema(min_length = 1, max_length = 100)]
+    pub username: String,
+}
+
+/// A reserved name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReservedView {
+    /// In lower case.
+    pub username: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+impl From<ReservedUsername> for ReservedView {
+    fn from(reserved: ReservedUsername) -> Self {
+        Self {
+            username: reserved.username_folded,
+            created_at: reserved.created_at,
+        }
+    }
+}
+
+/// `GET /admin/reserved-usernames`.
+#[utoipa::path(
+    get,
+    path = "/admin/reserved-usernames",
+    tag = "admin",
+    params(ReservedQuery),
+    responses(
+        (status = 200, body = Page<ReservedView>),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+    )
+)]
+pub async fn list(
+    State(state): State<AppState>,
+    _administrator: Administrator,
+    QueryParams(query): QueryParams<ReservedQuery>,
+) -> Result<NoStore<Json<Page<ReservedView>>>, AppError> {
+    let after: Option<String> = query.cursor.as_deref().map(decode).transpose()?;
+    let names = db::reserved_usernames::page(&state.db, after.as_deref(), query.limit.and_one()).await?;
+    let page = Page::of(
+        names,
+        query.limit,
+        |last| last.username_folded.clone(),
+        ReservedView::from,
+    );
+    Ok(NoStore(Json(page)))
+}
+
+/// `POST /admin/reserved-usernames`.
+#[utoipa::path(
+    post,
+    path = "/admin/reserved-usernames",
+    tag = "admin",
+    request_body = Reservation,
+    responses(
+        (status = 201, body = ReservedView),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "the name is reserved already"),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+    )
+)]
+pub async fn reserve(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    JsonBody(asked): JsonBody<Reservation>,
+) -> Result<(StatusCode, NoStore<Json<ReservedView>>), AppError> {
+    let username = reservable(&asked.username)?;
+    let mut tx = state.db.begin().await?;
+    if !db::reserved_usernames::insert(&mut tx, &username, now).await? {
+        return Err(AppError::new(
+            StatusCode::CONFLICT,
+            "already_reserved",
+            "this name is reserved already",
+        ));
+    }
+    let entry = Entry {
+        action: Action::UsernameReserved,
+        target: Target::Other(KIND, username.clone()),
+        details: json!({}),
+    };
+    administrator.recorder(&state, now).record(&mut tx, &entry).await?;
+    tx.commit().await?;
+    let view = ReservedView {
+        username,
+        created_at: now,
+    };
+    Ok((StatusCode::CREATED, NoStore(Json(view))))
+}
+
+/// `DELETE /admin/reserved-usernames/{name}`.
+#[utoipa::path(
+    delete,
+    path = "/admin/reserved-usernames/{name}",
+    tag = "admin",
+    params(("name" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    )
+)]
+pub async fn release(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    NameInPath(username): NameInPath,
+) -> Result<NoStore<StatusCode>, AppError> {
+    let mut tx = state.db.begin().await?;
+    if !db::reserved_usernames::delete(&mut tx, &username).await? {
+        return Err(AppError::not_found());
+    }
+    let entry = Entry {
+        action: Action::UsernameReleased,
+        target: Target::Other(KIND, username),
+        details: json!({}),
+    };
+    administrator.recorder(&state, now).record(&mut tx, &entry).await?;
+    tx.commit().await?;
+    Ok(NoStore(StatusCode::NO_CONTENT))
+}
+
+/// The folded name. It need not be one that the rules of today admit: rules change.
+fn reservable(name: &str) -> Result<String, AppError> {
+    let folded = usernames::fold(name);
+    let length = folded.chars().take(MAX_NAME_CHARS + 1).count();
+    if length == 0 || length > MAX_NAME_CHARS || folded.chars().any(usernames::is_invisible) {
+        return Err(AppError::bad_request(
+            "username_invalid",
+            "a reserved name is 1 to 100 characters that can be seen, without spaces",
+        ));
+    }
+    Ok(folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserved_name_can_be_seen() {
+        assert_eq!(reservable("Root").unwrap(), "root");
+        for name in ["", "a b", "a\u{202e}b", "a\u{200b}", "a\n", &"a".repeat(101)] {
+            assert!(reservable(name).is_err(), "{name:?}");
+        }
+    }
+}

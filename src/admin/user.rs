@@ -1,0 +1,206 @@
+//! `GET, PATCH, DELETE /admin/users/{user_id}`: one account with what hangs on it; disabling and enabling it; deleting it.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::input::UserInPath;
+use crate::accounts::administration::{self, AccountView};
+use crate::db;
+use crate::db::accounts::{AccountConsent, AccountLink, AccountSession};
+use crate::error::{AppError, ErrorBody};
+use crate::http::administrator::Administrator;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body::JsonBody;
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+use crate::protocol::ids::{ClientId, LinkId, SessionId};
+
+/// An account with its identities, sessions and consents.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserDetail {
+    #[serde(flatten)]
+    pub account: AccountView,
+    pub links: Vec<LinkView>,
+    /// Those that go on, the last used first; at most 500.
+    pub sessions: Vec<SessionView>,
+    /// At most 500.
+    pub consents: Vec<ConsentView>,
+}
+
+/// A provider identity that leads to the account.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinkView {
+    pub link_id: LinkId,
+    pub provider: String,
+    /// The person's id there.
+    pub subject: String,
+    pub display: Option<String>,
+    pub email: Option<String>,
+    /// As the provider said.
+    pub email_verified: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_login_at: OffsetDateTime,
+}
+
+/// A browser in which the person is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionView {
+    pub session_id: SessionId,
+    /// By which provider they came.
+    pub provider: String,
+    /// When, in seconds since the epoch.
+    pub auth_time: i64,
+    pub user_agent: Option<String>,
+    pub ip_address: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_used_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+}
+
+/// An app that the person let in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConsentView {
+    pub client_id: ClientId,
+    pub client_name: String,
+    /// Separated by spaces.
+    pub scope: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub granted_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+/// What is to change of an account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    /// `true` ends every session and token and lets nobody sign in; the data stays.
+    pub disabled: bool,
+}
+
+/// `GET /admin/users/{user_id}`.
+#[utoipa::path(
+    get,
+    path = "/admin/users/{user_id}",
+    tag = "admin",
+    params(("user_id" = uuid::Uuid, Path)),
+    responses(
+        (status = 200, body = UserDetail),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    )
+)]
+pub async fn show(
+    State(state): State<AppState>,
+    _administrator: Administrator,
+    Now(now): Now,
+    UserInPath(user_id): UserInPath,
+) -> Result<NoStore<Json<UserDetail>>, AppError> {
+    let account = db::accounts::find(&state.db, user_id)
+        .await?
+        .ok_or_else(AppError::not_found)?;
+    let links = db::accounts::links(&state.db, user_id).await?;
+    let sessions = db::accounts::sessions(&state.db, user_id, now).await?;
+    let consents = db::accounts::consents(&state.db, user_id).await?;
+    Ok(NoStore(Json(UserDetail {
+        account: account.into(),
+        links: links.into_iter().map(LinkView::from).collect(),
+        sessions: sessions.into_iter().map(SessionView::from).collect(),
+        consents: consents.into_iter().map(ConsentView::from).collect(),
+    })))
+}
+
+/// `PATCH /admin/users/{user_id}` with `{"disabled": true|false}`.
+#[utoipa::path(
+    patch,
+    path = "/admin/users/{user_id}",
+    tag = "admin",
+    params(("user_id" = uuid::Uuid, Path)),
+    request_body = UserChange,
+    responses(
+        (status = 200, body = AccountView),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody, description = "the last administrator"),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody),
+    )
+)]
+pub async fn change(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    UserInPath(user_id): UserInPath,
+    JsonBody(change): JsonBody<UserChange>,
+) -> Result<NoStore<Json<AccountView>>, AppError> {
+    let recorder = administrator.recorder(&state, now);
+    let mut tx = state.db.begin().await?;
+    let account = if change.disabled {
+        administration::disable(&mut tx, &recorder, user_id).await?
+    } else {
+        administration::enable(&mut tx, &recorder, user_id).await?
+    };
+    tx.commit().await?;
+    tracing::info!(
+        event = if change.disabled { "user.disabled" } else { "user.enabled" },
+        user.id = %user_id,
+        actor.id = %administrator.user_id(),
+        "an administrator changed who may sign in"
+    );
+    Ok(NoStore(Json(account.into())))
+}
+
+impl From<AccountLink> for LinkView {
+    fn from(link: AccountLink) -> Self {
+        Self {
+            link_id: link.link_id,
+            provider: link.provider,
+            subject: link.subject,
+            display: link.display,
+            email: link.email,
+            email_verified: link.email_verified,
+            created_at: link.created_at,
+            last_login_at: link.last_login_at,
+        }
+    }
+}
+
+impl From<AccountSession> for SessionView {
+    fn from(session: AccountSession) -> Self {
+        Self {
+            session_id: session.session_id,
+            provider: session.provider,
+            auth_time: session.auth_time,
+            user_agent: session.user_agent,
+            ip_address: session.ip_address,
+            created_at: session.created_at,
+            last_used_at: session.last_used_at,
+            expires_at: session.expires_at,
+        }
+    }
+}
+
+impl From<AccountConsent> for ConsentView {
+    fn from(consent: AccountConsent) -> Self {
+        Self {
+            client_id: consent.client_id,
+            client_name: consent.client_name,
+            scope: consent.scope.to_string(),
+            granted_at: consent.granted_at,
+            updated_at: consent.updated_at,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `DELETE /admin/users/{user_id}/sessions`: signs a person out everywhere.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::input::{QueryParams, UserInPath};
+use crate::accounts::administration::{self, Revoke};
+use crate::error::{AppError, ErrorBody};
+use crate::http::administrator::Administrator;
+use crate::http::csrf::SameSiteRequest;
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+
+/// How much is to end.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RevokeQuery {
+    /// Whether tokens with `offline_access` end too; `false` if it is left out.
+    #[serde(default)]
+    include_offline: bool,
+}
+
+/// `DELETE /admin/users/{user_id}/sessions`: every session ends, with every token that is not `offline_access`; with
+/// `include_offline=true` those too.
+#[utoipa::path(
+    delete,
+    path = "/admin/users/{user_id}/sessions",
+    tag = "admin",
+    params(("user_id" = uuid::Uuid, Path), RevokeQuery),
+    responses(
+        (status = 204),
+        (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+    )
+)]
+pub async fn revoke(
+    State(state): State<AppState>,
+    administrator: Administrator,
+    _same_site: SameSiteRequest,
+    Now(now): Now,
+    UserInPath(user_id): UserInPath,
+    QueryParams(query): QueryParams<RevokeQuery>,
+) -> Result<NoStore<StatusCode>, AppError> {
+    let what = if query.include_offline {
+        Revoke::SessionsAndTokens
+    } else {
+        Revoke::Sessions
+    };
+    let recorder = administrator.recorder(&state, now);
+    let mut tx = state.db.begin().await?;
+    administration::revoke(&mut tx, &recorder, user_id, what).await?;
+    tx.commit().await?;
+    tracing::info!(
+        event = "user.sessions_revoked",
+        user.id = %user_id,
+        actor.id = %administrator.user_id(),
+        "an administrator signed somebody out everywhere"
+    );
+    Ok(NoStore(StatusCode::NO_CONTENT))
+}

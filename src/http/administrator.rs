@@ -1,0 +1,96 @@
+//! Who may administrate: the live session of a user who is an administrator at this very request.
+//!
+//! Judged before anything else of the request is read, so that nobody else learns which ids exist or which bodies are
+//! well-formed. Only the session cookie counts: no token opens the administration, whoever's it is.
+
+use axum::extract::{FromRef, FromRequestParts, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use time::OffsetDateTime;
+
+use super::browser::BrowserSession;
+use super::client_ip::ClientIp;
+use super::state::AppState;
+use crate::audit::{Actor, Recorder};
+use crate::error::AppError;
+use crate::protocol::ids::UserId;
+
+/// The role that may.
+pub const ADMIN: &str = "admin";
+
+/// An administrator, as of the session row and the user's row that were read for this request.
+#[derive(Clone, Debug)]
+pub struct Administrator {
+    actor: Actor,
+    user_id: UserId,
+}
+
+impl Administrator {
+    /// For the trail: who acts, and from where.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// Who acts.
+    pub fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// What an operation writes into the trail with.
+    pub fn recorder<'a>(&'a self, state: &'a AppState, now: OffsetDateTime) -> Recorder<'a> {
+        Recorder {
+            keyring: &state.keyring,
+            rng: &state.rng,
+            actor: &self.actor,
+            now,
+        }
+    }
+}
+
+/// 403, the same for every path and id.
+pub fn not_an_administrator() -> AppError {
+    AppError::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "this is for administrators alone",
+    )
+}
+
+/// Lets administrators alone pass: a layer around every route of the administration, unknown paths included.
+pub async fn require_administrator(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match Administrator::from_request_parts(&mut parts, &state).await {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+impl<S> FromRequestParts<S> for Administrator
+where
+    S: Send + Sync,
+    AppState: FromRef<S>,
+{
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
+        let BrowserSession { session, .. } = BrowserSession::from_request_parts(parts, state).await?;
+        if session.role != ADMIN {
+            return Err(not_an_administrator());
+        }
+        let Ok(ClientIp(ip_address)) = ClientIp::from_request_parts(parts, state).await;
+        let administrator = Self {
+            user_id: session.user_id,
+            actor: Actor::User {
+                user_id: session.user_id,
+                ip_address: ip_address.map(|address| address.to_string()),
+            },
+        };
+        parts.extensions.insert(administrator.clone());
+        Ok(administrator)
+    }
+}
