@@ -112,7 +112,10 @@ pub async fn end_sessions_of_upstream(
     // A session of the upstream's belongs to one person, but nothing here depends on that being so.
     let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
     for session in &ended {
-        by_user.entry(session.user_id).or_default().push(session.session_id);
+        by_user
+            .entry(session.user_id)
+            .or_default()
+            .push(session.session_id);
     }
     for (user_id, sessions) in by_user {
         announce(tx, user_id, &sessions, reason, now).await?;

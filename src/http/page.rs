@@ -15,7 +15,8 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-u
 
 /// The same for a page with a form. `form-action` is missing where the answer to the form leads elsewhere: Chromium applies it
 /// to every redirect that follows, those of the app that is gone back to included.
-const FORM_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+const FORM_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#222;\
 background:#fff}h1{font-size:1.4rem}code{background:#eee;padding:.1rem .3rem;border-radius:.2rem}\

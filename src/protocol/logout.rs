@@ -258,7 +258,10 @@ mod tests {
             "//app.example/bye",
             "javascript:alert(1)",
         ] {
-            assert!(redirect(&[("post_logout_redirect_uri", uri)], Some(&app())).is_err(), "{uri}");
+            assert!(
+                redirect(&[("post_logout_redirect_uri", uri)], Some(&app())).is_err(),
+                "{uri}"
+            );
         }
         assert!(redirect(&[("post_logout_redirect_uri", AFTER)], Some(&client())).is_err());
         assert!(redirect(&[("post_logout_redirect_uri", AFTER)], None).is_err());

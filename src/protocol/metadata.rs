@@ -156,10 +156,7 @@ mod tests {
             ("token_endpoint", json!("https://auth.example/oauth/token")),
             ("userinfo_endpoint", json!("https://auth.example/oauth/userinfo")),
             ("jwks_uri", json!("https://auth.example/.well-known/jwks.json")),
-            (
-                "end_session_endpoint",
-                json!("https://auth.example/oauth/logout"),
-            ),
+            ("end_session_endpoint", json!("https://auth.example/oauth/logout")),
             ("backchannel_logout_supported", json!(true)),
             ("backchannel_logout_session_supported", json!(true)),
             (

@@ -19,7 +19,9 @@ use crate::auth;
 use crate::error::AppError;
 use crate::http::administrator::require_administrator;
 use crate::http::state::AppState;
-use crate::oauth_provider::{authorize, consent, discovery, introspect, logout, resume, revoke, token, userinfo};
+use crate::oauth_provider::{
+    authorize, consent, discovery, introspect, logout, resume, revoke, token, userinfo,
+};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -52,7 +54,10 @@ pub fn router(state: AppState) -> Router {
     let administration = admin::routes()
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(state.clone(), require_administrator))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            require_administrator,
+        ))
         .layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))

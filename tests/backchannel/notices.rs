@@ -62,7 +62,10 @@ fn only_an_https_uri_can_be_told_of_a_logout() {
         "javascript:alert(1)",
         "/logged-out",
     ] {
-        assert!(validate_backchannel_logout_uri(refused, false).is_err(), "{refused}");
+        assert!(
+            validate_backchannel_logout_uri(refused, false).is_err(),
+            "{refused}"
+        );
     }
 }
 
@@ -85,7 +88,10 @@ async fn a_logout_token_says_who_where_and_when_and_nothing_else() {
     assert_eq!(header.typ.as_deref(), Some("logout+jwt"));
     let claims = verified(&op, &received).await;
     let names: BTreeSet<_> = claims.keys().map(String::as_str).collect();
-    assert_eq!(names, ["aud", "events", "exp", "iat", "iss", "jti", "sid", "sub"].into());
+    assert_eq!(
+        names,
+        ["aud", "events", "exp", "iat", "iss", "jti", "sid", "sub"].into()
+    );
     assert_eq!(claims["iss"], ISSUER);
     assert_eq!(claims["aud"], app.client_id());
     assert_eq!(claims["sub"], id_token["sub"]);
@@ -104,7 +110,10 @@ async fn a_logout_token_says_who_where_and_when_and_nothing_else() {
 #[tokio::test]
 async fn the_apps_of_the_session_are_told_and_no_others() {
     let (op, receiver) = (provider().await, Receiver::start().await);
-    let (first, second) = (listening_client(&op, &receiver).await, listening_client(&op, &receiver).await);
+    let (first, second) = (
+        listening_client(&op, &receiver).await,
+        listening_client(&op, &receiver).await,
+    );
     let third = listening_client(&op, &receiver).await;
     let deaf = op.client().await;
     let (here, there, alan) = (op.browser(), op.browser(), op.browser());
@@ -121,7 +130,12 @@ async fn the_apps_of_the_session_are_told_and_no_others() {
         received
             .iter()
             .map(|received| peek(received.token()))
-            .map(|claims| (claims["aud"].as_str().unwrap().to_owned(), claims["sid"].as_str().unwrap().to_owned()))
+            .map(|claims| {
+                (
+                    claims["aud"].as_str().unwrap().to_owned(),
+                    claims["sid"].as_str().unwrap().to_owned(),
+                )
+            })
             .collect()
     };
     let pair = |app: &TestClient, sid: &str| (app.client_id().to_owned(), sid.to_owned());
@@ -151,8 +165,16 @@ async fn a_logout_token_is_signed_with_the_apps_algorithm() {
         app.tokens_of(&ada, "ada", "openid").await;
         log_out(&ada).await;
         let received = receiver.wait_for(receiver.received().len().max(1)).await;
-        let count = if algorithm == SigningAlgorithm::Es256 { 1 } else { 2 };
-        let received = if received.len() < count { receiver.wait_for(count).await } else { received };
+        let count = if algorithm == SigningAlgorithm::Es256 {
+            1
+        } else {
+            2
+        };
+        let received = if received.len() < count {
+            receiver.wait_for(count).await
+        } else {
+            received
+        };
         let header = jsonwebtoken::decode_header(received[count - 1].token()).unwrap();
         assert_eq!(format!("{:?}", header.alg), algorithm.as_str());
         verified(&op, &received[count - 1]).await;
@@ -173,7 +195,11 @@ async fn a_notice_that_fails_is_repeated_with_a_new_token_and_a_bounded_number_o
         deliveries(&op, i64::try_from(attempt).unwrap()).await;
         op.advance(time::Duration::hours(2));
     }
-    let codes = ["refused_by_receiver", "redirect_not_followed", "refused_by_receiver"];
+    let codes = [
+        "refused_by_receiver",
+        "redirect_not_followed",
+        "refused_by_receiver",
+    ];
     let codes: Vec<_> = codes.iter().map(|code| Some((*code).to_owned())).collect();
     assert_eq!(deliveries(&op, 3).await, [("failed".to_owned(), codes)]);
     let received = receiver.received();
@@ -189,7 +215,10 @@ async fn a_notice_that_fails_is_repeated_with_a_new_token_and_a_bounded_number_o
 async fn bad_request_is_final_and_no_content_is_a_success() {
     let (op, receiver) = (provider().await, Receiver::start().await);
     let app = listening_client(&op, &receiver).await;
-    for (status, expected, code) in [(400, "failed", Some("refused_by_receiver")), (204, "delivered", None)] {
+    for (status, expected, code) in [
+        (400, "failed", Some("refused_by_receiver")),
+        (204, "delivered", None),
+    ] {
         receiver.answer(&[status]);
         let ada = op.browser();
         app.tokens_of(&ada, "ada", "openid").await;
@@ -206,8 +235,14 @@ async fn bad_request_is_final_and_no_content_is_a_success() {
 #[tokio::test]
 async fn a_private_address_is_not_told() {
     let (op, receiver) = (TestProvider::start().await, Receiver::start().await);
-    for uri in [receiver.uri(), receiver.uri().replace("http://", "https://"), "https://localhost/x".to_owned()] {
-        let app = op.client_with(|client| client.backchannel_logout_uri = Some(uri)).await;
+    for uri in [
+        receiver.uri(),
+        receiver.uri().replace("http://", "https://"),
+        "https://localhost/x".to_owned(),
+    ] {
+        let app = op
+            .client_with(|client| client.backchannel_logout_uri = Some(uri))
+            .await;
         let ada = op.browser();
         app.tokens_of(&ada, "ada", "openid").await;
         log_out(&ada).await;
@@ -243,8 +278,16 @@ async fn every_reason_for_which_a_session_ends_tells_its_apps() {
         app.tokens_of(&ada, "ada", "openid").await;
         let session_id = sid(&ada).parse().unwrap();
         let mut tx = op.db().begin().await.unwrap();
-        assert!(accounts::end_session(&mut tx, session_id, reason, op.clock().now()).await.unwrap());
-        assert!(!accounts::end_session(&mut tx, session_id, reason, op.clock().now()).await.unwrap());
+        assert!(
+            accounts::end_session(&mut tx, session_id, reason, op.clock().now())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !accounts::end_session(&mut tx, session_id, reason, op.clock().now())
+                .await
+                .unwrap()
+        );
         tx.commit().await.unwrap();
         let received = receiver.wait_for(index + 1).await;
         assert_eq!(peek(received[index].token())["sid"], session_id.to_string());
@@ -269,9 +312,14 @@ async fn a_logout_that_did_not_happen_is_not_told() {
     app.tokens_of(&ada, "ada", "openid").await;
     let mut tx = op.db().begin().await.unwrap();
     let session_id = sid(&ada).parse().unwrap();
-    accounts::end_session(&mut tx, session_id, EndReason::Logout, op.clock().now()).await.unwrap();
+    accounts::end_session(&mut tx, session_id, EndReason::Logout, op.clock().now())
+        .await
+        .unwrap();
     tx.rollback().await.unwrap();
-    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM deliveries").fetch_one(op.db()).await.unwrap();
+    let written: i64 = sqlx::query_scalar("SELECT count(*) FROM deliveries")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(written, 0);
     assert!(ada.is_signed_in().await);
 }
@@ -313,14 +361,24 @@ async fn an_app_is_told_after_the_clean_up_of_everything_that_ran_out() {
         deaf.tokens_of(&ada, "ada", "openid").await;
     }
     op.advance(time::Duration::days(3));
-    riley_auth::maintenance::clean_up(op.state(), op.clock().now()).await.unwrap();
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM grants").fetch_one(op.db()).await.unwrap();
+    riley_auth::maintenance::clean_up(op.state(), op.clock().now())
+        .await
+        .unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM grants")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(kept, 1, "the last one of the app that wants to hear");
     log_out(&ada).await;
     let received = receiver.wait_for(1).await;
     assert_eq!(peek(received[0].token())["aud"], app.client_id());
-    riley_auth::maintenance::clean_up(op.state(), op.clock().now()).await.unwrap();
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM grants").fetch_one(op.db()).await.unwrap();
+    riley_auth::maintenance::clean_up(op.state(), op.clock().now())
+        .await
+        .unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM grants")
+        .fetch_one(op.db())
+        .await
+        .unwrap();
     assert_eq!(kept, 0);
 }
 
@@ -364,11 +422,17 @@ async fn a_logout_token_passes_for_no_other_token() {
 async fn oidcc_backchannel_logout_discovery_endpoint_verification() {
     let op = TestProvider::start().await;
     let metadata = op.get("/.well-known/openid-configuration").await.json();
-    for member in ["backchannel_logout_supported", "backchannel_logout_session_supported"] {
+    for member in [
+        "backchannel_logout_supported",
+        "backchannel_logout_session_supported",
+    ] {
         assert_eq!(metadata[member], true, "{member}");
     }
     for (name, value) in metadata.as_object().unwrap() {
-        assert!(!name.ends_with("_endpoint") || value.as_str().unwrap().starts_with("https://"), "{name}");
+        assert!(
+            !name.ends_with("_endpoint") || value.as_str().unwrap().starts_with("https://"),
+            "{name}"
+        );
     }
 }
 
@@ -398,7 +462,14 @@ async fn oidcc_backchannel_rp_initiated_logout() {
     let received = receiver.wait_for(1).await.remove(0);
     assert_eq!(received.form.len(), 1);
     let claims = verified(&op, &received).await;
-    assert_eq!((&claims["sub"], &claims["sid"]), (&id_token["sub"], &id_token["sid"]));
+    assert_eq!(
+        (&claims["sub"], &claims["sid"]),
+        (&id_token["sub"], &id_token["sid"])
+    );
     assert!(!claims.contains_key("nonce"));
-    ada.authorize(&app).prompt("none").send().await.refused("login_required");
+    ada.authorize(&app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("login_required");
 }

@@ -98,9 +98,18 @@ impl Drop for Receiver {
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
-    let content_type = headers.get(header::CONTENT_TYPE).unwrap().to_str().unwrap().to_owned();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let form = url::form_urlencoded::parse(&body).into_owned().collect();
-    shared.received.lock().unwrap().push(Received { content_type, form });
+    shared
+        .received
+        .lock()
+        .unwrap()
+        .push(Received { content_type, form });
     shared.arrived.notify_waiters();
     let status = shared.answers.lock().unwrap().pop_front().unwrap_or(200);
     let location = [(header::LOCATION, "/logged-out")];

@@ -29,7 +29,9 @@ async fn the_end_of_an_upstream_session_ends_ours_and_our_apps_hear_of_it() {
     app.tokens_of(&there, "ada", "openid").await;
     let ours = sid(&here);
 
-    let claims = op.upstream().logout_token_claims(Some("ada"), Some(&upstream_sid));
+    let claims = op
+        .upstream()
+        .logout_token_claims(Some("ada"), Some(&upstream_sid));
     let answer = send_claims(&op, &claims).await;
     answer.is(200).is_not_stored();
     assert!(answer.text.is_empty());
@@ -46,7 +48,11 @@ async fn the_end_of_an_upstream_session_ends_ours_and_our_apps_hear_of_it() {
 #[tokio::test]
 async fn a_token_with_a_subject_alone_ends_all_sessions_of_that_identity() {
     let op = provider().await;
-    let (here, there, alan) = (op.signed_in("ada").await, op.signed_in("ada").await, op.signed_in("alan").await);
+    let (here, there, alan) = (
+        op.signed_in("ada").await,
+        op.signed_in("ada").await,
+        op.signed_in("alan").await,
+    );
     let claims = op.upstream().logout_token_claims(Some("ada"), None);
     send_claims(&op, &claims).await.is(200);
     assert!(!here.is_signed_in().await && !there.is_signed_in().await);
@@ -59,7 +65,11 @@ async fn a_session_that_is_not_that_persons_is_left_alone() {
     let op = provider().await;
     let ada = op.signed_in("ada").await;
     let upstream_sid = op.upstream().sids_of("ada").remove(0);
-    for (person, sid) in [(Some("alan"), upstream_sid.as_str()), (None, "unknown"), (Some("ada"), "unknown")] {
+    for (person, sid) in [
+        (Some("alan"), upstream_sid.as_str()),
+        (None, "unknown"),
+        (Some("ada"), "unknown"),
+    ] {
         let claims = op.upstream().logout_token_claims(person, Some(sid));
         send_claims(&op, &claims).await.is(200);
     }
@@ -85,7 +95,9 @@ async fn a_token_counts_once() {
     }
     assert!(ada.is_signed_in().await);
     op.advance_secs(601);
-    riley_auth::maintenance::clean_up(op.state(), op.clock().now()).await.unwrap();
+    riley_auth::maintenance::clean_up(op.state(), op.clock().now())
+        .await
+        .unwrap();
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM upstream_logout_tokens")
         .fetch_one(op.db())
         .await
@@ -138,7 +150,10 @@ async fn a_token_that_is_wrong_in_any_way_ends_nothing() {
         ("jti", json!("")),
         ("jti", Value::Null),
         ("events", json!({})),
-        ("events", json!({ "http://schemas.openid.net/event/backchannel-logout": true })),
+        (
+            "events",
+            json!({ "http://schemas.openid.net/event/backchannel-logout": true }),
+        ),
         ("events", Value::Null),
         ("nonce", json!("n")),
         ("sub", Value::Null),
@@ -179,9 +194,14 @@ async fn what_is_no_logout_request_is_refused() {
     op.post(PATH, &[("logout_token", "x"), ("logout_token", "y")])
         .await
         .refused_with(400, "invalid_request");
-    let json = op.request(Method::POST, PATH).json(&json!({ "logout_token": "x" }));
+    let json = op
+        .request(Method::POST, PATH)
+        .json(&json!({ "logout_token": "x" }));
     Answer::of(json).await.refused_with(400, "invalid_request");
-    op.post(PATH, &[("logout_token", &"x".repeat(70_000))]).await.is(413).is_not_stored();
+    op.post(PATH, &[("logout_token", &"x".repeat(70_000))])
+        .await
+        .is(413)
+        .is_not_stored();
     assert_eq!(op.get(PATH).await.is(405).header("allow"), Some("POST"));
 }
 

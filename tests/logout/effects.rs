@@ -40,7 +40,9 @@ impl Route {
             }
             Self::Posted => {
                 let form = vec![("id_token_hint".to_owned(), id_token.to_owned())];
-                let visit = browser.post_form(&format!("{APP}/"), &logout_url(&[]), form).await;
+                let visit = browser
+                    .post_form(&format!("{APP}/"), &logout_url(&[]), form)
+                    .await;
                 assert_eq!(visit.url.as_str(), format!("{PAGES}/signed-out"));
             }
             Self::FrontEnd => {
@@ -94,7 +96,10 @@ async fn of_two_logouts_at_once_apps_hear_once() {
         .await;
     for round in 1..=100 {
         let (ada, tokens) = signed_in_to(&app, "ada").await;
-        let url = logout_url(&[("id_token_hint", tokens.id()), ("post_logout_redirect_uri", AFTER)]);
+        let url = logout_url(&[
+            ("id_token_hint", tokens.id()),
+            ("post_logout_redirect_uri", AFTER),
+        ]);
         let barrier = Barrier::new(2);
         let (first, second) = (ada.copy(), ada.copy());
         let hinted = async {
@@ -128,7 +133,10 @@ async fn no_token_outlives_a_logout_that_it_races() {
     for _ in 0..100 {
         let (ada, tokens) = signed_in_to(&first, "ada").await;
         let granted = ada.authorize(&second).code().await;
-        let url = logout_url(&[("id_token_hint", tokens.id()), ("post_logout_redirect_uri", AFTER)]);
+        let url = logout_url(&[
+            ("id_token_hint", tokens.id()),
+            ("post_logout_redirect_uri", AFTER),
+        ]);
         let barrier = Arc::new(Barrier::new(3));
         let (logged_out, exchanged, refreshed) = tokio::join!(
             async {
@@ -168,5 +176,8 @@ async fn no_token_outlives_a_logout_that_it_races() {
                       (SELECT FROM deliveries d WHERE d.client_id = g.client_id AND d.session_id = g.session_id)";
         assert_eq!(count(&op, untold).await, 0, "an app has tokens and was not told");
     }
-    assert!(redeemed > 0, "the exchange never came first, so the race was none");
+    assert!(
+        redeemed > 0,
+        "the exchange never came first, so the race was none"
+    );
 }

@@ -46,7 +46,10 @@ async fn begin() -> Begun {
     let granted = ada.authorize(&app).code_as("ada").await;
     let flow = checks::finish(&app, &discovery, &granted).await;
     assert!(flow.id_token["sid"].is_string());
-    assert_eq!(path_of(&discovery.metadata, "end_session_endpoint"), "/oauth/logout");
+    assert_eq!(
+        path_of(&discovery.metadata, "end_session_endpoint"),
+        "/oauth/logout"
+    );
     Begun {
         op,
         app,
@@ -189,7 +192,11 @@ async fn oidcc_rp_initiated_logout_query_added_to_post_logout_redirect_uri() {
 async fn oidcc_rp_initiated_logout_bad_id_token_hint() {
     let begun = begin().await;
     let parts: Vec<&str> = begun.tokens.id().split('.').collect();
-    let foreign = begun.op.upstream().sign_logout_token(&checks::peek(begun.tokens.id())).unwrap();
+    let foreign = begun
+        .op
+        .upstream()
+        .sign_logout_token(&checks::peek(begun.tokens.id()))
+        .unwrap();
     let signature = foreign.split('.').nth(2).unwrap();
     for hint in [foreign.clone(), format!("{}.{}.{signature}", parts[0], parts[1])] {
         let mut params = begun.params("s");

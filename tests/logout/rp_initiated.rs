@@ -39,13 +39,19 @@ async fn a_hint_of_this_session_ends_it_and_leads_back_with_state() {
     answer.is_not_stored();
     assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
 
-    assert!(ada.cookie("refresh").is_none() && ada.cookie("access").is_none() && ada.cookie("browser").is_none());
+    assert!(
+        ada.cookie("refresh").is_none() && ada.cookie("access").is_none() && ada.cookie("browser").is_none()
+    );
     let reason: Option<String> = sqlx::query_scalar("SELECT ended_reason FROM sessions")
         .fetch_one(op.db())
         .await
         .unwrap();
     assert_eq!(reason.as_deref(), Some("logout"));
-    ada.authorize(&app).prompt("none").send().await.refused("login_required");
+    ada.authorize(&app)
+        .prompt("none")
+        .send()
+        .await
+        .refused("login_required");
 }
 
 /// RP-Initiated Logout §2: an OP should accept an ID token that has expired; a rotation of cookies changes nothing.
@@ -58,7 +64,10 @@ async fn a_hint_that_has_expired_is_good() {
         op.advance(time::Duration::days(5));
         ada.renew().await.is(200);
     }
-    let url = logout_url(&[("id_token_hint", tokens.id()), ("post_logout_redirect_uri", AFTER)]);
+    let url = logout_url(&[
+        ("id_token_hint", tokens.id()),
+        ("post_logout_redirect_uri", AFTER),
+    ]);
     assert_eq!(ada.follow(FROM_APP, &url).await.url.as_str(), AFTER);
     assert_eq!(ended(&op).await, 1);
 }
@@ -97,7 +106,10 @@ async fn what_a_post_hands_on_is_short_lived_and_sealed() {
     let sent = op
         .post(
             "/oauth/logout",
-            &[("id_token_hint", tokens.id()), ("post_logout_redirect_uri", AFTER)],
+            &[
+                ("id_token_hint", tokens.id()),
+                ("post_logout_redirect_uri", AFTER),
+            ],
         )
         .await;
     let resume = sent.is(303).header("location").unwrap().to_owned();
@@ -161,7 +173,9 @@ async fn a_logout_without_a_place_to_go_ends_at_the_deployers_page_or_ours() {
 
     let own = op.reconfigured(|config| config.oauth.signed_out_url = None).await;
     let (ada, tokens) = signed_in_to(&app.at(&own), "ada").await;
-    let visit = ada.follow(FROM_APP, &logout_url(&[("id_token_hint", tokens.id())])).await;
+    let visit = ada
+        .follow(FROM_APP, &logout_url(&[("id_token_hint", tokens.id())]))
+        .await;
     assert_eq!(visit.status().unwrap(), 200);
     assert!(html::text_of(visit.text(), "signed-out").is_some());
     assert!(!ada.is_signed_in().await);
@@ -262,7 +276,10 @@ async fn the_report_of_a_refused_logout_names_the_nearest_uri() {
     ]);
     let visit = op.browser().open(&url).await;
     let id = html::text_of(visit.text(), "error-id").unwrap();
-    let report = riley_auth::db::error_reports::find(op.db(), &id).await.unwrap().unwrap();
+    let report = riley_auth::db::error_reports::find(op.db(), &id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(report["nearest_redirect_uri"], AFTER);
     assert!(report["rule"].as_str().unwrap().contains("not registered"));
     assert!(report["received"].as_array().unwrap().iter().any(|entry| {
@@ -308,12 +325,20 @@ async fn nobody_else_can_answer_the_question() {
     let evil = "https://evil.example/";
     let visit = ada.post_form(evil, &action, form.fields.clone()).await;
     assert_eq!(visit.status().unwrap(), 400, "another site's form");
-    for fields in [Vec::new(), foreign.fields, vec![("question".to_owned(), "x".to_owned())]] {
-        let visit = ada.post_form(&format!("{ISSUER}/oauth/logout"), &action, fields).await;
+    for fields in [
+        Vec::new(),
+        foreign.fields,
+        vec![("question".to_owned(), "x".to_owned())],
+    ] {
+        let visit = ada
+            .post_form(&format!("{ISSUER}/oauth/logout"), &action, fields)
+            .await;
         assert_eq!(visit.status().unwrap(), 400);
     }
     // A page of a sibling host sends the cookies, and the browser says whose page it is.
-    let visit = ada.post_form(&format!("{PAGES}/x"), &action, form.fields.clone()).await;
+    let visit = ada
+        .post_form(&format!("{PAGES}/x"), &action, form.fields.clone())
+        .await;
     assert_eq!(visit.status().unwrap(), 400);
     let cookie = format!("__Host-auth_refresh={}", ada.cookie("refresh").unwrap());
     for (name, value) in [
@@ -361,7 +386,10 @@ async fn a_uri_that_was_withdrawn_meanwhile_is_not_gone_to() {
     let op = TestProvider::start().await;
     let app = leaving_client(&op).await;
     let ada = op.signed_in("ada").await;
-    let url = logout_url(&[("client_id", app.client_id()), ("post_logout_redirect_uri", AFTER)]);
+    let url = logout_url(&[
+        ("client_id", app.client_id()),
+        ("post_logout_redirect_uri", AFTER),
+    ]);
     let page = ada.follow(FROM_APP, &url).await;
     sqlx::query("UPDATE oauth_clients SET post_logout_redirect_uris = '{}' WHERE client_id = $1")
         .bind(app.client_id())

@@ -116,9 +116,9 @@ impl Memory {
     pub(super) fn forget_logged_out(&self, logged_out: &LoggedOut) {
         let is_meant = |signed_in: &SignedIn| {
             let same = |name: &str, value: &Option<String>| {
-                value
-                    .as_deref()
-                    .is_none_or(|value| signed_in.id_token_claims.get(name).and_then(Value::as_str) == Some(value))
+                value.as_deref().is_none_or(|value| {
+                    signed_in.id_token_claims.get(name).and_then(Value::as_str) == Some(value)
+                })
             };
             same("sub", &logged_out.sub) && same("sid", &logged_out.sid)
         };
