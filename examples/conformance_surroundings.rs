@@ -48,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
             client_id: CLIENT_ID.to_owned(),
             client_secret: client_secret.clone(),
             redirect_uris: vec![format!("{issuer}/auth/{PROVIDER}/callback")],
+            backchannel_logout_uri: None,
         }],
         ..Options::default()
     })

@@ -31,6 +31,7 @@ pub mod server;
 mod successors;
 mod tree;
 pub mod usernames;
+pub mod webhooks;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -51,6 +52,7 @@ pub struct Config {
     pub claims: claims::ClaimsConfig,
     #[serde(default)]
     pub rate_limiting: rate_limiting::RateLimitingConfig,
+    pub webhooks: webhooks::WebhooksConfig,
     #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,
     #[serde(default)]

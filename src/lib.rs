@@ -16,10 +16,13 @@
 //! | [`http`] | what endpoints are built from: extractors, cookies, pages, shared state |
 //! | [`accounts`] | what several callers do to accounts and sessions |
 //! | [`events`] | what apps and operators can hear of: names and payloads |
+//! | [`webhooks`] | who hears of events: register, change, rotate, send again |
 //! | [`audit`] | the trail of who did what, chained |
+//! | [`outbound`] | requests to addresses that somebody else chose, guarded |
+//! | [`delivery`] | the worker that sends what is due: events to webhooks, logout notices to apps |
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
-//! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
+//! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, logout, discovery |
 //! | [`limits`] | who may send how many requests |
 //! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
 //! | [`maintenance`] | the clean-up |
@@ -34,8 +37,8 @@
 //! - Only `db` contains SQL; `db` knows no HTTP and no policy.
 //! - Endpoints do not import each other. What two of them need lies below them.
 //! - The clock is read once per request ([`http::now`]), by the workers' loops and by the command line.
-//! - A redirect to a client is built only by [`protocol::authorization::Callback`], and only a registered redirect URI makes
-//!   one.
+//! - A redirect to a client is built only by [`protocol::authorization::Callback`] and, after a logout, by
+//!   [`protocol::logout::PostLogoutRedirect`], and only a registered URI makes one.
 //! - Access, ID and refresh tokens are made only in [`oauth_provider::tokens`], session cookies only in [`auth::sign_in`].
 //! - Whether a grant lives is read by joins (grant, user, client, session) whenever it is used; nothing is mass-updated, so
 //!   nothing can be forgotten.
@@ -56,6 +59,7 @@ pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod delivery;
 pub mod dev;
 pub mod error;
 pub mod events;
@@ -65,8 +69,10 @@ pub mod limits;
 pub mod maintenance;
 pub mod metrics;
 pub mod oauth_provider;
+pub mod outbound;
 pub mod protocol;
 pub mod sealing;
 pub mod server;
 pub mod upstream;
 pub mod usernames;
+pub mod webhooks;

@@ -66,7 +66,8 @@ pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Rou
     Ok(round)
 }
 
-/// What is cleaned up, in this order: codes are kept for their grants, sessions for both.
+/// What is cleaned up, in this order: codes are kept for their grants, sessions for both, events for
+/// their deliveries.
 #[derive(Clone, Copy)]
 enum Job {
     ExpiredWaiting,
@@ -74,14 +75,18 @@ enum Job {
     DeadCodes,
     DeadSessions,
     OldSalts,
+    OldDeliveries,
+    OldEvents,
 }
 
-const JOBS: [Job; 5] = [
+const JOBS: [Job; 7] = [
     Job::ExpiredWaiting,
     Job::DeadGrants,
     Job::DeadCodes,
     Job::DeadSessions,
     Job::OldSalts,
+    Job::OldDeliveries,
+    Job::OldEvents,
 ];
 
 /// The rows of one batch; `None` when another instance is at it.
@@ -91,12 +96,15 @@ async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Res
         return Ok(None);
     }
     let access_tokens_dead = now - time::Duration::seconds(i64::from(state.config.jwt.access_token_ttl_secs));
+    let kept_since = now - time::Duration::days(i64::from(state.config.maintenance.deliveries_kept_days));
     let rows = match job {
         Job::ExpiredWaiting => db::maintenance::delete_expired_waiting(&mut *tx, now).await?,
         Job::DeadGrants => db::maintenance::delete_dead_grants(&mut *tx, access_tokens_dead, now).await?,
         Job::DeadCodes => db::maintenance::delete_dead_codes(&mut *tx, now).await?,
         Job::DeadSessions => db::maintenance::delete_dead_sessions(&mut *tx, now).await?,
         Job::OldSalts => db::maintenance::erase_old_salts(&mut *tx, now - MAX_LEEWAY).await?,
+        Job::OldDeliveries => db::maintenance::delete_old_deliveries(&mut *tx, kept_since).await?,
+        Job::OldEvents => db::maintenance::delete_old_events(&mut *tx, kept_since).await?,
     };
     tx.commit().await?;
     Ok(Some(rows))

@@ -22,6 +22,10 @@ pub enum Purpose {
     WebhookSecret,
     /// The chain of the audit trail.
     AuditChain,
+    /// A logout request on its way from a POST to the GET that shows the browser's cookies.
+    LogoutRequest,
+    /// The question whether to sign out, in the form that answers it.
+    LogoutQuestion,
 }
 
 impl Purpose {
@@ -29,6 +33,8 @@ impl Purpose {
         match self {
             Self::WebhookSecret => b"webhook secret",
             Self::AuditChain => b"audit chain",
+            Self::LogoutRequest => b"logout request",
+            Self::LogoutQuestion => b"logout question",
         }
     }
 }

@@ -1,41 +1,44 @@
-//! Back-channel logout is registered already and sent later; until it is sent, discovery does not promise it.
+//! Back-channel logout, in both directions: apps are told that a session has ended, and an upstream tells us of its own.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `notices` | who is told, what the logout token says, what each answer leads to (OpenID Connect Back-Channel Logout 1.0 §2) |
+//! | `upstream` | `POST /auth/{provider}/backchannel-logout` |
+//! | `receiver` | an app's back-channel logout URI |
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 
-use common::TestProvider;
-use riley_auth::protocol::redirect_uri::validate_backchannel_logout_uri;
+#[path = "backchannel/notices.rs"]
+mod notices;
+#[path = "backchannel/receiver.rs"]
+mod receiver;
+#[path = "backchannel/upstream.rs"]
+mod upstream;
 
-/// OpenID Connect Back-Channel Logout §2.1: what is advertised is implemented.
-#[tokio::test]
-async fn discovery_promises_no_logout_that_is_not_sent() {
-    let op = TestProvider::start().await;
-    let metadata = op.get("/.well-known/openid-configuration").await.json();
-    for member in [
-        "backchannel_logout_supported",
-        "backchannel_logout_session_supported",
-        "end_session_endpoint",
-    ] {
-        assert!(metadata.get(member).is_none(), "{member}");
-    }
-    op.get("/oauth/logout").await.refused_with(404, "not_found");
+use common::{Browser, TestClient, TestProvider};
+use receiver::Receiver;
+
+/// A provider whose notices reach a receiver on this machine.
+pub(crate) async fn provider() -> TestProvider {
+    TestProvider::with(|config| config.webhooks.allow_private_ips = true).await
 }
 
-/// OpenID Connect Back-Channel Logout §2.2: an absolute https URI without a fragment.
-#[test]
-fn only_an_https_uri_can_be_told_of_a_logout() {
-    assert!(validate_backchannel_logout_uri("https://app.test/logged-out", false).is_ok());
-    for refused in [
-        "http://app.test/logged-out",
-        "https://app.test/logged-out#part",
-        "https://user@app.test/logged-out",
-        "javascript:alert(1)",
-        "/logged-out",
-    ] {
-        assert!(
-            validate_backchannel_logout_uri(refused, false).is_err(),
-            "{refused}"
-        );
-    }
+/// An app that wants to hear of logouts.
+pub(crate) async fn listening_client(op: &TestProvider, receiver: &Receiver) -> TestClient {
+    op.client_with(|client| client.backchannel_logout_uri = Some(receiver.uri()))
+        .await
+}
+
+/// The `sid` of the browser's session.
+pub(crate) fn sid(browser: &Browser) -> String {
+    let claims = common::checks::peek(&browser.cookie("access").unwrap());
+    claims["sid"].as_str().unwrap().to_owned()
+}
+
+/// Why sessions ended, oldest first; `None` for those that go on.
+pub(crate) async fn ended_reasons(op: &TestProvider) -> Vec<Option<String>> {
+    let sql = "SELECT ended_reason FROM sessions ORDER BY created_at, session_id";
+    sqlx::query_scalar(sql).fetch_all(op.db()).await.unwrap()
 }

@@ -46,6 +46,7 @@ impl Scene {
             client_id: "demo".to_owned(),
             client_secret: "a secret, with : and %".to_owned(),
             redirect_uris: Vec::new(),
+            backchannel_logout_uri: None,
         };
         let options = Options {
             clients: vec![client.clone()],
@@ -240,6 +241,35 @@ async fn somebody_signs_in_sees_what_was_told_and_signs_out() {
     assert!(!browser.cookies.contains_key("demo_session"));
     let after = browser.get(&scene.url("/")).await;
     assert!(after.has("sign-in") && !after.has("id-token"));
+}
+
+/// OpenID Connect Back-Channel Logout §2.6, §2.7: the provider's word ends the session it names and no other, once.
+#[tokio::test]
+async fn the_provider_signs_people_out_of_the_session_that_it_names() {
+    let scene = Scene::set().await;
+    let (mut here, mut there) = (Browser::new(), Browser::new());
+    here.sign_in(&scene).await;
+    let sid = scene.upstream.sids_of("ada").remove(0);
+    there.sign_in(&scene).await;
+    let notice = scene.url("/backchannel-logout");
+    let claims = scene.upstream.logout_token_claims(Some("ada"), Some(&sid));
+    let mut elsewhere = claims.clone();
+    elsewhere["aud"] = "another".into();
+    let sign = |claims| scene.upstream.sign_logout_token(claims).unwrap();
+    for refused in [sign(&elsewhere), "nonsense".to_owned(), String::new()] {
+        let answer = Browser::new().post(&notice, &[("logout_token", &refused)]).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    assert!(here.get(&scene.url("/")).await.has("id-token"));
+
+    let token = sign(&claims);
+    let answer = Browser::new().post(&notice, &[("logout_token", &token)]).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    assert!(!here.get(&scene.url("/")).await.has("id-token"));
+    assert!(there.get(&scene.url("/")).await.has("id-token"));
+    let again = Browser::new().post(&notice, &[("logout_token", &token)]).await;
+    assert_eq!(again.status, StatusCode::BAD_REQUEST);
 }
 
 /// RFC 6749 §10.12: `state` binds the answer to the browser that asked.

@@ -36,6 +36,7 @@ fn client() -> Client {
         client_id: "app".to_owned(),
         client_secret: "sec ret+/%".to_owned(),
         redirect_uris: vec![CALLBACK.to_owned()],
+        backchannel_logout_uri: None,
     }
 }
 

@@ -53,6 +53,7 @@ impl Setup {
             client_id: "app".to_owned(),
             client_secret: SECRET.to_owned(),
             redirect_uris: vec![CALLBACK.to_owned()],
+            backchannel_logout_uri: None,
         };
         let options = Options {
             clients: vec![client],

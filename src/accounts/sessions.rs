@@ -1,11 +1,14 @@
 //! How a session ends, whoever ends it: its row says so, online grants end with it, apps are told.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
 use crate::db;
 use crate::events::Event;
 use crate::protocol::ids::{SessionId, UserId};
+use crate::upstream::LogoutToken;
 
 /// Why a session ended; the text is what its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,43 @@ pub async fn end_sessions_of_user(
     let ended = db::sessions::end_all_of_user(&mut **tx, user_id, except, reason.as_str(), now).await?;
     announce(tx, user_id, &ended, reason, now).await?;
     Ok(ended)
+}
+
+/// Ends the sessions that an upstream's logout token speaks of (OpenID Connect Back-Channel Logout 1.0 §2.7): those opened
+/// through that upstream session, or with no session named all that this identity opened. How many those were.
+pub async fn end_sessions_of_upstream(
+    tx: &mut PgTransaction<'_>,
+    provider: &str,
+    token: &LogoutToken,
+    now: OffsetDateTime,
+) -> sqlx::Result<usize> {
+    let reason = EndReason::Upstream;
+    let identity = token
+        .subject
+        .as_deref()
+        .map(|subject| (token.issuer.as_str(), subject));
+    let ended = match (token.sid.as_deref(), identity) {
+        (Some(sid), identity) => {
+            db::upstream_logout::end_of_upstream_session(tx, provider, sid, identity, reason.as_str(), now)
+                .await?
+        }
+        (None, Some((issuer, subject))) => {
+            db::upstream_logout::end_of_identity(tx, provider, issuer, subject, reason.as_str(), now).await?
+        }
+        (None, None) => Vec::new(),
+    };
+    // A session of the upstream's belongs to one person, but nothing here depends on that being so.
+    let mut by_user: BTreeMap<UserId, Vec<SessionId>> = BTreeMap::new();
+    for session in &ended {
+        by_user
+            .entry(session.user_id)
+            .or_default()
+            .push(session.session_id);
+    }
+    for (user_id, sessions) in by_user {
+        announce(tx, user_id, &sessions, reason, now).await?;
+    }
+    Ok(ended.len())
 }
 
 /// Tells of sessions of `user_id` that have just been ended in `tx`: an event each, a logout notice per app.

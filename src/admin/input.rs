@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::error::AppError;
 use crate::protocol::ids::{ClientId, UserId};
@@ -23,6 +24,10 @@ pub struct NameInPath(pub String);
 /// The id on an error page that the path names.
 #[derive(Clone, Debug)]
 pub struct ErrorInPath(pub String);
+
+/// The webhook that the path names.
+#[derive(Clone, Copy, Debug)]
+pub struct WebhookInPath(pub Uuid);
 
 /// The parameters of the query: known ones, each once.
 #[derive(Clone, Debug)]
@@ -56,6 +61,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientInPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         segment(parts, state).await.map(|id| Self(ClientId(id)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        // One spelling, as for accounts.
+        UserInPath::from_request_parts(parts, state)
+            .await
+            .map(|UserInPath(UserId(id))| Self(id))
     }
 }
 

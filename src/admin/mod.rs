@@ -13,6 +13,10 @@
 //! | `GET, POST /admin/clients` | [`clients`] |
 //! | `GET, PATCH, DELETE /admin/clients/{client_id}` | [`client`] |
 //! | `POST /admin/clients/{client_id}/secret` | [`client_secret`] |
+//! | `GET, POST /admin/webhooks` | [`webhooks`] |
+//! | `GET, PATCH, DELETE /admin/webhooks/{webhook_id}` | [`webhook`] |
+//! | `POST /admin/webhooks/{webhook_id}/secret` | [`webhook_secret`] |
+//! | `GET /admin/webhooks/{webhook_id}/deliveries`, `POST …/redeliver`, `POST …/ping` | [`webhook_deliveries`] |
 //! | `GET, POST /admin/reserved-usernames`, `DELETE /admin/reserved-usernames/{name}` | [`reserved_usernames`] |
 //! | `GET /admin/audit` | [`audit`] |
 //! | `GET /admin/errors/{id}` | [`errors`] |
@@ -38,6 +42,10 @@ pub mod role;
 pub mod user;
 pub mod user_sessions;
 pub mod users;
+pub mod webhook;
+pub mod webhook_deliveries;
+pub mod webhook_secret;
+pub mod webhooks;
 
 /// What nobody serves. Any route that is served wins over it.
 const NOWHERE: [&str; 3] = ["/admin", "/admin/", "/admin/{*rest}"];
@@ -62,6 +70,24 @@ pub fn routes() -> Router<AppState> {
             get(client::show).patch(client::change).delete(client::remove),
         )
         .route("/admin/clients/{client_id}/secret", post(client_secret::rotate))
+        .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/admin/webhooks/{webhook_id}",
+            get(webhook::show).patch(webhook::change).delete(webhook::remove),
+        )
+        .route("/admin/webhooks/{webhook_id}/secret", post(webhook_secret::rotate))
+        .route(
+            "/admin/webhooks/{webhook_id}/deliveries",
+            get(webhook_deliveries::list),
+        )
+        .route(
+            "/admin/webhooks/{webhook_id}/redeliver",
+            post(webhook_deliveries::redeliver),
+        )
+        .route(
+            "/admin/webhooks/{webhook_id}/ping",
+            post(webhook_deliveries::ping),
+        )
         .route(
             "/admin/reserved-usernames",
             get(reserved_usernames::list).post(reserved_usernames::reserve),

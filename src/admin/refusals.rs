@@ -8,6 +8,7 @@ use crate::clients::operations::Refused as ClientRefused;
 use crate::config::finding::Finding;
 use crate::error::AppError;
 use crate::http::administrator::not_an_administrator;
+use crate::webhooks;
 
 /// Findings beyond these are not told: a body can break a rule a thousand times.
 const MAX_FINDINGS: usize = 10;
@@ -54,6 +55,19 @@ impl From<ClientRefused> for AppError {
                 ..Self::bad_request("invalid_client", "the registration breaks a rule")
             },
             ClientRefused::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<webhooks::NotDone> for AppError {
+    fn from(refused: webhooks::NotDone) -> Self {
+        match refused {
+            webhooks::NotDone::NotFound => Self::not_found(),
+            webhooks::NotDone::Invalid(findings) => Self {
+                description: describe(&findings).into(),
+                ..Self::bad_request("invalid_webhook", "the registration breaks a rule")
+            },
+            webhooks::NotDone::Database(error) => error.into(),
         }
     }
 }

@@ -19,6 +19,7 @@
 //! | `POST /auth/link/{provider}` | [`link_start`], at the callback [`linking`] |
 //! | `GET, POST /auth/link/confirm` | [`link_confirm`] |
 //! | `DELETE /auth/link/{provider}` | [`unlink`] |
+//! | `POST /auth/{provider}/backchannel-logout` | [`upstream_logout`] |
 //!
 //! Sign-ins and links leave by [`departure`]. Callback, setup and the confirmation of a newcomer's link open a session by
 //! [`sign_in`]; what a flow remembers is [`flow`]'s, where it leads [`destination`]'s.
@@ -54,6 +55,7 @@ pub mod setup;
 pub mod sign_in;
 pub mod username;
 pub mod unlink;
+pub mod upstream_logout;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
@@ -103,5 +105,10 @@ pub fn navigation_routes() -> Router<AppState> {
                 .head(|| respond::not_allowed("GET, POST"))
                 .post(callback::posted)
                 .fallback(|| respond::not_allowed("GET, POST")),
+        )
+        // No browser comes here, but the path is the provider's, as those above.
+        .route(
+            "/auth/{provider}/backchannel-logout",
+            post(upstream_logout::backchannel_logout),
         )
 }

@@ -27,17 +27,22 @@ mod generate_keys;
 mod keys;
 mod list_clients;
 mod list_users;
+mod list_webhooks;
 pub mod logging;
 mod man;
 mod migrate;
 mod openapi;
 mod person;
+mod ping_webhook;
 mod prepend;
 mod promote;
 mod register_client;
+mod register_webhook;
 mod remove_client;
 mod revoke;
+mod remove_webhook;
 mod rotate_client_secret;
+mod rotate_webhook_secret;
 mod serve;
 mod table;
 mod unmerge;
@@ -109,6 +114,16 @@ enum Command {
     Export(export::Args),
     /// Give an identity that was merged into an account one of its own again
     Unmerge(unmerge::Args),
+    /// Register a webhook: events are sent to it
+    RegisterWebhook(register_webhook::Args),
+    /// List the registered webhooks
+    ListWebhooks,
+    /// Remove a webhook with what was still to be sent to it
+    RemoveWebhook(remove_webhook::Args),
+    /// Give a webhook a new secret; the old one signs, too, for a while
+    RotateWebhookSecret(rotate_webhook_secret::Args),
+    /// Send a webhook a ping
+    PingWebhook(ping_webhook::Args),
     /// Print the API document (OpenAPI 3.1)
     Openapi,
     /// Print a completion script for a shell
@@ -161,6 +176,11 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,
         Command::Unmerge(args) => unmerge::run(&global, &args).await,
+        Command::RegisterWebhook(args) => register_webhook::run(&global, args).await,
+        Command::ListWebhooks => list_webhooks::run(&global).await,
+        Command::RemoveWebhook(args) => remove_webhook::run(&global, &args).await,
+        Command::RotateWebhookSecret(args) => rotate_webhook_secret::run(&global, &args).await,
+        Command::PingWebhook(args) => ping_webhook::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
         Command::Man => man::run(),

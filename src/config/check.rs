@@ -82,6 +82,7 @@ impl Config {
         self.check_scopes(&mut check);
         self.usernames.check(&mut check);
         self.claims.check(&mut check);
+        self.webhooks.check(loopback, &mut check);
         check.range(
             "maintenance.interval_secs",
             self.maintenance.interval_secs,
@@ -90,6 +91,12 @@ impl Config {
         );
         self.rate_limiting.check(&mut check);
         self.metrics.check(&mut check);
+        check.range(
+            "maintenance.deliveries_kept_days",
+            self.maintenance.deliveries_kept_days.into(),
+            1,
+            3650,
+        );
         self.log.check(&mut check);
         check.0
     }

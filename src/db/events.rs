@@ -98,3 +98,34 @@ pub async fn scrub(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetDateT
     .await?;
     Ok(done.rows_affected())
 }
+
+/// An event for one webhook alone, whatever it asked to hear of. Returns the delivery's id.
+pub async fn emit_to(
+    tx: &mut PgTransaction<'_>,
+    event: &Event,
+    webhook_id: Uuid,
+    now: OffsetDateTime,
+) -> sqlx::Result<Uuid> {
+    sqlx::query_scalar!(
+        r#"
+        WITH written AS (
+            INSERT INTO events (event_id, event_type, data, created_at)
+            VALUES ($1, $2, $3, $4)
+            RETURNING event_id
+        ), due AS (
+            INSERT INTO deliveries (delivery_id, kind, event_id, webhook_id, next_attempt_at, created_at)
+            SELECT gen_random_uuid(), 'webhook', event_id, $5, $4, $4 FROM written
+            RETURNING delivery_id
+        )
+        SELECT delivery_id AS "delivery_id!"
+        FROM due, pg_notify('riley_auth_deliveries', '')
+        "#,
+        time_ordered_id(now),
+        event.event_type(),
+        Json(event.data()) as _,
+        now,
+        webhook_id,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}

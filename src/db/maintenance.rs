@@ -14,7 +14,8 @@ pub async fn try_lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
         .await
 }
 
-/// Authorization requests, upstream sign-ins, waiting identities and error reports whose time is over.
+/// Authorization requests, upstream sign-ins, waiting identities, error reports, held names and counted logout tokens whose
+/// time is over.
 pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<u64> {
     let deleted = sqlx::query_scalar!(
         r#"
@@ -34,6 +35,10 @@ pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime
             DELETE FROM error_reports WHERE error_id IN
                 (SELECT error_id FROM error_reports WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
             RETURNING 1
+        ), logout_tokens AS (
+            DELETE FROM upstream_logout_tokens WHERE (provider, jti) IN
+                (SELECT provider, jti FROM upstream_logout_tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+            RETURNING 1
         ), names AS (
             DELETE FROM held_usernames WHERE username_folded IN
                 (SELECT username_folded FROM held_usernames WHERE held_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -45,7 +50,7 @@ pub async fn delete_expired_waiting(db: impl PgExecutor<'_>, now: OffsetDateTime
         )
         SELECT (SELECT count(*) FROM requests) + (SELECT count(*) FROM flows) + (SELECT count(*) FROM identities)
              + (SELECT count(*) FROM reports) + (SELECT count(*) FROM names)
-             + (SELECT count(*) FROM names_by_hash) AS "deleted!"
+             + (SELECT count(*) FROM names_by_hash) + (SELECT count(*) FROM logout_tokens) AS "deleted!"
         "#,
         now,
         BATCH_ROWS,
@@ -77,7 +82,8 @@ pub async fn delete_dead_codes(db: impl PgExecutor<'_>, now: OffsetDateTime) -> 
 }
 
 /// Grants under which nothing can be alive: made before `made_before` (longer ago than an access token lives), with no
-/// refresh token that could still be used, or revoked before then.
+/// refresh token that could still be used, or revoked before then. The last one of a live session at an app that wants to
+/// hear of its end stays: by it we know whom to tell.
 pub async fn delete_dead_grants(
     db: impl PgExecutor<'_>,
     made_before: OffsetDateTime,
@@ -92,6 +98,18 @@ pub async fn delete_dead_grants(
               AND (g.revoked_at < $1 OR NOT EXISTS (
                   SELECT 1 FROM refresh_tokens r
                   WHERE r.grant_id = g.grant_id AND r.consumed_at IS NULL AND r.expires_at > $2))
+              AND NOT EXISTS (
+                  SELECT 1
+                  FROM sessions s
+                  JOIN oauth_clients c ON c.client_id = g.client_id
+                  WHERE s.session_id = g.session_id
+                    AND s.ended_at IS NULL
+                    AND s.expires_at > $2
+                    AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $2)
+                    AND c.backchannel_logout_uri IS NOT NULL
+                    AND NOT EXISTS (
+                        SELECT 1 FROM grants n
+                        WHERE n.session_id = g.session_id AND n.client_id = g.client_id AND n.grant_id > g.grant_id))
             LIMIT $3
             FOR UPDATE SKIP LOCKED
         )
@@ -150,4 +168,48 @@ pub async fn erase_old_salts(db: impl PgExecutor<'_>, consumed_before: OffsetDat
     .fetch_one(db)
     .await?;
     Ok(u64::try_from(erased).unwrap_or(0))
+}
+
+/// Deliveries that were completed before `completed_before`, with their attempts. What is still to be sent stays.
+pub async fn delete_old_deliveries(
+    db: impl PgExecutor<'_>,
+    completed_before: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM deliveries WHERE delivery_id IN (
+            SELECT delivery_id
+            FROM deliveries
+            WHERE completed_at < $1 AND status <> 'pending'
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        completed_before,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Events from before `created_before` of which nothing is to be sent or has been sent lately.
+pub async fn delete_old_events(db: impl PgExecutor<'_>, created_before: OffsetDateTime) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM events WHERE event_id IN (
+            SELECT event_id
+            FROM events e
+            WHERE e.created_at < $1
+              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.event_id)
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        created_before,
+        BATCH_ROWS,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
 }

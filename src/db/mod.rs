@@ -38,7 +38,9 @@ pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
 pub mod upstream_flows;
+pub mod upstream_logout;
 pub mod users;
+pub mod webhooks;
 
 /// The migrations, compiled in. Newer ones that a database has are no error by themselves: [`schema::fit`] judges.
 pub static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
@@ -57,15 +59,16 @@ const BACKGROUND_CONNECTIONS: u32 = 2;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    open(config, config.max_connections)
+    connect_apart(config, config.max_connections)
 }
 
 /// The same for everything that runs beside requests.
 pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    open(config, BACKGROUND_CONNECTIONS)
+    connect_apart(config, BACKGROUND_CONNECTIONS)
 }
 
-fn open(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+/// The same with its own number of connections: for workers, which take none from requests.
+pub fn connect_apart(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?
         .application_name("riley-auth")

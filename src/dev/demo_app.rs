@@ -2,16 +2,18 @@
 //!
 //! It knows of the provider what every app knows: the issuer, a client id, a secret. Everything else comes from
 //! discovery. It runs the code flow with PKCE, `state` and `nonce`, checks `iss`, signature and claims, asks UserInfo,
-//! refreshes, revokes, and signs out.
+//! refreshes, revokes, signs out (RP-initiated logout), and hears that somebody signed out elsewhere (back-channel logout).
 //!
 //! | file | what |
 //! | --- | --- |
 //! | [`relying_party`] | talking to the provider |
 //! | [`id_token`] | judging an ID token's claims |
+//! | [`logout_token`] | judging a logout token's claims |
 //! | `memory` | who is signed in here |
 //! | `pages` | what people see; the element ids are stable, for scripted browsers |
 
 pub mod id_token;
+pub mod logout_token;
 mod memory;
 mod pages;
 pub mod relying_party;
@@ -71,6 +73,7 @@ pub fn router(options: DemoAppOptions) -> anyhow::Result<Router> {
         .route("/callback", get(callback))
         .route("/refresh", post(refresh))
         .route("/sign-out", post(sign_out))
+        .route("/backchannel-logout", post(backchannel_logout))
         .route("/style.css", get(pages::style))
         .with_state(app))
 }
@@ -168,6 +171,26 @@ async fn sign_out(State(DemoApp(app)): State<DemoApp>, headers: HeaderMap) -> Re
         None => None,
     };
     with_session(redirect(target.as_deref().unwrap_or(&app.signed_out_url)), None)
+}
+
+/// `POST /backchannel-logout`: the provider says that a session has ended (OpenID Connect Back-Channel Logout 1.0 §2.5).
+async fn backchannel_logout(State(DemoApp(app)): State<DemoApp>, form: String) -> Response {
+    let token = url::form_urlencoded::parse(form.as_bytes())
+        .find(|(name, _)| name == "logout_token")
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default();
+    let status = match app.relying_party.logged_out(&token).await {
+        Ok(logged_out) if app.memory.is_first(&logged_out.jti) => {
+            app.memory.forget_logged_out(&logged_out);
+            StatusCode::OK
+        }
+        Ok(_) => StatusCode::BAD_REQUEST,
+        Err(error) => {
+            tracing::warn!(error = %error, "the demo app does not accept a logout token");
+            StatusCode::BAD_REQUEST
+        }
+    };
+    (status, [(header::CACHE_CONTROL, "no-store")]).into_response()
 }
 
 /// `SameSite=Lax` does not tell the ports of one host apart; browsers' `Sec-Fetch-Site` does.

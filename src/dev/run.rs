@@ -180,6 +180,7 @@ async fn register(pool: &PgPool, client: &Client, clock: &Clock) -> anyhow::Resu
         hashes(known) == hashes(client)
             && known.redirect_uris == client.redirect_uris
             && known.post_logout_redirect_uris == client.post_logout_redirect_uris
+            && known.backchannel_logout_uri == client.backchannel_logout_uri
             && known.scope.to_string() == client.scope.to_string()
             && !known.disabled
     };

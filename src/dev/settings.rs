@@ -76,6 +76,7 @@ pub fn upstream_client(ports: Ports, secret: String) -> simulated_upstream::Clie
         client_id: "development".to_owned(),
         client_secret: secret,
         redirect_uris: vec![format!("{}/auth/{UPSTREAM}/callback", ports.issuer())],
+        backchannel_logout_uri: Some(format!("{}/auth/{UPSTREAM}/backchannel-logout", ports.issuer())),
     }
 }
 
@@ -123,6 +124,8 @@ pub fn config_text(
                 },
             },
         },
+        // The demo app is on this machine, and is told of logouts.
+        "webhooks": { "allow_private_ips": true },
         "claims": { "passthrough": PASSTHROUGH_CLAIMS },
     });
     toml::to_string(&values).context("write the development configuration")
@@ -155,8 +158,8 @@ pub fn demo_client(ports: Ports, data: &DevData) -> anyhow::Result<Client> {
         }],
         redirect_uris: vec![format!("{url}/callback")],
         post_logout_redirect_uris: vec![format!("{url}/")],
-        backchannel_logout_uri: None,
-        backchannel_logout_session_required: false,
+        backchannel_logout_uri: Some(format!("{url}/backchannel-logout")),
+        backchannel_logout_session_required: true,
         scope: ScopeSet::parse("address phone offline_access").context("the demo app's scopes")?,
         grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         auto_approve: false,

@@ -15,10 +15,12 @@
 //! | `memory` | sessions, codes, access tokens |
 //! | `routes` | the route table and what every request passes through |
 //! | `discovery`, `authorize`, `sign_in`, `token`, `userinfo` | the endpoints |
+//! | `backchannel_logout` | telling clients that somebody signed out |
 //! | `github`, `discord` | the endpoints only those have |
 
 mod authorization_response;
 mod authorize;
+mod backchannel_logout;
 mod built_in_people;
 mod claims;
 mod client_auth;

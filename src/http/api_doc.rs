@@ -180,6 +180,42 @@ pub struct AuthorizationParameters {
     request: Option<String>,
 }
 
+/// A logout request (OpenID Connect RP-Initiated Logout 1.0 §2).
+#[derive(Serialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogoutParameters {
+    /// An ID token of the session, expired or not. With one of this very session nobody is asked.
+    #[schema(max_length = 8192)]
+    id_token_hint: Option<String>,
+    /// Has to be the client of the hint, if both are there.
+    client_id: Option<String>,
+    /// One that is registered for the client, byte for byte.
+    #[schema(max_length = 2048)]
+    post_logout_redirect_uri: Option<String>,
+    /// Given back at `post_logout_redirect_uri`.
+    #[schema(max_length = 4096)]
+    state: Option<String>,
+    /// Accepted, and changes nothing.
+    logout_hint: Option<String>,
+    /// Accepted, and changes nothing.
+    ui_locales: Option<String>,
+}
+
+/// The answer to the question whether to sign out.
+#[derive(Serialize, ToSchema)]
+pub struct LogoutAnswer {
+    /// The hidden field of the page that asks.
+    #[schema(max_length = 16384)]
+    question: String,
+}
+
+/// A logout notice (OpenID Connect Back-Channel Logout 1.0 §2.5).
+#[derive(Serialize, ToSchema)]
+pub struct LogoutNotice {
+    #[schema(max_length = 32768)]
+    logout_token: String,
+}
+
 /// What an upstream posts to the callback with `response_mode=form_post`.
 #[derive(Serialize, ToSchema)]
 pub struct UpstreamAnswer {

@@ -102,6 +102,17 @@ impl<'a> Cookies<'a> {
         encode(&cookie)
     }
 
+    /// The removal of every cookie of ours: what a logout leaves.
+    pub fn clear_all(self) -> [HeaderValue; 4] {
+        [
+            CookieKind::Refresh,
+            CookieKind::Access,
+            CookieKind::Setup,
+            CookieKind::Browser,
+        ]
+        .map(|kind| self.clear(kind))
+    }
+
     fn build(self, kind: CookieKind, value: String) -> Cookie<'static> {
         let mut cookie = Cookie::new(self.name(kind), value);
         cookie.set_path("/");

@@ -46,6 +46,18 @@ pub fn is_trusted(headers: &HeaderMap, config: &Config) -> bool {
     judge(headers, &config.jwt.issuer, &config.server.first_party_origins)
 }
 
+/// Whether these headers are those of a form on a page of the issuer's own, whose hidden field is judged by the caller.
+pub fn is_own_form(headers: &HeaderMap, config: &Config) -> bool {
+    match only(headers, SEC_FETCH_SITE) {
+        Some(site) => site == "same-origin",
+        // Browsers that do not send it yet send the origin of a POST.
+        None => {
+            headers.get(SEC_FETCH_SITE).is_none()
+                && only(headers, "origin") == Some(origin_of(&config.jwt.issuer).as_str())
+        }
+    }
+}
+
 fn judge(headers: &HeaderMap, issuer: &str, first_party_origins: &[String]) -> bool {
     if only(headers, SEC_FETCH_SITE) == Some("same-origin") {
         return true;

@@ -1,5 +1,5 @@
 //! The few pages that riley-auth itself shows: an error that cannot go back to the app, the form that carries a
-//! `form_post` answer. Inert HTML, no branding, a strict policy.
+//! `form_post` answer, the question before a logout. Inert HTML, no branding, a strict policy.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -13,8 +13,14 @@ const SUBMIT_SCRIPT: &str = "document.forms[0].submit()";
 /// Nothing loads, nothing runs, nobody frames it; the style is our own.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The same for a page with a form. `form-action` is missing where the answer to the form leads elsewhere: Chromium applies it
+/// to every redirect that follows, those of the app that is gone back to included.
+const FORM_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#222;\
 background:#fff}h1{font-size:1.4rem}code{background:#eee;padding:.1rem .3rem;border-radius:.2rem}\
+button{font:inherit;padding:.5rem 1.2rem;cursor:pointer}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}code{background:#333}}";
 
 /// Text as it may stand in HTML, in an attribute too.
@@ -42,6 +48,18 @@ pub fn error_page(
     text: &str,
     error_id: Option<&str>,
 ) -> Response {
+    error_page_with(config, status, title, text, error_id, "")
+}
+
+/// The same with markup of our own below it.
+pub fn error_page_with(
+    config: &Config,
+    status: StatusCode,
+    title: &str,
+    text: &str,
+    error_id: Option<&str>,
+    markup: &str,
+) -> Response {
     let id = error_id.map_or_else(String::new, |id| {
         let help = config.oauth.error_url.as_ref().map_or_else(String::new, |page| {
             let mut url = page.clone();
@@ -56,24 +74,47 @@ pub fn error_page(
             escape(id)
         )
     });
-    plain_page(status, title, text, &id)
+    plain_page(status, title, text, &(id + markup))
 }
 
 /// A page with a title, a sentence, and markup of our own.
 pub fn plain_page(status: StatusCode, title: &str, text: &str, markup: &str) -> Response {
     let body = format!(
+        "<h1 id=\"error-title\">{}</h1><p id=\"error-text\">{}</p>{markup}",
+        escape(title),
+        escape(text),
+    );
+    html_page(status, title, &body, PAGE_POLICY)
+}
+
+/// A page that asks something or says that something is done, in markup of our own. `leads_elsewhere`: the answer to its
+/// form may be a redirect to another origin.
+pub fn form_page(title: &str, markup: &str, leads_elsewhere: bool) -> Response {
+    let body = format!("<h1 id=\"page-title\">{}</h1>{markup}", escape(title));
+    let policy = if leads_elsewhere {
+        FORM_POLICY.to_owned()
+    } else {
+        format!("{FORM_POLICY}; form-action 'self'")
+    };
+    let mut response = html_page(StatusCode::OK, title, &body, &policy);
+    // With `no-referrer` browsers would send `Origin: null` with our own form.
+    response
+        .headers_mut()
+        .insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+fn html_page(status: StatusCode, title: &str, body: &str, policy: &str) -> Response {
+    let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head><body><main>\
-         <h1 id=\"error-title\">{title}</h1><p id=\"error-text\">{text}</p>{markup}</main></body></html>",
-        title = escape(title),
-        text = escape(text),
+         content=\"width=device-width\"><title>{}</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>",
+        escape(title),
     );
-    let mut response = (status, Html(body)).into_response();
+    let mut response = (status, Html(page)).into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(PAGE_POLICY),
-    );
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -14,6 +14,7 @@ use crate::jwt::SharedKeySet;
 use crate::limits::Limits;
 use crate::maintenance::Waiting;
 use crate::metrics::Metrics;
+use crate::outbound;
 use crate::sealing::Keyring;
 use crate::upstream::Upstreams;
 
@@ -40,6 +41,8 @@ pub struct Inner {
     pub limits: Limits,
     /// Whose word about a client's address is believed.
     pub addresses: AddressRule,
+    /// For requests to addresses that somebody else chose.
+    pub outbound: outbound::Client,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
     /// Cancelled when the server begins to stop: readiness turns false with it.

@@ -12,6 +12,7 @@
 //! | `GET, POST /oauth/userinfo` | [`userinfo`] | OpenID Connect Core §5.3 |
 //! | `POST /oauth/introspect` | [`introspect`] | RFC 7662 |
 //! | `POST /oauth/revoke` | [`revoke`] | RFC 7009 |
+//! | `GET, POST /oauth/logout` | [`logout`] | OpenID Connect RP-Initiated Logout 1.0 |
 //! | `GET /.well-known/…` | [`discovery`] | OpenID Connect Discovery, RFC 8414, RFC 7517 |
 
 pub mod authorize;
@@ -22,6 +23,7 @@ pub mod grants;
 pub mod id_token_hint;
 pub mod introspect;
 pub mod login_redirect;
+pub mod logout;
 pub mod pending;
 pub mod resume;
 pub mod revoke;

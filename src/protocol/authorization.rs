@@ -281,21 +281,26 @@ impl AuthorizationResponse {
     /// Everything outside the unreserved characters is percent-encoded, the space too, so that readers of forms and readers
     /// of URIs find the same value, and no value can end the parameter or the header.
     pub fn location(&self) -> String {
-        let mut location = self.redirect_uri.clone();
-        let mut separator = match location.split_once('?') {
-            None => "?",
-            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
-            Some(_) => "&",
-        };
-        for (name, value) in &self.params {
-            location.push_str(separator);
-            location.push_str(name);
-            location.push('=');
-            location.extend(utf8_percent_encode(value, ENCODED));
-            separator = "&";
-        }
-        location
+        with_params(&self.redirect_uri, &self.params)
     }
+}
+
+/// `uri` with parameters behind whatever query it has.
+pub(super) fn with_params(uri: &str, params: &[(&'static str, String)]) -> String {
+    let mut location = uri.to_owned();
+    let mut separator = match location.split_once('?') {
+        None => "?",
+        Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    for (name, value) in params {
+        location.push_str(separator);
+        location.push_str(name);
+        location.push('=');
+        location.extend(utf8_percent_encode(value, ENCODED));
+        separator = "&";
+    }
+    location
 }
 
 impl AuthorizationRequest {

@@ -80,6 +80,11 @@ pub fn metadata(input: &MetadataInput<'_>) -> Map<String, Value> {
     // Said, because its default is true.
     put("request_uri_parameter_supported", false.into());
     put("prompt_values_supported", Prompt::VALUES.as_slice().into());
+    // OpenID Connect RP-Initiated Logout §2.1
+    put("end_session_endpoint", at("/oauth/logout"));
+    // OpenID Connect Back-Channel Logout §2.1: every logout token of a session has its `sid`, as every ID token has.
+    put("backchannel_logout_supported", true.into());
+    put("backchannel_logout_session_supported", true.into());
     // RFC 8414 §2
     put("revocation_endpoint", at("/oauth/revoke"));
     put(
@@ -151,6 +156,9 @@ mod tests {
             ("token_endpoint", json!("https://auth.example/oauth/token")),
             ("userinfo_endpoint", json!("https://auth.example/oauth/userinfo")),
             ("jwks_uri", json!("https://auth.example/.well-known/jwks.json")),
+            ("end_session_endpoint", json!("https://auth.example/oauth/logout")),
+            ("backchannel_logout_supported", json!(true)),
+            ("backchannel_logout_session_supported", json!(true)),
             (
                 "scopes_supported",
                 json!([
@@ -204,8 +212,8 @@ mod tests {
         for name in [
             "ui_locales_supported",
             "registration_endpoint",
-            "end_session_endpoint",
-            "backchannel_logout_supported",
+            "frontchannel_logout_supported",
+            "check_session_iframe",
             "userinfo_signing_alg_values_supported",
         ] {
             assert!(!document.contains_key(name), "{name}");

@@ -12,6 +12,7 @@
 //! | RFC 9207 (`iss` in the authorization response) | [`authorization`] |
 //! | OpenID Connect Core 1.0 §2, §3.1, §5, §6, §12 | [`authorization`], [`interaction`], [`claims`], [`request_object`] |
 //! | OpenID Connect Discovery 1.0 §3, RFC 8414 | [`metadata`] |
+//! | OpenID Connect RP-Initiated Logout 1.0 §2, §3; Back-Channel Logout 1.0 §2.4, §2.8 | [`logout`] |
 
 pub mod algorithm;
 pub mod authorization;
@@ -23,6 +24,7 @@ mod fixtures;
 pub mod grant;
 pub mod ids;
 pub mod interaction;
+pub mod logout;
 pub mod metadata;
 pub mod opaque;
 pub mod params;

@@ -21,6 +21,7 @@ use crate::jwt::{KeySet, SharedKeySet};
 use crate::limits::Limits;
 use crate::maintenance::Waiting;
 use crate::metrics::Metrics;
+use crate::outbound;
 use crate::upstream::Upstreams;
 
 pub mod accept;
@@ -47,6 +48,7 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
     let defined_scopes = config.defined_scopes();
     let metrics = Metrics::default();
     let keyring = config.keyring();
+    let outbound = outbound::Client::new(config.webhooks.policy())?;
     Ok(AppState::new(Inner {
         db,
         background_db,
@@ -60,6 +62,7 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
         addresses: AddressRule::new(&config.server),
         metrics,
         waiting: Waiting::default(),
+        outbound,
         defined_scopes,
         shutdown: CancellationToken::new(),
         config: Arc::new(config),
@@ -116,6 +119,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             () = stopped => {}
         }
     });
+    tasks.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
     tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;

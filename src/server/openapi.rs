@@ -14,7 +14,7 @@ use utoipa::{Modify, OpenApi};
 use crate::admin;
 use crate::auth::{
     callback, consents, deletion, emails, export, link_confirm, link_start, links, login, profile, session,
-    sessions_list, setup, unlink, username,
+    sessions_list, setup, unlink, upstream_logout, username,
 };
 use crate::config::Config;
 use crate::error::ErrorBody;
@@ -22,6 +22,7 @@ use crate::events::Event;
 use crate::http::api_doc::error_response;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::state::AppState;
+use crate::oauth_provider::logout::{confirm, endpoint};
 use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
 use crate::server::{health, metrics};
 
@@ -54,10 +55,15 @@ use crate::server::{health, metrics};
         userinfo::userinfo,
         introspect::introspect,
         revoke::revoke,
+        endpoint::logout,
+        endpoint::posted,
+        endpoint::resume,
+        confirm::confirm,
         login::providers,
         login::start,
         callback::callback,
         callback::posted,
+        upstream_logout::backchannel_logout,
         setup::show,
         setup::choose,
         session::refresh,
@@ -99,6 +105,15 @@ use crate::server::{health, metrics};
         health::health,
         health::ready,
         metrics::metrics,
+        admin::webhooks::list,
+        admin::webhooks::create,
+        admin::webhook::show,
+        admin::webhook::change,
+        admin::webhook::remove,
+        admin::webhook_secret::rotate,
+        admin::webhook_deliveries::list,
+        admin::webhook_deliveries::redeliver,
+        admin::webhook_deliveries::ping,
         openapi,
     ),
     components(schemas(ErrorBody, Event)),

@@ -21,7 +21,9 @@ use crate::error::AppError;
 use crate::http::administrator::require_administrator;
 use crate::http::state::AppState;
 use crate::limits::rules::Tier;
-use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
+use crate::oauth_provider::{
+    authorize, consent, discovery, introspect, logout, resume, revoke, token, userinfo,
+};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -72,7 +74,8 @@ pub fn router(state: AppState) -> Router {
         .route(
             "/oauth/authorize/resume",
             without_head("GET", on(MethodFilter::GET, resume::resume)),
-        );
+        )
+        .merge(logout::routes());
     let authorization = limited(&state, Tier::Standard, authorization);
     let sign_in = limited(&state, Tier::Auth, auth::navigation_routes());
 

@@ -35,6 +35,8 @@ pub struct LogoutToken {
     /// To be remembered until `expires_at`: a token counts once.
     pub jti: String,
     /// Seconds since the epoch.
+    pub issued_at: i64,
+    /// Seconds since the epoch.
     pub expires_at: i64,
 }
 
@@ -77,17 +79,23 @@ pub(super) fn check_logout_token(
         None => None,
         given => Some(profile::subject(given).ok_or("subject_invalid")?),
     };
-    let sid = profile::subject(claims.get("sid").filter(|sid| sid.is_string()));
+    // One that cannot be read must not widen the logout from a session to all of the person's.
+    let sid = match claims.get("sid") {
+        None => None,
+        given => Some(profile::subject(given.filter(|sid| sid.is_string())).ok_or("logout_token_sid")?),
+    };
     if subject.is_none() && sid.is_none() {
         return Err("logout_token_without_sub_and_sid");
     }
     let jti = profile::subject(claims.get("jti").filter(|jti| jti.is_string())).ok_or("logout_token_jti")?;
+    let issued_at = seconds(claims, "iat").ok_or("id_token_issued_at")?;
     let expires_at = seconds(claims, "exp").ok_or("id_token_expired")?;
     Ok(LogoutToken {
         issuer,
         subject,
         sid,
         jti,
+        issued_at,
         expires_at,
     })
 }
@@ -291,6 +299,9 @@ mod tests {
             check_logout(json!({ "events": { LOGOUT_EVENT: true } })),
             Err("logout_token_event")
         );
+        for sid in [json!(5), json!(""), json!({}), json!(["s-1"])] {
+            assert_eq!(check_logout(json!({ "sid": sid })), Err("logout_token_sid"));
+        }
         assert_eq!(check_logout(json!({ "nonce": "n-1" })), Err("logout_token_nonce"));
         assert_eq!(
             check_logout(json!({ "sub": null, "sid": null })),

@@ -34,6 +34,17 @@ struct State {
     failed_at: Option<OffsetDateTime>,
     /// When an unknown `kid` last caused a fetch.
     refetched_at: Option<OffsetDateTime>,
+    /// The same for tokens that anybody may send: forged ones must not keep the keys from a sign-in that needs them.
+    refetched_for_strangers_at: Option<OffsetDateTime>,
+}
+
+/// Who brought the token that is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bearer {
+    /// The provider's own token endpoint.
+    Provider,
+    /// Whoever called us.
+    Anybody,
 }
 
 #[derive(Clone)]
@@ -60,11 +71,12 @@ impl JwksCache {
         uri: &Url,
         token: &str,
         allowed: &[ForeignAlgorithm],
+        bearer: Bearer,
     ) -> Result<Map<String, Value>, UpstreamError> {
         let known = self.get(http, uri).await?;
         let mut verified = known.keys.verify(token, allowed);
         if verified == Err(ForeignVerifyError::UnknownKid)
-            && let Some(newer) = self.refetch(http, uri, known.fetched_at).await
+            && let Some(newer) = self.refetch(http, uri, known.fetched_at, bearer).await
         {
             verified = newer.verify(token, allowed);
         }
@@ -89,7 +101,13 @@ impl JwksCache {
     }
 
     /// Newer keys than those of `than`, if it is time to ask or somebody has asked since.
-    async fn refetch(&self, http: &Http, uri: &Url, than: OffsetDateTime) -> Option<Arc<ForeignKeys>> {
+    async fn refetch(
+        &self,
+        http: &Http,
+        uri: &Url,
+        than: OffsetDateTime,
+        bearer: Bearer,
+    ) -> Option<Arc<ForeignKeys>> {
         let _fetching = self.fetching.lock().await;
         if let Some(known) = self.stale(uri).filter(|known| known.fetched_at > than) {
             return Some(known.keys);
@@ -97,10 +115,14 @@ impl JwksCache {
         {
             let now = self.clock.now();
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            if state.refetched_at.is_some_and(|at| now < at + REFETCH_AFTER) {
+            let refetched_at = match bearer {
+                Bearer::Provider => &mut state.refetched_at,
+                Bearer::Anybody => &mut state.refetched_for_strangers_at,
+            };
+            if refetched_at.is_some_and(|at| now < at + REFETCH_AFTER) {
                 return None;
             }
-            state.refetched_at = Some(now);
+            *refetched_at = Some(now);
         }
         self.fetch(http, uri).await.ok().map(|known| known.keys)
     }

@@ -10,7 +10,7 @@ use url::Url;
 use super::discovery::{Discovery, IssuerRule, Metadata};
 use super::http::Http;
 use super::id_token::{self, LogoutToken, Rules, Verified};
-use super::keys::{JwksCache, allowed_algorithms};
+use super::keys::{Bearer, JwksCache, allowed_algorithms};
 use super::settings::{OidcEndpoints, Settings};
 use super::token::{self, SecretPlacement};
 use super::{CallbackParams, Expected, Identity, UpstreamError, apple, authorization, profile};
@@ -89,7 +89,9 @@ impl OidcClient {
             .id_token
             .ok_or(UpstreamError::Refused("id_token_missing"))?;
 
-        let mut claims = self.verify(&metadata, http, id_token.expose_secret()).await?;
+        let mut claims = self
+            .verify(&metadata, http, id_token.expose_secret(), Bearer::Provider)
+            .await?;
         let verified =
             id_token::check_id_token(&claims, &self.rules(&metadata, settings, now), expected.nonce)
                 .map_err(UpstreamError::Refused)?;
@@ -125,7 +127,7 @@ impl OidcClient {
         now: OffsetDateTime,
     ) -> Result<LogoutToken, UpstreamError> {
         let metadata = self.metadata(http).await?;
-        let claims = self.verify(&metadata, http, token).await?;
+        let claims = self.verify(&metadata, http, token, Bearer::Anybody).await?;
         id_token::check_logout_token(&claims, &self.rules(&metadata, settings, now))
             .map_err(UpstreamError::Refused)
     }
@@ -135,9 +137,12 @@ impl OidcClient {
         metadata: &Metadata,
         http: &Http,
         token: &str,
+        bearer: Bearer,
     ) -> Result<Map<String, Value>, UpstreamError> {
         let allowed = allowed_algorithms(&metadata.id_token_signing_alg_values_supported);
-        self.jwks.verify(http, &metadata.jwks_uri, token, &allowed).await
+        self.jwks
+            .verify(http, &metadata.jwks_uri, token, &allowed, bearer)
+            .await
     }
 
     fn rules<'a>(&'a self, metadata: &'a Metadata, settings: &'a Settings, now: OffsetDateTime) -> Rules<'a> {

@@ -18,6 +18,8 @@
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`raw`] | requests as bytes |
+//! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
+//! | [`webhooks`] | webhooks and what became of their deliveries |
 //! | [`routes`] | every route of the router |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
@@ -41,8 +43,10 @@ pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 pub(crate) mod routes;
 pub(crate) mod upstreams;
+pub(crate) mod webhooks;
 
 pub(crate) use answer::{Answer, Tokens};
 pub(crate) use app::TestClient;

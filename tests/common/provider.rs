@@ -121,6 +121,15 @@ impl TestProvider {
         Self::with_address(state, address, shared)
     }
 
+    /// Stops server and workers, and waits for their end. What is left are the means of the kit: database, clock, browsers.
+    pub(crate) async fn stopped(&self) -> Self {
+        self.0.state.shutdown.cancel();
+        while !self.0.state.db.is_closed() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        self.served_at(self.0.address)
+    }
+
     async fn run(config: Config, shared: Arc<Shared>) -> Self {
         let state = state(config, &shared);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

@@ -28,9 +28,11 @@ LOOK = """
     url: location.href,
     complete: document.readyState === "complete",
     pressed: window.pressedByDriver === true,
-    handled: document.getElementById("submission_complete") !== null,
+    handled: document.getElementById("submission_complete") !== null
+      || (location.pathname.endsWith("/post_logout_redirect") && document.getElementById("complete") !== null),
     error: seen("error-title") || seen("fault"),
-    buttons: ["provider-simulated", "person-ada", "approve"].filter(seen),
+    signedOut: seen("signed-out"),
+    buttons: ["provider-simulated", "person-ada", "approve", "confirm-logout"].filter(seen),
     text: document.body === null ? "" : document.body.innerText.slice(0, 300),
   };
 })()
@@ -122,10 +124,10 @@ class Person:
         self.chromium.send("Target.disposeBrowserContext", {"browserContextId": self.context})
 
     def walk(self, method, url):
-        """Opens the address and does what a person would, until the suite's callback page or an error page.
+        """Opens the address and does what a person would, until the suite's callback page, an error page or the end of a logout.
 
-        Returns the picture of the last page that asked for a sign-in or said what is wrong, or None if there was none:
-        `png` (base64), `title`, and `shows`, "LoginPage" or "ErrorPage".
+        Returns the picture of the last page that asked for a sign-in or said what is wrong or done, or None if there was none:
+        `png` (base64), `title`, and `shows`, "LoginPage", "ErrorPage" or "SuccessfulLogoutPage".
         """
         self._open(method, url)
         deadline = time.monotonic() + WALK_LIMIT_SECS
@@ -139,6 +141,8 @@ class Person:
                 time.sleep(POLL_SECS)
             elif look["error"]:
                 return self._picture("ErrorPage")
+            elif look["signedOut"]:
+                return self._picture("SuccessfulLogoutPage")
             elif look["url"].startswith("chrome-error:"):
                 break
             elif look["buttons"]:

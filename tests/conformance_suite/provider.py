@@ -1,4 +1,4 @@
-"""riley-auth in the shape that the conformance suite needs: two host names, TLS, three clients, a person with every claim.
+"""riley-auth in the shape that the conformance suite needs: two host names, TLS, a few clients, a person with every claim.
 
 The program itself is `riley-auth serve` with the riley-auth.toml beside this file, behind an nginx that ends TLS. What it
 needs around it (PostgreSQL, upstream, pages) comes from `examples/conformance_surroundings.rs`.
@@ -28,11 +28,16 @@ UPSTREAM_PORT = 9444
 FRONT_END_PORT = 9455
 START_LIMIT_SECS = 60
 
-# The names by which a plan's configuration refers to a client, and how that client authenticates.
+# The names by which a plan's configuration refers to a client, how that client authenticates, and what it registers beside its
+# redirect URI: option and last part of a URL of the suite's. Each plan for logout has a client of its own, because the suite
+# fails a module on any request that it does not expect, a logout notice included.
+POST_LOGOUT = ("--post-logout-redirect-uri", "post_logout_redirect")
 CLIENTS = {
-    "client": "client_secret_basic",
-    "client2": "client_secret_basic",
-    "client_secret_post": "client_secret_post",
+    "client": ("client_secret_basic", []),
+    "client2": ("client_secret_basic", []),
+    "client_secret_post": ("client_secret_post", []),
+    "rp_logout": ("client_secret_basic", [POST_LOGOUT]),
+    "backchannel_logout": ("client_secret_basic", [POST_LOGOUT, ("--backchannel-logout-uri", "backchannel_logout")]),
 }
 
 NGINX = """
@@ -115,11 +120,14 @@ class Provider:
             "CONFORMANCE_ES256_KEY": str(keys / "es256.pem"),
             "CONFORMANCE_RS256_KEY": str(keys / "rs256.pem"),
         }
+        # Logout notices go to the suite, whose certificate no system trusts.
+        if authority := os.environ.get("CONFORMANCE_SUITE_CA"):
+            self.environment["SSL_CERT_FILE"] = str(pathlib.Path(authority).resolve())
         for algorithm in ("es256", "rs256"):
             self._generate_key(algorithm, keys)
         self._command("migrate")
-        for name, method in CLIENTS.items():
-            self.clients[name] = self._register(name, method)
+        for name, (method, uris) in CLIENTS.items():
+            self.clients[name] = self._register(name, method, uris)
         log = open(self.directory / "riley-auth.log", "wb")
         self._spawn([self.binaries / "riley-auth", "serve", "--config", HERE / "riley-auth.toml"], stdout=log, stderr=log)
         self._start_nginx()
@@ -152,11 +160,13 @@ class Provider:
         keys.mkdir(exist_ok=True)
         private[0].rename(keys / f"{algorithm}.pem")
 
-    def _register(self, name, method):
+    def _register(self, name, method, uris):
+        base = self.redirect_uri.rsplit("/", 1)[0]
+        more = [argument for option, last in uris for argument in (option, f"{base}/{last}")]
         answer = self._command(
             "register-client", "--name", f"Conformance suite ({name})", "--redirect-uri", self.redirect_uri,
             "--no-require-pkce", "--token-endpoint-auth-method", method,
-            "--scope", "address", "--scope", "phone", "--scope", "offline_access",
+            "--scope", "address", "--scope", "phone", "--scope", "offline_access", *more,
         )
         client = json.loads(answer)
         return {"client_id": client["client_id"], "client_secret": client["client_secret"]}

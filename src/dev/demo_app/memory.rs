@@ -1,10 +1,12 @@
 //! Who is signed in to the demo app, and which answers of the provider are waited for. In memory: a restart forgets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand::SystemRandom;
+use serde_json::Value;
 
+use super::logout_token::LoggedOut;
 use super::relying_party::{ProviderMetadata, SignedIn};
 use crate::protocol::opaque::Opaque;
 use crate::protocol::pkce::CodeVerifier;
@@ -48,7 +50,11 @@ struct Session {
 }
 
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<SessionHandle, Session>>);
+pub(super) struct Memory {
+    sessions: Mutex<HashMap<SessionHandle, Session>>,
+    /// The `jti` of logout tokens that counted.
+    logout_tokens: Mutex<HashSet<String>>,
+}
 
 impl Memory {
     pub(super) fn signed_in(&self, handle: &SessionHandle) -> Option<SignedIn> {
@@ -97,8 +103,34 @@ impl Memory {
         self.lock().remove(handle)?.signed_in
     }
 
+    /// Whether no logout token of this id has counted yet. All are forgotten when there are many: they live for two minutes.
+    pub(super) fn is_first(&self, jti: &str) -> bool {
+        let mut seen = self.logout_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MAX_SESSIONS {
+            seen.clear();
+        }
+        seen.insert(jti.to_owned())
+    }
+
+    /// Signs out everybody of whom the provider says so: of this session of theirs, or everywhere.
+    pub(super) fn forget_logged_out(&self, logged_out: &LoggedOut) {
+        let is_meant = |signed_in: &SignedIn| {
+            let same = |name: &str, value: &Option<String>| {
+                value.as_deref().is_none_or(|value| {
+                    signed_in.id_token_claims.get(name).and_then(Value::as_str) == Some(value)
+                })
+            };
+            same("sub", &logged_out.sub) && same("sid", &logged_out.sid)
+        };
+        for session in self.lock().values_mut() {
+            if session.signed_in.as_ref().is_some_and(is_meant) {
+                session.signed_in = None;
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionHandle, Session>> {
         // Every change is a single call, which no panic leaves half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,8 +16,9 @@ use url::{Url, form_urlencoded};
 
 use super::DemoAppOptions;
 use super::id_token::{self, Expected};
+use super::logout_token::{self, LoggedOut};
 use super::memory::Pending;
-use crate::jwt::foreign::{ForeignAlgorithm, ForeignKeys};
+use crate::jwt::foreign::{ForeignAlgorithm, ForeignHeader, ForeignKeys};
 use crate::protocol::opaque::Opaque;
 use crate::protocol::pkce::CodeVerifier;
 
@@ -357,6 +358,15 @@ impl RelyingParty {
         })
     }
 
+    /// Judges a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6). Whether it counted before is for the caller to know.
+    pub async fn logged_out(&self, token: &str) -> Result<LoggedOut, Failure> {
+        let metadata = self.discover().await?;
+        let (_, claims) = self.verify_signature(&metadata, token).await?;
+        let now = self.options.clock.now();
+        logout_token::check(&claims, &metadata.issuer, &self.options.client_id, now)
+            .map_err(|rule| Failure::Refused(format!("the logout token is not accepted: {rule}").into()))
+    }
+
     /// Signature by the provider's published keys, then the claims.
     async fn verify(
         &self,
@@ -364,6 +374,17 @@ impl RelyingParty {
         token: &str,
         expected: &Expected<'_>,
     ) -> Result<Map<String, Value>, Failure> {
+        let (header, claims) = self.verify_signature(metadata, token).await?;
+        id_token::check(&claims, header.algorithm, expected)
+            .map_err(|rule| Failure::Refused(format!("the ID token is not accepted: {rule}").into()))?;
+        Ok(claims)
+    }
+
+    async fn verify_signature(
+        &self,
+        metadata: &ProviderMetadata,
+        token: &str,
+    ) -> Result<(ForeignHeader, Map<String, Value>), Failure> {
         let jwks: Value = self.get(metadata.jwks_uri.as_str()).await?;
         let keys =
             ForeignKeys::from_jwks(&jwks).map_err(|_| Failure::Refused("the JWKS cannot be read".into()))?;
@@ -372,12 +393,8 @@ impl RelyingParty {
             .iter()
             .filter_map(|name| name.parse().ok())
             .collect();
-        let (header, claims) = keys
-            .verify(token, &allowed)
-            .map_err(|error| Failure::Refused(format!("the ID token is not accepted: {error}").into()))?;
-        id_token::check(&claims, header.algorithm, expected)
-            .map_err(|rule| Failure::Refused(format!("the ID token is not accepted: {rule}").into()))?;
-        Ok(claims)
+        keys.verify(token, &allowed)
+            .map_err(|error| Failure::Refused(format!("the token is not accepted: {error}").into()))
     }
 
     /// OpenID Connect Core §5.3.2: an answer about somebody else must not be used.

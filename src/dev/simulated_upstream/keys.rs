@@ -69,10 +69,12 @@ impl SigningKey {
 
     /// The claims as a signed token.
     pub(super) fn sign(&self, claims: &Value) -> anyhow::Result<String> {
-        let input = signing_input(
-            &json!({ "alg": self.alg(), "kid": self.kid, "typ": "JWT" }),
-            claims,
-        );
+        self.sign_as("JWT", claims)
+    }
+
+    /// The claims as a signed token of this `typ`.
+    pub(super) fn sign_as(&self, typ: &str, claims: &Value) -> anyhow::Result<String> {
+        let input = signing_input(&json!({ "alg": self.alg(), "kid": self.kid, "typ": typ }), claims);
         let rng = SystemRandom::new();
         let failed = |_| anyhow!("sign an ID token of the simulated upstream");
         let signature = match &self.pair {

@@ -79,6 +79,8 @@ pub struct Client {
     pub client_secret: String,
     /// Where responses may go, compared exactly. Empty: anywhere.
     pub redirect_uris: Vec<String>,
+    /// Where it is told that somebody signed out here (OpenID Connect Back-Channel Logout 1.0 §2.2).
+    pub backchannel_logout_uri: Option<String>,
 }
 
 impl Default for Client {
@@ -87,6 +89,7 @@ impl Default for Client {
             client_id: "simulated-client".to_owned(),
             client_secret: "simulated-secret".to_owned(),
             redirect_uris: Vec::new(),
+            backchannel_logout_uri: None,
         }
     }
 }

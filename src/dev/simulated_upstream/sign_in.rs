@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::authorization_response;
 use super::authorize::{self, AuthorizationRequest};
+use super::backchannel_logout;
 use super::memory::{Session, random_token};
 use super::misbehaviour::Misbehaviour;
 use super::pages;
@@ -70,11 +71,14 @@ pub(super) async fn logout_page(
     pages::logout(&simulation, simulation.session(&received).as_ref())
 }
 
-/// `POST /logout`
+/// `POST /logout`: ends the session, and tells every client that wants to hear of it.
 pub(super) async fn logout(
     State(simulation): State<Simulation>,
     Extension(received): Extension<Arc<LoggedRequest>>,
 ) -> Response {
+    if let Some(session) = simulation.session(&received) {
+        backchannel_logout::tell_clients(&simulation, &session).await;
+    }
     simulation.delete_session(&received);
     let mut response = pages::logout(&simulation, None);
     set_cookie(&mut response, &simulation, "", "; Max-Age=0");
