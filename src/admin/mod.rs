@@ -52,10 +52,7 @@ pub mod webhooks;
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/admin/users", get(users::list))
-        .route(
-            "/admin/users/{user_id}",
-            get(user::show).patch(user::change),
-        )
+        .route("/admin/users/{user_id}", get(user::show).patch(user::change))
         .route("/admin/users/{user_id}/role", patch(role::change))
         .route("/admin/users/{user_id}/sessions", delete(user_sessions::revoke))
         .route("/admin/clients", get(clients::list).post(clients::create))
@@ -69,7 +66,10 @@ pub fn routes() -> Router<AppState> {
             "/admin/webhooks/{webhook_id}",
             get(webhook::show).patch(webhook::change).delete(webhook::remove),
         )
-        .route("/admin/webhooks/{webhook_id}/secret", post(webhook_secret::rotate))
+        .route(
+            "/admin/webhooks/{webhook_id}/secret",
+            post(webhook_secret::rotate),
+        )
         .route(
             "/admin/webhooks/{webhook_id}/deliveries",
             get(webhook_deliveries::list),
