@@ -52,8 +52,7 @@ impl Counted {
         .await;
         // The clean-up at the start is the only work that nobody asked for. This is its last statement, and with one
         // connection of two it is over when the other one can be had and none is busy.
-        wire.wait_for("DELETE FROM events WHERE event_id IN")
-            .await;
+        wire.wait_for("DELETE FROM events WHERE event_id IN").await;
         let other = op.db().acquire().await.unwrap();
         Self {
             op,
