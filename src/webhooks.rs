@@ -242,7 +242,10 @@ async fn record(
 
 fn new_secret(recorder: &Recorder<'_>) -> (NewSecret, Vec<u8>) {
     let mut secret = [0; SECRET_BYTES];
-    recorder.rng.fill(&mut secret).expect("the operating system provides randomness");
+    recorder
+        .rng
+        .fill(&mut secret)
+        .expect("the operating system provides randomness");
     let sealed = recorder
         .keyring
         .seal(Purpose::WebhookSecret, recorder.rng, &secret);

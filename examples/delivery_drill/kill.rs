@@ -22,12 +22,7 @@ enum Step {
     Random,
 }
 
-const STEPS: [Step; 4] = [
-    Step::Claimed,
-    Step::Sent,
-    Step::AnsweredNotRecorded,
-    Step::Random,
-];
+const STEPS: [Step; 4] = [Step::Claimed, Step::Sent, Step::AnsweredNotRecorded, Step::Random];
 
 /// Events that are committed while a process runs.
 const EVENTS_PER_LIFE: usize = 4;
@@ -147,6 +142,9 @@ async fn report(
     }
     ensure!(missing == 0 && unknown == 0, "events were lost or invented");
     ensure!(failed == 0, "{failed} deliveries are not recorded as delivered");
-    ensure!(repeated > 0, "the drill hit nothing: no delivery was ever repeated");
+    ensure!(
+        repeated > 0,
+        "the drill hit nothing: no delivery was ever repeated"
+    );
     Ok(())
 }

@@ -103,9 +103,7 @@ level = "error"
 
     pub(crate) fn serve(&self) -> anyhow::Result<Process> {
         Ok(Process(
-            self.command(&["serve"])
-                .spawn()
-                .context("serve does not start")?,
+            self.command(&["serve"]).spawn().context("serve does not start")?,
         ))
     }
 

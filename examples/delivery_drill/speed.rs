@@ -84,7 +84,11 @@ async fn latencies(program: &Program, receiver: &Receiver) -> anyhow::Result<(Du
 async fn wait_for(receiver: &Receiver, count: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while receiver.count() < count {
-        ensure!(Instant::now() < deadline, "only {} events arrived", receiver.count());
+        ensure!(
+            Instant::now() < deadline,
+            "only {} events arrived",
+            receiver.count()
+        );
         // Woken by what arrives.
         receiver.happens(Duration::from_millis(50)).await;
     }

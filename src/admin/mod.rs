@@ -75,7 +75,10 @@ pub fn routes() -> Router<AppState> {
             "/admin/webhooks/{webhook_id}",
             get(webhook::show).patch(webhook::change).delete(webhook::remove),
         )
-        .route("/admin/webhooks/{webhook_id}/secret", post(webhook_secret::rotate))
+        .route(
+            "/admin/webhooks/{webhook_id}/secret",
+            post(webhook_secret::rotate),
+        )
         .route(
             "/admin/webhooks/{webhook_id}/deliveries",
             get(webhook_deliveries::list),

@@ -122,8 +122,7 @@ pub async fn list(
     QueryParams(query): QueryParams<WebhooksQuery>,
 ) -> Result<NoStore<Json<Page<WebhookView>>>, AppError> {
     let after: Option<Uuid> = query.cursor.as_deref().map(decode).transpose()?;
-    let rows =
-        db::webhooks::page(&state.db, query.client_id.as_ref(), after, query.limit.and_one()).await?;
+    let rows = db::webhooks::page(&state.db, query.client_id.as_ref(), after, query.limit.and_one()).await?;
     let page = Page::of(
         rows,
         query.limit,

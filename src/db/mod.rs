@@ -59,19 +59,27 @@ const BACKGROUND_CONNECTIONS: u32 = 2;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    connect_apart(config, config.max_connections)
+    connect_as("riley-auth", config, config.max_connections)
 }
 
 /// The same for everything that runs beside requests.
 pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    connect_apart(config, BACKGROUND_CONNECTIONS)
+    connect_workers(config, BACKGROUND_CONNECTIONS)
 }
 
-/// The same with its own number of connections: for workers, which take none from requests.
-pub fn connect_apart(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+/// The same for workers, which take no connection from requests and have a name of their own in `pg_stat_activity`.
+pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+    connect_as("riley-auth-workers", config, max_connections)
+}
+
+fn connect_as(
+    application_name: &str,
+    config: &DatabaseConfig,
+    max_connections: u32,
+) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?
-        .application_name("riley-auth")
+        .application_name(application_name)
         .options([
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),

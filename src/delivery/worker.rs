@@ -31,7 +31,7 @@ const CONNECTIONS: u32 = 3;
 
 /// Delivers until `shutdown`, then finishes what is under way and gives back what it cannot finish.
 pub async fn run(state: AppState, shutdown: CancellationToken) {
-    let db = match db::connect_apart(&state.config.database, CONNECTIONS) {
+    let db = match db::connect_workers(&state.config.database, CONNECTIONS) {
         Ok(db) => db,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "nothing can be delivered");

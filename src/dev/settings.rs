@@ -127,6 +127,8 @@ pub fn config_text(
         // The demo app is on this machine, and is told of logouts.
         "webhooks": { "allow_private_ips": true },
         "claims": { "passthrough": PASSTHROUGH_CLAIMS },
+        // Receivers of webhooks are tried out on this machine.
+        "webhooks": { "allow_private_ips": true },
     });
     toml::to_string(&values).context("write the development configuration")
 }

@@ -1,14 +1,26 @@
 //! The one outbound client: no redirects, no proxy from the environment, hard limits on time and size.
 //!
+//! A host that the configuration names is the deployer's decision, wherever it is. One that only a discovery document names
+//! must have public addresses, judged when the connection is made: whoever writes that document must not be able to make this
+//! server ask its own network.
+//!
 //! Error texts name the step and the kind of failure, never the URL with its query and never what was answered.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
-use url::Url;
+use url::{Host, Url};
+
+use crate::outbound::Policy;
+use crate::outbound::address::is_public;
+use crate::outbound::target::all_allowed;
 
 /// Limits of every request to an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +46,11 @@ impl Default for Limits {
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub(super) struct Http {
+    /// For hosts that the configuration names.
     client: reqwest::Client,
+    /// For all others.
+    guarded: reqwest::Client,
+    configured_hosts: Arc<BTreeSet<String>>,
     body_bytes: usize,
 }
 
@@ -52,20 +68,45 @@ impl Answer {
 }
 
 impl Http {
-    pub(super) fn new(limits: Limits) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(limits.connect)
-            .timeout(limits.total)
-            // A 307 from a token endpoint would carry our client secret to wherever it says.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("riley-auth/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("set up the client for upstream providers")?;
+    /// `configured_hosts`: as they stand in URLs.
+    pub(super) fn new(limits: Limits, configured_hosts: BTreeSet<String>) -> anyhow::Result<Self> {
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(limits.connect)
+                .timeout(limits.total)
+                // A 307 from a token endpoint would carry our client secret to wherever it says.
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .user_agent(concat!("riley-auth/", env!("CARGO_PKG_VERSION")))
+        };
+        let built = builder().build().and_then(|client| {
+            let guarded = builder().dns_resolver(Arc::new(PublicAddresses)).build()?;
+            Ok((client, guarded))
+        });
+        let (client, guarded) = built.context("set up the client for upstream providers")?;
         Ok(Self {
             client,
+            guarded,
+            configured_hosts: Arc::new(configured_hosts),
             body_bytes: limits.body_bytes,
         })
+    }
+
+    /// The client for this URL. A literal address never meets the resolver, so it is judged here.
+    fn client_for(&self, url: &Url) -> anyhow::Result<&reqwest::Client> {
+        let host = url.host_str().unwrap_or_default();
+        if self.configured_hosts.contains(host) {
+            return Ok(&self.client);
+        }
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
+            _ => None,
+        };
+        if literal.is_some_and(|address| !is_public(address)) {
+            bail!("the discovery document names an address that is not public");
+        }
+        Ok(&self.guarded)
     }
 
     /// GET. `step` says in the error what failed.
@@ -75,7 +116,11 @@ impl Http {
         url: &Url,
         bearer: Option<&str>,
     ) -> anyhow::Result<Answer> {
-        let mut request = self.client.get(url.clone()).header(ACCEPT, "application/json");
+        let mut request = self
+            .client_for(url)
+            .context(step)?
+            .get(url.clone())
+            .header(ACCEPT, "application/json");
         if let Some(token) = bearer {
             request = request.header(
                 AUTHORIZATION,
@@ -110,7 +155,8 @@ impl Http {
         authorization: Option<&str>,
     ) -> anyhow::Result<Answer> {
         let mut request = self
-            .client
+            .client_for(url)
+            .context(step)?
             .post(url.clone())
             .header(ACCEPT, "application/json")
             .form(form);
@@ -139,4 +185,46 @@ fn secret_header(value: &str) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::from_str(value).context("a credential that cannot stand in a header")?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Finds names that have public addresses alone.
+struct PublicAddresses;
+
+impl Resolve for PublicAddresses {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let guarded = Policy {
+                allow_private_ips: false,
+            };
+            let allowed = all_allowed(found, guarded).ok_or("the name has no public address")?;
+            let addresses: Addrs = Box::new(allowed.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a discovery document names leads nowhere private; what the deployer configured does.
+    #[tokio::test]
+    async fn a_host_that_nobody_configured_must_be_public() {
+        crate::jwt::install_crypto_provider();
+        let http = Http::new(Limits::default(), BTreeSet::from(["127.0.0.1".to_owned()])).unwrap();
+        let error = async |url: &str| {
+            let error = http.get("ask", &url.parse().unwrap(), None).await.err().unwrap();
+            format!("{error:#} {error:?}")
+        };
+        for url in [
+            "http://[::1]:1/",
+            "http://169.254.169.254/latest",
+            "http://10.0.0.1/",
+        ] {
+            assert!(error(url).await.contains("not public"), "{url}");
+        }
+        assert!(error("http://localhost:1/").await.contains("no public address"));
+        assert!(!error("http://127.0.0.1:1/").await.contains("public"));
+    }
 }

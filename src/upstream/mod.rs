@@ -38,7 +38,7 @@ mod settings;
 mod signup;
 mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ impl Upstreams {
         reason = "a clock is a handle, passed like the others"
     )]
     pub fn with_limits(config: &Config, clock: Clock, limits: Limits) -> anyhow::Result<Self> {
-        let http = Http::new(limits)?;
+        let http = Http::new(limits, configured_hosts(config))?;
         let mut providers = BTreeMap::new();
         for (name, provider) in &config.oauth.providers {
             let settings = Settings::resolve(name, provider, &config.claims.passthrough)?;
@@ -119,6 +119,24 @@ impl Upstreams {
             }
         }
     }
+}
+
+/// The hosts that the deployer named: in issuers and in endpoints by hand.
+fn configured_hosts(config: &Config) -> BTreeSet<String> {
+    let urls = config.oauth.providers.values().flat_map(|provider| {
+        let issuer = provider.issuer.as_ref().map(ToString::to_string);
+        let by_hand = [
+            &provider.auth_url,
+            &provider.token_url,
+            &provider.userinfo_url,
+            &provider.api_url,
+        ];
+        issuer
+            .into_iter()
+            .chain(by_hand.into_iter().flatten().map(ToString::to_string))
+    });
+    urls.filter_map(|url| Some(Url::parse(&url).ok()?.host_str()?.to_owned()))
+        .collect()
 }
 
 /// One upstream provider.
