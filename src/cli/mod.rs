@@ -14,9 +14,11 @@ use crate::config::finding::{ConfigFindings, Finding};
 use crate::config::{Config, Source};
 
 mod completions;
+mod config_schema;
 mod dev;
 mod explain;
 mod generate_keys;
+mod healthcheck;
 mod keys;
 mod list_clients;
 pub mod logging;
@@ -62,6 +64,8 @@ enum Command {
     Migrate,
     /// Check configuration, keys, database and providers, and report everything at once
     Validate(validate::Args),
+    /// Ask the running server whether it can answer requests
+    Healthcheck(healthcheck::Args),
     /// Show what an error page's id stands for
     Explain(explain::Args),
     /// Show where each signing key stands in its life
@@ -78,8 +82,10 @@ enum Command {
     RotateClientSecret(rotate_client_secret::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write all of them
+    Man(man::Args),
+    /// Print the configuration's JSON Schema, for editors
+    ConfigSchema,
 }
 
 /// A command failed and has said why.
@@ -109,6 +115,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Dev(args) => dev::run(args).await,
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
+        Command::Healthcheck(args) => healthcheck::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
         Command::Keys => keys::run(&global),
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
@@ -117,7 +124,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
-        Command::Man => man::run(),
+        Command::Man(args) => man::run(&args),
+        Command::ConfigSchema => config_schema::run(),
     }
 }
 
