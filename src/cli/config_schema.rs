@@ -51,7 +51,10 @@ fn is_narrowed_string(members: &Map<String, Value>) -> bool {
         Some(Value::Array(names)) => names.iter().any(|name| name == "string"),
         _ => false,
     };
-    is_string && ["enum", "const", "pattern", "format"].iter().any(|key| members.contains_key(*key))
+    is_string
+        && ["enum", "const", "pattern", "format"]
+            .iter()
+            .any(|key| members.contains_key(*key))
 }
 
 #[cfg(test)]

@@ -83,7 +83,8 @@ fn local_url(config: &Config, liveness: bool) -> anyhow::Result<String> {
     if let Ok(address) = server.host.parse::<std::net::IpAddr>()
         && address.is_unspecified()
     {
-        server.host = if address.is_ipv4() { "127.0.0.1" } else { "::1" }.to_owned();
+        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
+        loopback.clone_into(&mut server.host);
     }
     let route = if liveness { "health" } else { "ready" };
     Ok(format!(
@@ -149,9 +150,21 @@ mod tests {
     fn every_interface_is_asked_on_loopback_and_below_the_issuers_path() {
         for (server, issuer, url) in [
             ("", "https://a.example", "http://127.0.0.1:8081/ready"),
-            ("host = \"0.0.0.0\"\nport = 80", "https://a.example", "http://127.0.0.1:80/ready"),
-            ("host = \"::\"", "https://a.example/id", "http://[::1]:8081/id/ready"),
-            ("host = \"10.1.2.3\"", "https://a.example", "http://10.1.2.3:8081/ready"),
+            (
+                "host = \"0.0.0.0\"\nport = 80",
+                "https://a.example",
+                "http://127.0.0.1:80/ready",
+            ),
+            (
+                "host = \"::\"",
+                "https://a.example/id",
+                "http://[::1]:8081/id/ready",
+            ),
+            (
+                "host = \"10.1.2.3\"",
+                "https://a.example",
+                "http://10.1.2.3:8081/ready",
+            ),
         ] {
             assert_eq!(asked(server, issuer), url);
         }

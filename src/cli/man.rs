@@ -33,13 +33,19 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("RILEY_AUTH_CONFIG", "The configuration file, where --config names none."),
+    (
+        "RILEY_AUTH_CONFIG",
+        "The configuration file, where --config names none.",
+    ),
     (
         "RILEY_AUTH__SECTION__KEY",
         "Wins over the key of the file; RILEY_AUTH__SERVER__PORT=9000 is server.port. Values are read as TOML unless the key \
          takes a string.",
     ),
-    ("RUST_LOG", "What is logged, such as info,riley_auth=debug; wins over log.level."),
+    (
+        "RUST_LOG",
+        "What is logged, such as info,riley_auth=debug; wins over log.level.",
+    ),
     (
         "NOTIFY_SOCKET",
         "Set by systemd for a service of Type=notify: serve tells there that it is ready, reloads and stops.",
@@ -48,7 +54,10 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 
 const EXIT_STATUS: [(&str, &str); 3] = [
     ("0", "It was done."),
-    ("1", "It failed, and standard error says why; or something that was checked is wrong."),
+    (
+        "1",
+        "It failed, and standard error says why; or something that was checked is wrong.",
+    ),
     ("2", "It was called wrongly."),
 ];
 
@@ -134,7 +143,10 @@ fn shown(program: &clap::Command) -> impl Iterator<Item = &clap::Command> {
 fn page(program: &clap::Command, command: &clap::Command) -> anyhow::Result<String> {
     let is_program = command.get_name() == program.get_name();
     let man = Man::new(command.clone())
-        .source(format!("riley-auth {}", program.get_version().unwrap_or_default()))
+        .source(format!(
+            "riley-auth {}",
+            program.get_version().unwrap_or_default()
+        ))
         .manual("riley-auth manual");
     let mut out = Vec::new();
     man.render_title(&mut out)?;
@@ -162,9 +174,14 @@ fn page(program: &clap::Command, command: &clap::Command) -> anyhow::Result<Stri
 
 /// The examples of `--help`, their lines as they are.
 fn examples(page: &mut Roff, command: &clap::Command) {
-    let Some(help) = command.get_after_help() else { return };
+    let Some(help) = command.get_after_help() else {
+        return;
+    };
     let text = help.to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "Examples:");
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && *line != "Examples:");
     page.control("SH", ["EXAMPLES"]).control("nf", []);
     for line in lines {
         page.text([roman(line)]);

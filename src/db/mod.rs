@@ -22,6 +22,7 @@ pub mod clients;
 pub mod consents;
 pub mod error_reports;
 pub mod grants;
+pub mod inspection;
 pub mod maintenance;
 pub mod oauth_links;
 pub mod pending_identities;

@@ -22,6 +22,7 @@ pub mod accept;
 pub mod cors;
 pub mod error_shape;
 pub mod health;
+pub mod probe;
 pub mod reload;
 pub mod request_log;
 pub mod routes;

@@ -13,7 +13,7 @@ use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health};
+use super::{cors, health, probe};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
@@ -59,7 +59,8 @@ pub fn router(state: AppState) -> Router {
         .merge(auth::navigation_routes());
     let operation = Router::new()
         .route("/health", get(health::health))
-        .route("/ready", get(health::ready));
+        .route("/ready", get(health::ready))
+        .route("/health/outside", get(probe::outside));
 
     let all = apps
         .merge(first_party)

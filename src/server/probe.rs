@@ -1,0 +1,226 @@
+//! `GET /health/outside`: what arrives here of a request that was sent to the public URL; for `riley-auth validate --live`.
+//!
+//! It tells addresses of proxies and of the caller, which are nobody's business. So the caller proves with every request
+//! that it holds `server.secret_key`, by a code over issuer, time and a nonce; to everybody else this path does not exist.
+//! The answer is made of nothing but that request: no database, no person, no secret.
+
+use std::net::SocketAddr;
+
+use aws_lc_rs::hmac;
+use axum::Json;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::config::Config;
+use crate::error::AppError;
+use crate::http::client_ip::ClientIp;
+use crate::http::cookies::{CookieKind, Cookies};
+use crate::http::no_store::NoStore;
+use crate::http::now::Now;
+use crate::http::state::AppState;
+
+/// Below the issuer.
+pub const PATH: &str = "/health/outside";
+/// Carries the proof. A header of its own, since whether `Authorization` arrives is one of the questions.
+pub const PROOF: &str = "x-live-proof";
+/// Seconds by which the clocks of both sides may differ. A proof that somebody copies is good for as long.
+const PROOF_GOOD_FOR_SECS: i64 = 600;
+/// Entries of a header that are told, so that the answer stays small.
+const MAX_ENTRIES: usize = 20;
+/// Headers that only proxies write.
+const SIGNS_OF_PROXIES: [&str; 7] = [
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+];
+/// Every cookie that a browser is ever sent.
+pub const COOKIES: [CookieKind; 4] = [
+    CookieKind::Refresh,
+    CookieKind::Access,
+    CookieKind::Browser,
+    CookieKind::Setup,
+];
+
+/// What arrived. The cookies are in the answer's own headers: the removal of each, with the attributes of the real ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Seen {
+    /// The nonce of the proof: an answer with another one was kept by a cache.
+    pub nonce: String,
+    /// The other end of the socket.
+    #[schema(value_type = Option<String>)]
+    pub peer_address: Option<std::net::IpAddr>,
+    /// Whom the server takes for the client: what limits, sessions and the audit trail go by.
+    #[schema(value_type = Option<String>)]
+    pub client_address: Option<std::net::IpAddr>,
+    /// `server.behind_proxy`, as this instance has it.
+    pub behind_proxy: bool,
+    /// The entries of all `X-Forwarded-For` lines, in order.
+    pub forwarded_for: Vec<String>,
+    /// The entries of all `X-Forwarded-Proto` lines, in order.
+    pub forwarded_proto: Vec<String>,
+    pub host: Option<String>,
+    /// The names of headers that only proxies write.
+    pub signs_of_proxies: Vec<String>,
+    /// Whether `Authorization` arrived.
+    pub authorization: bool,
+    /// Whether the session cookie arrived.
+    pub cookie: bool,
+    /// Whether the query arrived.
+    pub query: bool,
+    /// The server's clock, in microseconds since the epoch.
+    pub now_micros: i64,
+}
+
+/// Makes and judges proofs.
+pub struct ProofKey {
+    key: hmac::Key,
+    issuer: String,
+}
+
+impl ProofKey {
+    /// `None`: the configuration has no secret to prove anything with.
+    pub fn of(config: &Config) -> Option<Self> {
+        use secrecy::ExposeSecret as _;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, config.database.url.expose_secret().as_bytes());
+        Some(Self {
+            key,
+            issuer: config.jwt.issuer.clone(),
+        })
+    }
+
+    /// The value of [`PROOF`] for one request. `nonce`: visible ASCII without a dot.
+    pub fn prove(&self, nonce: &str, now: OffsetDateTime) -> String {
+        let seconds = now.unix_timestamp();
+        let code = hmac::sign(&self.key, self.message(seconds, nonce).as_bytes());
+        format!("{seconds}.{nonce}.{}", URL_SAFE_NO_PAD.encode(code))
+    }
+
+    /// The nonce of a proof that is good at `now`.
+    pub fn judge<'p>(&self, proof: &'p str, now: OffsetDateTime) -> Option<&'p str> {
+        let mut parts = proof.split('.');
+        let (seconds, nonce, code) = (parts.next()?, parts.next()?, parts.next()?);
+        let code = URL_SAFE_NO_PAD.decode(code).ok()?;
+        let seconds: i64 = seconds.parse().ok()?;
+        hmac::verify(&self.key, self.message(seconds, nonce).as_bytes(), &code).ok()?;
+        let is_recent = seconds.abs_diff(now.unix_timestamp()) <= PROOF_GOOD_FOR_SECS.unsigned_abs();
+        (is_recent && parts.next().is_none()).then_some(nonce)
+    }
+
+    fn message(&self, seconds: i64, nonce: &str) -> String {
+        format!("{seconds}\n{nonce}\n{}", self.issuer)
+    }
+}
+
+/// Answers who proves to hold the key; to everybody else nothing is here.
+#[utoipa::path(
+    get,
+    path = "/health/outside",
+    tag = "operation",
+    params(("x-live-proof" = String, Header, description = "Made by `riley-auth validate --live` from `server.secret_key`")),
+    responses(
+        (status = 200, description = "What arrived of the request", body = Seen),
+        (status = 404, description = "The proof is missing or wrong"),
+    ),
+)]
+pub async fn outside(
+    State(state): State<AppState>,
+    Now(now): Now,
+    client: ClientIp,
+    request: Request,
+) -> Result<Response, AppError> {
+    let headers = request.headers();
+    let proof = headers.get(PROOF).and_then(|value| value.to_str().ok());
+    let nonce = ProofKey::of(&state.config)
+        .zip(proof)
+        .and_then(|(key, proof)| key.judge(proof, now).map(str::to_owned))
+        .ok_or_else(AppError::not_found)?;
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let cookies = Cookies::new(&state.config);
+    let seen = Seen {
+        nonce,
+        peer_address: peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()),
+        client_address: client.0,
+        behind_proxy: state.config.server.behind_proxy,
+        forwarded_for: entries(headers, "x-forwarded-for"),
+        forwarded_proto: entries(headers, "x-forwarded-proto"),
+        host: headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .map(str::to_owned),
+        signs_of_proxies: SIGNS_OF_PROXIES
+            .into_iter()
+            .filter(|name| headers.contains_key(*name))
+            .map(str::to_owned)
+            .collect(),
+        authorization: headers.contains_key(header::AUTHORIZATION),
+        cookie: !matches!(
+            cookies.read(headers, CookieKind::Refresh),
+            crate::http::cookies::CookieValue::Absent
+        ),
+        query: request.uri().query().is_some_and(|query| !query.is_empty()),
+        now_micros: i64::try_from(now.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX),
+    };
+    let mut response = NoStore(Json(seen)).into_response();
+    for kind in COOKIES {
+        response
+            .headers_mut()
+            .append(header::SET_COOKIE, cookies.clear(kind));
+    }
+    Ok(response)
+}
+
+fn entries(headers: &HeaderMap, name: &str) -> Vec<String> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|entry| entry.trim().to_owned())
+        .take(MAX_ENTRIES)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    fn key(secret: &[u8], issuer: &str) -> ProofKey {
+        ProofKey {
+            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            issuer: issuer.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_key_its_issuer_and_its_time_alone() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        let ours = key(b"secret", "https://a.example");
+        let proof = ours.prove("nonce", now);
+        assert_eq!(ours.judge(&proof, now), Some("nonce"));
+        assert_eq!(ours.judge(&proof, now + Duration::minutes(9)), Some("nonce"));
+        assert_eq!(ours.judge(&proof, now + Duration::minutes(11)), None);
+        assert_eq!(ours.judge(&proof, now - Duration::minutes(11)), None);
+        assert_eq!(key(b"other", "https://a.example").judge(&proof, now), None);
+        assert_eq!(key(b"secret", "https://b.example").judge(&proof, now), None);
+        for broken in [
+            proof.replace("nonce", "other"),
+            format!("{proof}.more"),
+            format!("{proof}x"),
+            "1.2".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(ours.judge(&broken, now), None, "{broken}");
+        }
+    }
+}
