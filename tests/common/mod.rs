@@ -16,6 +16,7 @@
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
+//! | [`proxy`] | a reverse proxy that behaves, or misbehaves as a test says |
 //! | [`raw`] | requests as bytes |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
@@ -37,6 +38,7 @@ pub(crate) mod html;
 pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod upstreams;
 
