@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use crate::protocol::scope::{STANDARD, ScopeSet};
+use crate::sealing::Keyring;
 
 mod check;
 pub mod claims;
@@ -86,6 +87,11 @@ impl Config {
     pub fn issuer_is_loopback_http(&self) -> bool {
         let issuer = self.issuer_url();
         issuer.scheme() == "http" && is_loopback(&issuer)
+    }
+
+    /// Keys derived from `database.secret_key` and those before it.
+    pub fn keyring(&self) -> Keyring {
+        Keyring::new(&self.database.secret_key, &self.database.previous_secret_keys)
     }
 
     /// Every scope that somebody has defined: OpenID Connect's and the deployer's.

@@ -15,6 +15,9 @@
 //! | [`upstream`] | how a provider is talked to: no users, no cookies, no SQL |
 //! | [`http`] | what endpoints are built from: extractors, cookies, pages, shared state |
 //! | [`accounts`] | what several callers do to accounts and sessions |
+//! | [`events`] | what apps and operators can hear of: names and payloads |
+//! | [`audit`] | the trail of who did what, chained |
+//! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
 //! | [`maintenance`] | the clean-up |
@@ -42,6 +45,7 @@
 //! `planning/architecture.md` and `planning/decisions/`.
 
 pub mod accounts;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clients;
@@ -50,11 +54,13 @@ pub mod config;
 pub mod db;
 pub mod dev;
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod jwt;
 pub mod maintenance;
 pub mod oauth_provider;
 pub mod protocol;
+pub mod sealing;
 pub mod server;
 pub mod upstream;
 pub mod usernames;

@@ -30,7 +30,7 @@ impl Operator {
             directory: tempfile::tempdir().unwrap(),
         };
         let config = format!(
-            "# The identity of example.com\n[database]\nurl = \"{database_url}\"\n\n[jwt]\nissuer = \"https://auth.example.com\" # public\n"
+            "# The identity of example.com\n[database]\nurl = \"{database_url}\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n\n[jwt]\nissuer = \"https://auth.example.com\" # public\n"
         );
         fs::write(operator.path("riley-auth.toml"), config).unwrap();
         operator

@@ -15,8 +15,8 @@ use secrecy::ExposeSecret as _;
 
 /// The least that starts, on lines 1 to 6.
 const LEAST: &str = "\
-[database]
-url = \"postgres://localhost/riley\"
+database = { url = \"postgres://localhost/riley\", secret_key = \"a-secret-key-of-the-tests-0123456789\" }
+# its own line
 [jwt]
 issuer = \"https://auth.example.com\"
 keys = [{ algorithm = \"ES256\", private_key_path = \"keys/a.pem\" }]
@@ -168,6 +168,7 @@ private_key_path = \"a\"
             "server.prot 2:1 nobody knows this key",
             "server.port 3:8 this must be an integer and is a string",
             "server.cookie_prefix 4:17 the prefix is not 1 to 32 characters out of A-Z a-z 0-9 _ -",
+            "database.secret_key 5:1 this key is required and missing",
             "database.url 6:7 this must be a string and is an integer",
             "jwt.issuer 8:10 the issuer ends in a slash",
             "jwt.authorization_code_ttl_secs 9:31 the number is out of range (10 to 600)",
@@ -202,6 +203,7 @@ fn missing_keys_are_named_each() {
     assert_eq!(
         summary(""),
         [
+            "database.secret_key 1:1 this key is required and missing",
             "database.url 1:1 this key is required and missing",
             "jwt.issuer 1:1 this key is required and missing",
             "jwt.keys 1:1 at least one key is required",

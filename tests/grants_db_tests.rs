@@ -281,6 +281,7 @@ async fn nothing_is_alive_after_a_revocation_that_raced_rotations() {
                         db::grants::revoke(&world.db, grant_id, reason, world.now)
                             .await
                             .unwrap()
+                            .is_some()
                     );
                 } else {
                     world.rotate(&token).await;

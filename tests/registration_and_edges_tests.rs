@@ -26,7 +26,7 @@ mod registration {
     use super::*;
 
     fn config() -> Config {
-        let text = "[server]\n[database]\nurl = \"postgres://localhost/x\"\n[jwt]\nissuer = \"https://op.test\"\n[oauth]\n";
+        let text = "[server]\n[database]\nurl = \"postgres://localhost/x\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n[jwt]\nissuer = \"https://op.test\"\n[oauth]\n";
         toml::from_str(text).unwrap()
     }
 

@@ -127,7 +127,7 @@ impl Provider {
     async fn start_with(oauth: &str) -> Self {
         let database = TestDatabase::create().await;
         let config: Config = toml::from_str(&format!(
-            "[server]\n[database]\nurl = \"{}\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
+            "[server]\n[database]\nurl = \"{}\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
             database.url
         ))
         .unwrap();
@@ -140,6 +140,7 @@ impl Provider {
         let (user_id, session_id) = (UserId(Uuid::new_v4()), SessionId(Uuid::new_v4()));
         let state = AppState::new(Inner {
             upstreams: Upstreams::new(&config, clock.clone()).unwrap(),
+            keyring: config.keyring(),
             config: Arc::new(config),
             db: db.clone(),
             keys: SharedKeySet::new(keys()),

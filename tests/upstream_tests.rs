@@ -244,7 +244,7 @@ fn provider_table(
 fn config(provider: &Value) -> Config {
     serde_json::from_value(json!({
         "server": {},
-        "database": { "url": "postgres://nowhere" },
+        "database": { "url": "postgres://nowhere", "secret_key": "a-secret-key-of-the-tests-0123456789" },
         "jwt": { "issuer": "https://auth.example.test" },
         "oauth": { "providers": { "it": provider } },
         "claims": { "passthrough": ["given_name", "locale", "address"] },

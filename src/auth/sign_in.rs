@@ -13,6 +13,7 @@ use crate::db;
 use crate::db::sessions::{LiveSession, Login};
 use crate::db::users::User;
 use crate::error::AppError;
+use crate::events::Event;
 use crate::http::browser::{Browser, MaybeBrowserSession};
 use crate::http::client_ip::ClientIp;
 use crate::http::cookies::{CookieKind, Cookies};
@@ -162,6 +163,12 @@ impl Visit {
         }
         let session_id = SessionId(Uuid::new_v4());
         db::sessions::insert(tx, session_id, &token.hash(), login, self.now).await?;
+        let created = Event::SessionCreated {
+            session_id,
+            user_id: login.user_id,
+            provider: login.provider.to_owned(),
+        };
+        db::events::emit(tx, &[created], self.now).await?;
         Ok(session_id)
     }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
 
 use super::check::Check;
+use crate::sealing::MIN_SECRET_KEY_BYTES;
 
 /// `[database]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -14,6 +15,14 @@ pub struct DatabaseConfig {
     /// `postgres://user:password@host/database`.
     #[schemars(with = "String", extend("x-secret" = true))]
     pub url: SecretString,
+    /// At least 32 random characters. Keys derived from it seal webhook secrets and chain the audit trail, so that a copy of
+    /// the database gives away neither.
+    #[schemars(with = "String", extend("x-secret" = true))]
+    pub secret_key: SecretString,
+    /// What `secret_key` was before, newest first: still opens what was made under it.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", extend("x-secret" = true))]
+    pub previous_secret_keys: Vec<SecretString>,
     /// Connections that requests may hold at once.
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,
@@ -52,7 +61,24 @@ impl DatabaseConfig {
                 "write postgres://user:password@host/database, with special characters of the password percent-encoded",
             );
         }
+        self.check_secret_keys(check);
         check.range("database.max_connections", self.max_connections.into(), 1, 10_000);
         check.range("database.acquire_timeout_secs", self.acquire_timeout_secs, 1, 60);
+    }
+
+    fn check_secret_keys(&self, check: &mut Check) {
+        let previous = self.previous_secret_keys.iter().enumerate();
+        let previous = previous.map(|(index, key)| (format!("database.previous_secret_keys[{index}]"), key));
+        for (key, secret) in
+            std::iter::once(("database.secret_key".to_owned(), &self.secret_key)).chain(previous)
+        {
+            if secret.expose_secret().len() < MIN_SECRET_KEY_BYTES {
+                check.error(
+                    key,
+                    format!("the secret is shorter than {MIN_SECRET_KEY_BYTES} characters"),
+                    "write \"env:NAME\" or \"file:/path\", and there what `openssl rand -base64 32` prints",
+                );
+            }
+        }
     }
 }

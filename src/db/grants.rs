@@ -117,27 +117,27 @@ pub struct Revocation {
     pub grant_id: Option<GrantId>,
 }
 
-/// Ends a grant and everything issued under it. `false`: it had ended before, or never began.
+/// Ends a grant and everything issued under it. Whose it was; `None`: it had ended before, or never began.
 pub async fn revoke(
     db: impl PgExecutor<'_>,
     grant_id: GrantId,
     reason: RevocationReason,
     now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
+) -> sqlx::Result<Option<UserId>> {
+    sqlx::query_scalar!(
         r#"
         UPDATE grants
         SET revoked_at = $2,
             revoked_reason = $3
         WHERE grant_id = $1 AND revoked_at IS NULL
+        RETURNING user_id AS "user_id: _"
         "#,
         grant_id as _,
         now,
         reason.as_str(),
     )
-    .execute(db)
-    .await?;
-    Ok(result.rows_affected() == 1)
+    .fetch_optional(db)
+    .await
 }
 
 /// Ends a grant on behalf of its client, if that client is still the one of `generation`; other clients' grants are left

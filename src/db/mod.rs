@@ -16,11 +16,14 @@ use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
+pub mod audit;
 pub mod authorization_codes;
 pub mod authorization_requests;
 pub mod clients;
 pub mod consents;
+pub mod deliveries;
 pub mod error_reports;
+pub mod events;
 pub mod grants;
 pub mod inspection;
 pub mod maintenance;
@@ -29,6 +32,7 @@ pub mod pending_identities;
 pub mod refresh_tokens;
 pub mod schema;
 pub mod sessions;
+pub mod signing_keys;
 pub mod upstream_flows;
 pub mod users;
 

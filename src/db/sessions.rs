@@ -314,27 +314,27 @@ pub async fn rotate(
     .await
 }
 
-/// Ends one session; whether it was still going on.
+/// Ends one session. Whose it was, if it was still going on.
 pub async fn end(
     db: impl PgExecutor<'_>,
     session_id: SessionId,
     reason: &str,
     now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+) -> sqlx::Result<Option<UserId>> {
+    sqlx::query_scalar!(
         r#"
         UPDATE sessions
         SET ended_at = $3, ended_reason = $2
         WHERE session_id = $1
           AND ended_at IS NULL
+        RETURNING user_id AS "user_id: _"
         "#,
         session_id as _,
         reason,
         now,
     )
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .fetch_optional(db)
+    .await
 }
 
 /// Ends every session of a user but `except`; those that were still going on.

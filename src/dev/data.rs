@@ -21,6 +21,8 @@ pub struct DevData {
     /// RS256 first, so it signs unless a client asks otherwise: some libraries accept nothing else by default.
     pub keys: Vec<(SigningAlgorithm, PathBuf)>,
     pub demo_client_secret: Opaque,
+    /// What `database.secret_key` is.
+    pub secret_key: Opaque,
 }
 
 impl DevData {
@@ -42,6 +44,7 @@ impl DevData {
                 key(SigningAlgorithm::Es256, "es256")?,
             ],
             demo_client_secret: secret_in(&directory.join("demo_client_secret"))?,
+            secret_key: secret_in(&directory.join("secret_key"))?,
             directory,
         })
     }

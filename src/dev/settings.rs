@@ -99,7 +99,7 @@ pub fn config_text(
             "first_party_origins": [ports.front_end_url()],
             "shutdown_grace_secs": 3,
         },
-        "database": { "url": database_url },
+        "database": { "url": database_url, "secret_key": data.secret_key.expose() },
         "jwt": { "issuer": ports.issuer(), "keys": keys },
         "oauth": {
             "login_url": page("/login"),

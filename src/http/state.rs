@@ -10,6 +10,7 @@ use super::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::sealing::Keyring;
 use crate::upstream::Upstreams;
 
 /// The state of the server; a clone is one more reference.
@@ -23,6 +24,8 @@ pub struct Inner {
     pub keys: SharedKeySet,
     pub clock: Clock,
     pub rng: SystemRandom,
+    /// Keys derived from `database.secret_key`.
+    pub keyring: Keyring,
     pub clients: Clients,
     pub upstreams: Upstreams,
     /// Scopes that anybody defined: the standard ones and those of the configuration.

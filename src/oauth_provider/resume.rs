@@ -14,6 +14,7 @@ use super::{code, login_redirect, pending};
 use crate::db;
 use crate::db::authorization_requests::PendingRequest;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
+use crate::events::Event;
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
 use crate::http::error_report::refuse_on_page;
 use crate::http::now::Now;
@@ -157,6 +158,12 @@ impl Going<'_> {
                 let consented = before.union(&self.request.consent_scope());
                 db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now)
                     .await?;
+                let granted = Event::ConsentGranted {
+                    user_id,
+                    client_id: self.client.client_id.clone(),
+                    scope: consented.to_string(),
+                };
+                db::events::emit(&mut tx, &[granted], self.now).await?;
             }
             let code = code::issue(&mut tx, self.state, self.request, session, &scope, self.now).await?;
             let Some(code) = code else {

@@ -1,10 +1,12 @@
 //! Names of things, each a type of its own, so that one cannot be passed for another.
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The public name of a registered client, chosen by us (RFC 6749 §2.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct ClientId(pub String);
 
@@ -24,7 +26,7 @@ impl std::fmt::Display for ClientId {
 macro_rules! uuid_id {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
@@ -60,3 +62,13 @@ uuid_id!(
     /// One provider identity of an account. Time-ordered (v7).
     LinkId
 );
+
+/// A UUIDv7 of this moment: rows that are made one after the other lie side by side in their index.
+pub fn time_ordered_id(now: OffsetDateTime) -> Uuid {
+    let secs = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        secs,
+        now.nanosecond(),
+    ))
+}

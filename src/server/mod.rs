@@ -34,12 +34,14 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
     let db = db::connect(&config.database)?;
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
+    let keyring = config.keyring();
     Ok(AppState::new(Inner {
         config: Arc::new(config),
         db,
         keys: SharedKeySet::new(keys),
         clock,
         rng: SystemRandom::new(),
+        keyring,
         clients: Clients::default(),
         upstreams,
         defined_scopes,

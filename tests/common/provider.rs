@@ -325,6 +325,7 @@ fn configuration_text(database_url: &str, upstream_issuer: &str) -> String {
         shutdown_grace_secs = 1
         [database]
         url = "{database_url}"
+        secret_key = "a-secret-key-of-the-tests-0123456789"
         max_connections = 8
         acquire_timeout_secs = 30
         [jwt]

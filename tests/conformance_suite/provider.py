@@ -11,6 +11,7 @@ needs around it (PostgreSQL, upstream, pages) comes from `examples/conformance_s
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import ssl
@@ -110,6 +111,7 @@ class Provider:
             "CONFORMANCE_UPSTREAM_ISSUER": surroundings["upstream_issuer"],
             "CONFORMANCE_UPSTREAM_CLIENT_ID": surroundings["upstream_client_id"],
             "CONFORMANCE_UPSTREAM_CLIENT_SECRET": surroundings["upstream_client_secret"],
+            "CONFORMANCE_SECRET_KEY": secrets.token_urlsafe(32),
             "CONFORMANCE_ES256_KEY": str(keys / "es256.pem"),
             "CONFORMANCE_RS256_KEY": str(keys / "rs256.pem"),
         }

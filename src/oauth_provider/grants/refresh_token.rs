@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::Connection as _;
 use time::OffsetDateTime;
 
 use super::{MAX_ATTEMPTS, contended, require_grant_type, written};
@@ -9,6 +10,7 @@ use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::refresh_tokens::NewRotation;
 use crate::error::OAuthError;
+use crate::events::Event;
 use crate::http::client::ClientRequest;
 use crate::http::state::AppState;
 use crate::oauth_provider::tokens::{self, Issuer, TokenResponse};
@@ -88,7 +90,16 @@ pub async fn rotate(
             Rotation::Reused(grant_id) => {
                 // Committed before the refusal goes out.
                 let reason = RevocationReason::RefreshTokenReused;
-                db::grants::revoke(&mut *connection, grant_id, reason, now).await?;
+                let mut tx = connection.begin().await?;
+                if let Some(user_id) = db::grants::revoke(&mut *tx, grant_id, reason, now).await? {
+                    let reused = Event::RefreshTokenReused {
+                        user_id,
+                        client_id: client.client_id.clone(),
+                        grant_id,
+                    };
+                    db::events::emit(&mut tx, &[reused], now).await?;
+                }
+                tx.commit().await?;
                 tracing::warn!(
                     event = "refresh_token.reused",
                     grant.id = %grant_id,

@@ -1,6 +1,4 @@
-//! What happens to accounts and sessions, where more than one caller makes it happen: endpoints, admins, the command line.
-//!
-//! Each operation belongs inside a transaction of its caller, so that what is announced about it is written with it.
+//! Accounts for newcomers, and the identities that lead to an account.
 
 use sqlx::PgTransaction;
 use time::OffsetDateTime;
@@ -9,37 +7,10 @@ use uuid::Uuid;
 use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
 use crate::db::users::{Availability, NewUser, User};
-use crate::protocol::ids::{LinkId, SessionId, UserId};
+use crate::events::Event;
+use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
 use crate::upstream::{Identity, normalised_email};
 use crate::usernames::Username;
-
-/// Why a session ended; the text is what its row says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The person signed out.
-    Logout,
-    /// The person signed out everywhere.
-    LogoutAll,
-    /// Another person signed in in the same browser.
-    OtherPerson,
-    /// A spent value of its cookie was presented.
-    TokenReused,
-    /// An identity was merged into the account: what was open before may be somebody else's.
-    Merged,
-}
-
-impl EndReason {
-    /// As it is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Logout => "logout",
-            Self::LogoutAll => "logout_all",
-            Self::OtherPerson => "other_person",
-            Self::TokenReused => "token_reused",
-            Self::Merged => "account_merged",
-        }
-    }
-}
 
 /// A newcomer's account.
 pub struct NewAccount<'a> {
@@ -97,6 +68,11 @@ pub async fn create(
         now,
     )
     .await?;
+    let created = Event::UserCreated {
+        user_id: user.user_id,
+        username: user.username.clone(),
+    };
+    db::events::emit(tx, &[created], now).await?;
     let link_id = link(tx, user.user_id, new.identity, now).await?;
     Ok((user, link_id))
 }
@@ -123,6 +99,12 @@ pub async fn link(
         now,
     )
     .await?;
+    let created = Event::LinkCreated {
+        user_id,
+        link_id,
+        provider: identity.provider.clone(),
+    };
+    db::events::emit(tx, &[created], now).await?;
     Ok(link_id)
 }
 
@@ -144,35 +126,4 @@ pub fn passed_on(identity: &Identity, passthrough: &[String]) -> serde_json::Map
         .filter(|(name, _)| passthrough.contains(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-/// A UUIDv7 of this moment: rows that are made one after the other lie side by side in their index.
-fn time_ordered_id(now: OffsetDateTime) -> Uuid {
-    let secs = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-    Uuid::new_v7(uuid::Timestamp::from_unix(
-        uuid::NoContext,
-        secs,
-        now.nanosecond(),
-    ))
-}
-
-/// Ends a session, and with it every online grant that hangs on it. Whether it was still going on.
-pub async fn end_session(
-    tx: &mut PgTransaction<'_>,
-    session_id: SessionId,
-    reason: EndReason,
-    now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    db::sessions::end(&mut **tx, session_id, reason.as_str(), now).await
-}
-
-/// Ends every session of a user, `except` one if it is named. Those that were still going on.
-pub async fn end_sessions_of_user(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-    except: Option<SessionId>,
-    reason: EndReason,
-    now: OffsetDateTime,
-) -> sqlx::Result<Vec<SessionId>> {
-    db::sessions::end_all_of_user(&mut **tx, user_id, except, reason.as_str(), now).await
 }

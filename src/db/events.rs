@@ -1,0 +1,100 @@
+//! The outbox: `events`, and the `deliveries` of them that webhooks are due.
+
+use serde_json::Value;
+use sqlx::PgTransaction;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::events::Event;
+use crate::protocol::ids::{UserId, time_ordered_id};
+
+/// The channel on which the delivery worker hears that something is due.
+pub const CHANNEL: &str = "riley_auth_deliveries";
+
+/// Writes events and what webhooks are due of them, in one statement of the transaction that made them happen.
+///
+/// A webhook without a client hears of everything. A client's own hears what names that client, and of a person
+/// (`user.*`) to whom the client has a grant; names only where that grant has the scope `profile`.
+pub async fn emit(tx: &mut PgTransaction<'_>, events: &[Event], now: OffsetDateTime) -> sqlx::Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = events.iter().map(|_| time_ordered_id(now)).collect();
+    let types: Vec<String> = events.iter().map(|event| event.event_type().to_owned()).collect();
+    let users: Vec<Option<Uuid>> = events
+        .iter()
+        .map(|event| event.user_id().map(|user_id| user_id.0))
+        .collect();
+    let clients: Vec<Option<String>> = events
+        .iter()
+        .map(|event| event.client_id().map(|client_id| client_id.0.clone()))
+        .collect();
+    let data: Vec<Json<Value>> = events.iter().map(|event| Json(event.data())).collect();
+    sqlx::query!(
+        r#"
+        WITH written AS (
+            INSERT INTO events (event_id, event_type, user_id, client_id, data, created_at)
+            SELECT event_id, event_type, user_id, client_id, data, $6
+            FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::jsonb[])
+                 AS e (event_id, event_type, user_id, client_id, data)
+            RETURNING event_id, event_type, user_id, client_id
+        ), due AS (
+            INSERT INTO deliveries (delivery_id, kind, event_id, webhook_id, next_attempt_at, created_at)
+            SELECT gen_random_uuid(), 'webhook', e.event_id, w.webhook_id, $6, $6
+            FROM written e
+            JOIN webhooks w
+              ON w.disabled_at IS NULL
+             AND (w.event_types = '{}' OR e.event_type = ANY (w.event_types))
+             AND (
+                 w.client_id IS NULL
+                 OR w.client_id = e.client_id
+                 OR (
+                     e.event_type LIKE 'user.%'
+                     AND EXISTS (
+                         SELECT FROM grants g
+                         WHERE g.user_id = e.user_id
+                           AND g.client_id = w.client_id
+                           AND (
+                               e.event_type <> 'user.username_changed'
+                               OR 'profile' = ANY (string_to_array(g.scope, ' '))
+                           )
+                     )
+                 )
+             )
+             -- Sent to the one webhook that is tried out, by `deliveries::enqueue_ping`.
+             AND e.event_type <> 'webhook.ping'
+            RETURNING 1
+        )
+        SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
+        FROM (SELECT FROM due LIMIT 1) AS any_due
+        "#,
+        &ids,
+        &types,
+        &users as _,
+        &clients as _,
+        &data as _,
+        now,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Removes names from what was told about a person, delivered or not; ids and types stay. How many events that were.
+pub async fn scrub(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        r#"
+        UPDATE events
+        SET data = data - '{username,old_username,new_username}'::text[],
+            scrubbed_at = $2
+        WHERE user_id = $1
+          AND data ?| '{username,old_username,new_username}'::text[]
+        "#,
+        user_id as _,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
