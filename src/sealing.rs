@@ -22,6 +22,8 @@ pub enum Purpose {
     WebhookSecret,
     /// The chain of the audit trail.
     AuditChain,
+    /// `riley-auth validate --live` proves to the server that it holds the secret.
+    LiveProof,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
         match self {
             Self::WebhookSecret => b"webhook secret",
             Self::AuditChain => b"audit chain",
+            Self::LiveProof => b"live proof",
         }
     }
 }

@@ -140,7 +140,7 @@ mod tests {
 
     fn asked(server: &str, issuer: &str) -> String {
         let text = format!(
-            "[server]\n{server}\n[database]\nurl = \"postgres://a@b/c\"\n[jwt]\nissuer = \"{issuer}\"\n"
+            "[server]\n{server}\n[database]\nurl = \"postgres://a@b/c\"\nsecret_key = \"k\"\n[jwt]\nissuer = \"{issuer}\"\n"
         );
         let config: Config = toml::from_str(&text).unwrap();
         local_url(&config, false).unwrap_or_else(|error| error.to_string())

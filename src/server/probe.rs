@@ -1,12 +1,11 @@
 //! `GET /health/outside`: what arrives here of a request that was sent to the public URL; for `riley-auth validate --live`.
 //!
 //! It tells addresses of proxies and of the caller, which are nobody's business. So the caller proves with every request
-//! that it holds `server.secret_key`, by a code over issuer, time and a nonce; to everybody else this path does not exist.
+//! that it holds `database.secret_key`, by a code over issuer, time and a nonce; to everybody else this path does not exist.
 //! The answer is made of nothing but that request: no database, no person, no secret.
 
 use std::net::SocketAddr;
 
-use aws_lc_rs::hmac;
 use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, header};
@@ -16,20 +15,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::config::Config;
 use crate::error::AppError;
 use crate::http::client_ip::ClientIp;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
+use crate::sealing::{KeyId, Keyring, Purpose};
 
 /// Below the issuer.
 pub const PATH: &str = "/health/outside";
 /// Carries the proof. A header of its own, since whether `Authorization` arrives is one of the questions.
 pub const PROOF: &str = "x-live-proof";
 /// Seconds by which the clocks of both sides may differ. A proof that somebody copies is good for as long.
-const PROOF_GOOD_FOR_SECS: i64 = 600;
+const PROOF_GOOD_FOR_SECS: u64 = 600;
 /// Entries of a header that are told, so that the answer stays small.
 const MAX_ENTRIES: usize = 20;
 /// Headers that only proxies write.
@@ -81,38 +80,38 @@ pub struct Seen {
 }
 
 /// Makes and judges proofs.
-pub struct ProofKey {
-    key: hmac::Key,
-    issuer: String,
+pub struct ProofKey<'k> {
+    keyring: &'k Keyring,
+    issuer: &'k str,
 }
 
-impl ProofKey {
-    /// `None`: the configuration has no secret to prove anything with.
-    pub fn of(config: &Config) -> Option<Self> {
-        use secrecy::ExposeSecret as _;
-        let key = hmac::Key::new(hmac::HMAC_SHA256, config.database.url.expose_secret().as_bytes());
-        Some(Self {
-            key,
-            issuer: config.jwt.issuer.clone(),
-        })
+impl<'k> ProofKey<'k> {
+    /// Of one deployment: its secrets and its issuer.
+    pub fn new(keyring: &'k Keyring, issuer: &'k str) -> Self {
+        Self { keyring, issuer }
     }
 
     /// The value of [`PROOF`] for one request. `nonce`: visible ASCII without a dot.
     pub fn prove(&self, nonce: &str, now: OffsetDateTime) -> String {
         let seconds = now.unix_timestamp();
-        let code = hmac::sign(&self.key, self.message(seconds, nonce).as_bytes());
-        format!("{seconds}.{nonce}.{}", URL_SAFE_NO_PAD.encode(code))
+        let message = self.message(seconds, nonce);
+        let (KeyId(id), tag) = self.keyring.authenticate(Purpose::LiveProof, message.as_bytes());
+        let [id, tag] = [&id[..], &tag].map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
+        format!("{seconds}.{nonce}.{id}.{tag}")
     }
 
     /// The nonce of a proof that is good at `now`.
     pub fn judge<'p>(&self, proof: &'p str, now: OffsetDateTime) -> Option<&'p str> {
-        let mut parts = proof.split('.');
-        let (seconds, nonce, code) = (parts.next()?, parts.next()?, parts.next()?);
-        let code = URL_SAFE_NO_PAD.decode(code).ok()?;
+        let [seconds, nonce, id, tag] = proof.split('.').collect::<Vec<_>>().try_into().ok()?;
         let seconds: i64 = seconds.parse().ok()?;
-        hmac::verify(&self.key, self.message(seconds, nonce).as_bytes(), &code).ok()?;
-        let is_recent = seconds.abs_diff(now.unix_timestamp()) <= PROOF_GOOD_FOR_SECS.unsigned_abs();
-        (is_recent && parts.next().is_none()).then_some(nonce)
+        let id = URL_SAFE_NO_PAD.decode(id).ok()?.try_into().ok()?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        let message = self.message(seconds, nonce);
+        let is_ours = self
+            .keyring
+            .verify(Purpose::LiveProof, KeyId(id), message.as_bytes(), &tag)?;
+        let is_recent = seconds.abs_diff(now.unix_timestamp()) <= PROOF_GOOD_FOR_SECS;
+        (is_ours && is_recent).then_some(nonce)
     }
 
     fn message(&self, seconds: i64, nonce: &str) -> String {
@@ -125,7 +124,7 @@ impl ProofKey {
     get,
     path = "/health/outside",
     tag = "operation",
-    params(("x-live-proof" = String, Header, description = "Made by `riley-auth validate --live` from `server.secret_key`")),
+    params(("x-live-proof" = String, Header, description = "Made by `riley-auth validate --live` from `database.secret_key`")),
     responses(
         (status = 200, description = "What arrived of the request", body = Seen),
         (status = 404, description = "The proof is missing or wrong"),
@@ -139,9 +138,9 @@ pub async fn outside(
 ) -> Result<Response, AppError> {
     let headers = request.headers();
     let proof = headers.get(PROOF).and_then(|value| value.to_str().ok());
-    let nonce = ProofKey::of(&state.config)
-        .zip(proof)
-        .and_then(|(key, proof)| key.judge(proof, now).map(str::to_owned))
+    let key = ProofKey::new(&state.keyring, state.config.issuer());
+    let nonce = proof
+        .and_then(|proof| key.judge(proof, now).map(str::to_owned))
         .ok_or_else(AppError::not_found)?;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let cookies = Cookies::new(&state.config);
@@ -191,28 +190,33 @@ fn entries(headers: &HeaderMap, name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
     use time::Duration;
 
     use super::*;
 
-    fn key(secret: &[u8], issuer: &str) -> ProofKey {
-        ProofKey {
-            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
-            issuer: issuer.to_owned(),
-        }
+    fn keyring(current: &str, previous: &[&str]) -> Keyring {
+        let secret = |text: &str| SecretString::from(text.repeat(32));
+        let previous: Vec<SecretString> = previous.iter().map(|text| secret(text)).collect();
+        Keyring::new(&secret(current), &previous)
     }
 
     #[test]
-    fn a_proof_is_good_for_its_key_its_issuer_and_its_time_alone() {
+    fn a_proof_is_good_for_its_secret_its_issuer_and_its_time_alone() {
+        const ISSUER: &str = "https://a.example";
         let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-        let ours = key(b"secret", "https://a.example");
+        let ring = keyring("a", &[]);
+        let ours = ProofKey::new(&ring, ISSUER);
         let proof = ours.prove("nonce", now);
         assert_eq!(ours.judge(&proof, now), Some("nonce"));
         assert_eq!(ours.judge(&proof, now + Duration::minutes(9)), Some("nonce"));
         assert_eq!(ours.judge(&proof, now + Duration::minutes(11)), None);
         assert_eq!(ours.judge(&proof, now - Duration::minutes(11)), None);
-        assert_eq!(key(b"other", "https://a.example").judge(&proof, now), None);
-        assert_eq!(key(b"secret", "https://b.example").judge(&proof, now), None);
+        let rotated = keyring("b", &["a"]);
+        assert_eq!(ProofKey::new(&rotated, ISSUER).judge(&proof, now), Some("nonce"));
+        let other = keyring("b", &[]);
+        assert_eq!(ProofKey::new(&other, ISSUER).judge(&proof, now), None);
+        assert_eq!(ProofKey::new(&ring, "https://b.example").judge(&proof, now), None);
         for broken in [
             proof.replace("nonce", "other"),
             format!("{proof}.more"),

@@ -91,7 +91,11 @@ async fn forward(
 ) -> Response<axum::body::Body> {
     let (parts, body) = request.into_parts();
     let body: Bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a small body");
-    let asked = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let asked = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
     let mut forwarded = Forwarded {
         path_and_query: asked.clone(),
         headers: parts.headers,
@@ -123,7 +127,11 @@ async fn forward(
             body: Vec::new(),
         },
     };
-    for hop_by_hop in [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+    for hop_by_hop in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_LENGTH,
+    ] {
         returned.headers.remove(hop_by_hop);
     }
     (proxy.conduct.on_answer)(&mut returned);

@@ -66,7 +66,7 @@ mod tests {
 
     fn config(issuer: &str) -> Config {
         toml::from_str(&format!(
-            "[database]\nurl = \"postgres://a@b/c\"\n[jwt]\nissuer = \"{issuer}\"\n"
+            "[database]\nurl = \"postgres://a@b/c\"\nsecret_key = \"k\"\n[jwt]\nissuer = \"{issuer}\"\n"
         ))
         .unwrap()
     }

@@ -9,7 +9,7 @@
 //! | [`clocks`] | this machine's clock, the server's, the database's, the providers' |
 //! | [`urls`] | the endpoints of the providers, and every app's redirect, post-logout and back-channel URLs |
 //!
-//! What arrives at the server only the server can tell, and it tells only who proves to hold `server.secret_key`
+//! What arrives at the server only the server can tell, and it tells only who proves to hold `database.secret_key`
 //! ([`crate::server::probe`]). The other way, an endpoint that tells everybody the address it sees, was not chosen: it
 //! would show strangers the addresses of the proxies and let them try which headers are believed.
 
@@ -104,13 +104,8 @@ struct View {
 
 /// Asks the server what arrives of a request with everything in it that a proxy might change.
 async fn ask_server(config: &Config, outside: &Outside) -> Result<View, Finding> {
-    let Some(key) = ProofKey::of(config) else {
-        return Err(Finding::warning(
-            "server.secret_key",
-            "without a secret the server cannot know who asks, so it was not asked what it sees of a request",
-            "set server.secret_key to at least 32 random characters",
-        ));
-    };
+    let keyring = config.keyring();
+    let key = ProofKey::new(&keyring, config.issuer());
     let nonce = Opaque::generate(&SystemRandom::new()).expose();
     let session = crate::http::cookies::Cookies::new(config).name(crate::http::cookies::CookieKind::Refresh);
     let asked_at_micros = micros();
@@ -142,7 +137,7 @@ async fn ask_server(config: &Config, outside: &Outside) -> Result<View, Finding>
             "let the cache keep only /.well-known/, and obey Cache-Control",
         )),
         None => Err(Finding::error(
-            "server.secret_key",
+            "database.secret_key",
             format!(
                 "the server does not accept this configuration's proof ({}), so it cannot be asked what it sees",
                 answer.status
