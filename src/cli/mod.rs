@@ -15,6 +15,7 @@ use crate::config::{Config, Source};
 
 mod completions;
 mod config_schema;
+mod demo;
 mod dev;
 mod explain;
 mod generate_keys;
@@ -60,6 +61,9 @@ enum Command {
     Serve,
     /// Try it out: a private database, generated keys, a simulated provider and a demo app, on this machine only
     Dev(dev::Args),
+    /// What compose.yaml runs beside `serve`: a simulated provider, a demo app and example pages
+    #[command(hide = true)]
+    Demo(demo::Args),
     /// Bring the database up to date
     Migrate,
     /// Check configuration, keys, database and providers, and report everything at once
@@ -113,6 +117,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve => serve::run(&global).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Healthcheck(args) => healthcheck::run(&global, &args).await,

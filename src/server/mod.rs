@@ -27,6 +27,7 @@ pub mod reload;
 pub mod request_log;
 pub mod routes;
 pub mod security_headers;
+pub mod systemd;
 pub mod target_limit;
 
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
@@ -112,6 +113,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     })?;
     tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
     let _reload = reload::spawn(state.clone(), loaded.path.clone());
+    systemd::ready(state.shutdown.clone());
     tokio::spawn(stop_on_signal(state.shutdown.clone()));
     run(state, vec![listener]).await;
     tracing::info!("stopped");

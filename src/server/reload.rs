@@ -78,6 +78,7 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
 
 /// Reads configuration and keys anew; takes over the keys. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>) {
+    let _told = super::systemd::Reloading::begin();
     let loaded = match Config::load(path) {
         Ok(loaded) => loaded,
         Err(findings) => {
