@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use crate::protocol::authorization::{OAuthErrorCode, OAuthRefusal};
 
@@ -14,10 +15,13 @@ pub use crate::protocol::authorization::{OAuthErrorCode, OAuthRefusal};
 const RETRY_AFTER_SECS: &str = "1";
 
 /// The error shape of every JSON answer that is not OAuth's own: the same two members.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
+    /// A fixed code for programs.
     pub error: &'static str,
+    /// A sentence for developers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub error_description: Option<std::borrow::Cow<'static, str>>,
 }
 

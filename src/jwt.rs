@@ -291,8 +291,8 @@ impl KeySet {
         &self.entries
     }
 
-    /// What [`states::states`] reads, without recorded first uses.
-    pub fn facts(&self) -> Vec<states::KeyFacts> {
+    /// What [`states::states`] reads. `first_signed_at`: the first use of the key of this `kid`, as far as it is recorded.
+    pub fn facts(&self, first_signed_at: impl Fn(&str) -> Option<OffsetDateTime>) -> Vec<states::KeyFacts> {
         self.entries
             .iter()
             .map(|entry| states::KeyFacts {
@@ -300,7 +300,7 @@ impl KeySet {
                 algorithm: entry.algorithm,
                 can_sign: entry.can_sign(),
                 signs_from: entry.signs_from,
-                first_signed_at: None,
+                first_signed_at: first_signed_at(&entry.kid),
             })
             .collect()
     }

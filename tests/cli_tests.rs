@@ -226,6 +226,38 @@ fn a_prepended_key_waits_until_caches_have_it_and_comments_stay() {
     );
 }
 
+/// A key that was put in front by hand has no `signs_from`; servers have recorded when it first signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_an_old_key_can_go_is_known_from_the_first_recorded_use_of_the_new_one() {
+    let database = TestDatabase::create().await;
+    let operator = Operator::with_key(&database.url);
+    operator.succeeds(&["migrate"]);
+    let old = operator.json(&["keys"])[0]["kid"].as_str().unwrap().to_owned();
+    let made = operator.json(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
+    let by_hand: Vec<String> = operator
+        .config()
+        .lines()
+        .filter(|line| !line.starts_with("signs_from"))
+        .map(str::to_owned)
+        .collect();
+    operator.set_config(&by_hand.join("\n"));
+    assert_eq!(operator.json(&["keys"])[1]["moves_on_at"], Value::Null);
+    let db = sqlx::PgPool::connect(&database.url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO signing_keys (kid, algorithm, first_seen_at, first_signed_at) VALUES ($1, 'ES256', now(), $2)",
+    )
+    .bind(made["kid"].as_str().unwrap())
+    .bind(time::macros::datetime!(2026-01-01 12:00 UTC))
+    .execute(&db)
+    .await
+    .unwrap();
+    let keys = operator.json(&["keys"]);
+    assert_eq!(
+        (keys[1]["kid"].as_str(), keys[1]["stage"].as_str()),
+        (Some(old.as_str()), Some("removable"))
+    );
+}
+
 #[test]
 fn the_old_flat_form_becomes_a_list() {
     let operator = Operator::new(NO_DATABASE);
@@ -310,7 +342,7 @@ fn validate_offline_reports_everything_at_once_with_its_place() {
         .unwrap();
     assert_eq!(
         (&prot["position"]["line"], &prot["position"]["column"]),
-        (&8.into(), &1.into())
+        (&9.into(), &1.into())
     );
     operator.fails(&["validate", "--offline"]);
 }

@@ -168,7 +168,7 @@ private_key_path = \"a\"
             "server.prot 2:1 nobody knows this key",
             "server.port 3:8 this must be an integer and is a string",
             "server.cookie_prefix 4:17 the prefix is not 1 to 32 characters out of A-Z a-z 0-9 _ -",
-            "database.secret_key 5:1 this key is required and missing",
+            "database.secret_key 5:2 this key is required and missing",
             "database.url 6:7 this must be a string and is an integer",
             "jwt.issuer 8:10 the issuer ends in a slash",
             "jwt.authorization_code_ttl_secs 9:31 the number is out of range (10 to 600)",
@@ -203,8 +203,8 @@ fn missing_keys_are_named_each() {
     assert_eq!(
         summary(""),
         [
-            "database.secret_key 1:1 this key is required and missing",
             "database.url 1:1 this key is required and missing",
+            "database.secret_key 1:1 this key is required and missing",
             "jwt.issuer 1:1 this key is required and missing",
             "jwt.keys 1:1 at least one key is required",
         ]
@@ -611,7 +611,7 @@ fn what_env_and_file_name_must_be_there_except_offline() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(
         found[0],
-        "database.url 2:7 the environment variable NOT_SET is not set"
+        "database.url 1:20 the environment variable NOT_SET is not set"
     );
     assert!(
         found[1].starts_with("jwt.issuer 4:10 the file /none cannot be read"),
@@ -667,6 +667,7 @@ fn example_source(text: &str) -> Source {
         text,
         &[
             ("DATABASE_URL", "postgres://localhost/riley"),
+            ("RILEY_AUTH_SECRET_KEY", "a-secret-key-of-the-tests-0123456789"),
             ("GOOGLE_CLIENT_SECRET", "s"),
         ],
     )

@@ -7,7 +7,6 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use common::raw::Reply;
 use common::{TestClient, TestProvider};
@@ -292,48 +291,8 @@ fn judge(reply: &Reply, method: &str, request: &str) {
     }
 }
 
-/// Every route, read from the sources of the router, so that none can be forgotten. Parameters are filled in.
 fn routes() -> BTreeSet<String> {
-    let mut routes = BTreeSet::new();
-    for directory in [
-        "auth",
-        "oauth_provider",
-        "server",
-        "admin",
-        "pages",
-        "webhooks",
-        "metrics",
-    ] {
-        collect(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(directory),
-            &mut routes,
-        );
-    }
-    routes
-}
-
-fn collect(path: &Path, routes: &mut BTreeSet<String>) {
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).unwrap();
-        entries.for_each(|entry| collect(&entry.unwrap().path(), routes));
-    } else if let Ok(source) = std::fs::read_to_string(path) {
-        for registered in source.split(".route(").skip(1) {
-            let route = registered
-                .trim_start()
-                .strip_prefix('"')
-                .and_then(|rest| rest.split('"').next());
-            routes.extend(route.filter(|route| route.starts_with('/')).map(filled_in));
-        }
-    }
-}
-
-fn filled_in(route: &str) -> String {
-    let parts = route.split('/').map(|part| match part {
-        "{provider}" => "simulated",
-        part if part.starts_with('{') => "0190b5a0-0000-7000-8000-000000000000",
-        part => part,
-    });
-    parts.collect::<Vec<_>>().join("/")
+    common::routes::filled_in()
 }
 
 /// The list is whole: what the README of any OpenID provider would name is in it.

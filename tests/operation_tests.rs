@@ -12,6 +12,8 @@ mod clean_up;
 mod connections;
 #[path = "operation/cors.rs"]
 mod cors;
+#[path = "operation/key_record.rs"]
+mod key_record;
 #[path = "operation/outage.rs"]
 mod outage;
 #[path = "operation/process.rs"]

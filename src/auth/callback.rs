@@ -18,6 +18,7 @@ use crate::config::oauth::Reauth;
 use crate::db;
 use crate::db::users::UpstreamProfile;
 use crate::error::AppError;
+use crate::http::api_doc::{Refused, SignedInAnswer, UpstreamAnswer};
 use crate::http::now::Now;
 use crate::http::page;
 use crate::http::state::AppState;
@@ -41,6 +42,10 @@ pub enum Admission {
 
 /// `POST /auth/{provider}/callback`: an answer by form_post comes from another site and without our cookies. It is kept,
 /// sealed under its state, and fetched by a GET that has them.
+#[utoipa::path(post, path = "/auth/{provider}/callback", tag = "sign-in", operation_id = "receive_posted_upstream_answer",
+    request_body(content = UpstreamAnswer, content_type = "application/x-www-form-urlencoded"),
+    params(("provider" = String, Path)),
+    responses((status = 303, description = "To the same place as a GET, which has the cookies"), (status = 200, description = "Signed in, with nowhere to go on to", content((SignedInAnswer = "application/json"), (String = "text/html"))), Refused))]
 pub async fn posted(
     State(state): State<AppState>,
     Path(provider): Path<String>,
@@ -76,6 +81,10 @@ pub async fn posted(
 }
 
 /// `GET /auth/{provider}/callback`.
+#[utoipa::path(get, path = "/auth/{provider}/callback", tag = "sign-in", operation_id = "receive_upstream_answer",
+
+    params(("provider" = String, Path), ("state" = String, Query), ("code" = Option<String>, Query), ("error" = Option<String>, Query), ("iss" = Option<String>, Query)),
+    responses((status = 303, description = "On to where the login was for, to onboarding, or back to the login page"), (status = 200, description = "Signed in, with nowhere to go on to", content((SignedInAnswer = "application/json"), (String = "text/html"))), Refused))]
 pub async fn callback(
     Path(provider): Path<String>,
     audience: Audience,

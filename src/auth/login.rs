@@ -7,13 +7,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::destination;
 use super::flow::{self, FLOW_LIFETIME, FLOWS_PER_BROWSER, LoginFlow, Target};
 use super::respond::{Audience, with_browser};
 use crate::db;
 use crate::db::upstream_flows::NewFlow;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::Refused;
 use crate::http::browser::Browser;
 use crate::http::now::Now;
 use crate::http::page;
@@ -27,7 +29,7 @@ use crate::protocol::pkce::CodeVerifier;
 use crate::upstream::{StartRequest, UpstreamError};
 
 /// An upstream, as a login page shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ProviderView {
     pub name: String,
     pub display_name: String,
@@ -46,6 +48,8 @@ struct Purpose {
 }
 
 /// `GET /auth/providers`.
+#[utoipa::path(get, path = "/auth/providers", tag = "sign-in", operation_id = "list_providers",
+    responses((status = 200, body = Vec<ProviderView>)))]
 pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>> {
     let views = state.upstreams.list().map(|provider| ProviderView {
         name: provider.name().to_owned(),
@@ -56,6 +60,17 @@ pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>>
 }
 
 /// `GET /auth/{provider}?return_to=…|request_id=…`.
+#[utoipa::path(get, path = "/auth/{provider}", tag = "sign-in", operation_id = "start_login",
+    params(
+        ("provider" = String, Path, description = "A name of `GET /auth/providers`"),
+        ("return_to" = Option<String>, Query, description = "Where to go afterwards: a path here, or a URL of a first-party origin"),
+        ("request_id" = Option<String>, Query, description = "The authorization request that the login page was given"),
+    ),
+    responses(
+        (status = 303, description = "To the provider"),
+        Refused,
+        (status = 404, description = "No such provider, or no such request", content((ErrorBody = "application/json"), (String = "text/html"))),
+    ))]
 pub async fn start(
     State(state): State<AppState>,
     Path(provider): Path<String>,

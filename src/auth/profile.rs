@@ -4,17 +4,19 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::respond::json_answer;
 use crate::db;
 use crate::db::users::User;
 use crate::error::AppError;
+use crate::http::api_doc::SignedOut;
 use crate::http::browser::BrowserSession;
 use crate::http::state::AppState;
 use crate::protocol::ids::UserId;
 
 /// An account as its owner sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct UserView {
     pub user_id: UserId,
     pub username: String,
@@ -39,6 +41,8 @@ impl From<&User> for UserView {
 }
 
 /// `GET /auth/me`.
+#[utoipa::path(get, path = "/auth/me", tag = "account", operation_id = "show_account",
+    security(("session" = [])), responses((status = 200, body = UserView), SignedOut))]
 pub async fn me(State(state): State<AppState>, session: BrowserSession) -> Result<Response, AppError> {
     let user = db::users::find(&state.db, session.session.user_id)
         .await?

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
 
 use super::profile::UserView;
 use super::respond::{json_answer, with_cookies};
@@ -16,6 +17,7 @@ use crate::db;
 use crate::db::sessions::{NewSuccessor, StoredSessionToken};
 use crate::db::users::User;
 use crate::error::AppError;
+use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
@@ -27,7 +29,7 @@ use crate::protocol::opaque::{Opaque, Salt};
 const ATTEMPTS: usize = 3;
 
 /// The answer to a renewal; the tokens themselves are in the cookies.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Refreshed {
     /// Seconds for which the access cookie is good.
     pub expires_in: u32,
@@ -38,6 +40,9 @@ pub struct Refreshed {
 ///
 /// An answer that was lost, or a second tab, gets the same values again for a few seconds (`refresh_reuse_leeway_secs`). A
 /// refusal clears no cookie: it may belong to the slower of two tabs, and the faster one's cookies are good.
+#[utoipa::path(post, path = "/auth/refresh", tag = "session", operation_id = "refresh_session",
+    security(("session" = [])),
+    responses((status = 200, body = Refreshed), SignedOut, Forged))]
 pub async fn refresh(
     State(state): State<AppState>,
     Now(now): Now,
@@ -161,6 +166,9 @@ async fn end_reused(
 ///
 /// Any value of the session's cookie will do, a spent one too: the browser may hold one whose successor was lost on the
 /// way, and who signs out has to be signed out.
+#[utoipa::path(post, path = "/auth/logout", tag = "session", operation_id = "sign_out",
+    security(("session" = []), ()),
+    responses((status = 204, description = "Signed out"), (status = 200, body = RedirectTo, description = "Signed out; the page to go on to"), Forged))]
 pub async fn logout(
     State(state): State<AppState>,
     Now(now): Now,
@@ -181,6 +189,9 @@ pub async fn logout(
 }
 
 /// `POST /auth/logout-all`: ends every session of the person.
+#[utoipa::path(post, path = "/auth/logout-all", tag = "session", operation_id = "sign_out_everywhere",
+    security(("session" = [])),
+    responses((status = 204, description = "Signed out everywhere"), (status = 200, body = RedirectTo, description = "Signed out everywhere; the page to go on to"), SignedOut, Forged))]
 pub async fn logout_all(
     State(state): State<AppState>,
     Now(now): Now,

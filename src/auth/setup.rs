@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::destination;
 use super::flow::{self, Setup};
@@ -18,14 +19,15 @@ use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
 use crate::clients;
 use crate::db;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, Forged};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::protocol::opaque::Opaque;
 use crate::usernames::Username;
 
 /// What is known of the newcomer, for the page that asks them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupView {
     pub provider: SetupProvider,
     /// Free at this moment; `None` if the rules admit nothing that could be derived.
@@ -40,14 +42,14 @@ pub struct SetupView {
 }
 
 /// The provider they came by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupProvider {
     pub name: String,
     pub display_name: String,
 }
 
 /// The rules, so that a page can check while somebody types.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct UsernameRulesView {
     pub min_length: usize,
     pub max_length: usize,
@@ -56,7 +58,7 @@ pub struct UsernameRulesView {
 }
 
 /// The newcomer's choice. Nothing else can be chosen.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetupChoice {
     pub username: String,
@@ -64,7 +66,7 @@ pub struct SetupChoice {
 }
 
 /// The account is made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SetupDone {
     pub user: UserView,
     /// Where to go on; `None` if nobody has said.
@@ -72,6 +74,9 @@ pub struct SetupDone {
 }
 
 /// `GET /auth/setup`.
+#[utoipa::path(get, path = "/auth/setup", tag = "sign-in", operation_id = "show_onboarding",
+    security(("onboarding" = [])),
+    responses((status = 200, body = SetupView), (status = 404, body = ErrorBody, description = "Nobody waits in this browser")))]
 pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError> {
     let handle = handle(&visit, &headers)?;
     let state = &visit.state;
@@ -108,6 +113,12 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
 }
 
 /// `POST /auth/setup`.
+#[utoipa::path(post, path = "/auth/setup", tag = "sign-in", operation_id = "finish_onboarding",
+    security(("onboarding" = [])), request_body = SetupChoice,
+    params(("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
+    responses((status = 200, body = SetupDone), BadBody, Forged,
+        (status = 404, body = ErrorBody, description = "Nobody waits in this browser"),
+        (status = 409, body = ErrorBody, description = "The name is taken, or the identity was linked meanwhile")))]
 pub async fn choose(
     visit: Visit,
     headers: HeaderMap,

@@ -1,24 +1,42 @@
 //! `riley-auth keys`: where each key stands, and when it moves on.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{AlreadyReported, Global, table};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::finding::{ConfigFindings, Finding};
+use crate::db;
+use crate::db::signing_keys::RecordedKey;
 use crate::jwt::states::{KeyStage, KeyState, states};
 use crate::jwt::{KeyError, KeySet};
 
-pub(super) fn run(global: &Global) -> anyhow::Result<()> {
+/// The database is given this long to say what it recorded.
+const DATABASE_BUDGET: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
     let source = global.source()?;
-    let jwt = source.load()?.config.jwt;
+    let config = source.load()?.config;
+    let jwt = &config.jwt;
     let keys = KeySet::load(jwt.key_files(), false).map_err(|errors| {
         let mut findings: Vec<Finding> = errors.iter().map(finding).collect();
         source.locate(&mut findings);
         ConfigFindings(findings)
     })?;
     let now = Clock::default().now();
-    let states = states(&keys.facts(), now, jwt.refresh_token_ttl_secs.into());
+    let recorded = recorded(&config).await;
+    let first_signed_at = |kid: &str| {
+        let key = recorded.iter().find(|key| key.kid == kid);
+        key.and_then(|key| key.first_signed_at)
+    };
+    let states = states(
+        &keys.facts(first_signed_at),
+        now,
+        jwt.refresh_token_ttl_secs.into(),
+    );
     global.print(&states, |states| {
         let rows: Vec<Vec<String>> = states.iter().map(|state| row(state, now)).collect();
         table::render(&["KID", "ALGORITHM", "STATE", "MOVES ON"], &rows)
@@ -28,6 +46,20 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
         return Err(AlreadyReported.into());
     }
     Ok(())
+}
+
+/// What servers have recorded of the keys. Without the database the files have to do: a key that was put in front by hand
+/// is then not known to have signed.
+async fn recorded(config: &Config) -> Vec<RecordedKey> {
+    let Ok(pool) = db::connect(&config.database) else {
+        return Vec::new();
+    };
+    let said = tokio::time::timeout(DATABASE_BUDGET, db::signing_keys::list(&pool)).await;
+    if let Ok(Ok(recorded)) = said {
+        return recorded;
+    }
+    eprintln!("note: the database does not say when each key first signed; the files alone are read");
+    Vec::new()
 }
 
 /// A finding about a key as one about the configuration.

@@ -25,6 +25,7 @@ mod list_clients;
 pub mod logging;
 mod man;
 mod migrate;
+mod openapi;
 mod prepend;
 mod register_client;
 mod remove_client;
@@ -84,6 +85,8 @@ enum Command {
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
     RotateClientSecret(rotate_client_secret::Args),
+    /// Print the API document (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print a manual page, or write all of them
@@ -122,13 +125,14 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Validate(args) => validate::run(&global, &args).await,
         Command::Healthcheck(args) => healthcheck::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
-        Command::Keys => keys::run(&global),
+        Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&global),
         Command::Man(args) => man::run(&args),
         Command::ConfigSchema => config_schema::run(),
     }

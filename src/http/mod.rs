@@ -1,5 +1,6 @@
 //! The kit that endpoints are built from: extractors, cookies, shared state. It knows axum and no endpoint.
 
+pub mod api_doc;
 pub mod bearer;
 pub mod browser;
 pub mod client;

@@ -503,7 +503,7 @@ mod list {
             ..source(&OTHER_EC)
         };
         let keys = KeySet::new(vec![next, source(&EC), verify_only(&RSA)]).unwrap();
-        let stages: Vec<_> = states::states(&keys.facts(), NOW, 60)
+        let stages: Vec<_> = states::states(&keys.facts(|_| None), NOW, 60)
             .into_iter()
             .map(|state| state.stage)
             .collect();

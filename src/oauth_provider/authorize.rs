@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::{code, id_token_hint, login_redirect, pending};
 use crate::db;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
+use crate::http::api_doc::{AuthorizationParameters, Refused};
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
 use crate::http::error_report::refuse_on_page;
 use crate::http::now::Now;
@@ -28,6 +29,13 @@ use crate::protocol::request_object;
 ///
 /// A POST is stored and answered by 303 to the resume URL: the browser shows its `SameSite=Lax` cookies only there, when
 /// the POST came from another site.
+#[utoipa::path(method(get, post), path = "/oauth/authorize", tag = "openid connect", operation_id = "authorize",
+    params(AuthorizationParameters),
+    responses(
+        (status = 303, description = "To the app with a code or an error, to a page that a person has to see, or to the upstream provider"),
+        (status = 200, description = "With response_mode=form_post: a page that posts the answer to the app", body = String, content_type = "text/html"),
+        Refused,
+    ))]
 pub async fn authorize(
     State(state): State<AppState>,
     Now(now): Now,

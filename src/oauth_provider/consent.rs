@@ -9,12 +9,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::{login_redirect, pending};
 use crate::config::Config;
 use crate::db;
 use crate::db::authorization_requests::PendingRequest;
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
+use crate::http::api_doc::{BadBody, Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::no_store::NoStore;
@@ -26,7 +28,7 @@ use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
 
 /// What a consent page shows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ConsentContext {
     pub client: ConsentClient,
     pub scopes: Vec<ConsentScope>,
@@ -36,7 +38,7 @@ pub struct ConsentContext {
 }
 
 /// Who asks.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ConsentClient {
     pub client_id: String,
     pub name: String,
@@ -45,14 +47,14 @@ pub struct ConsentClient {
 }
 
 /// What is asked for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ConsentScope {
     pub name: String,
     pub description: String,
 }
 
 /// Who is asked.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ConsentUser {
     pub username: String,
     pub display_name: Option<String>,
@@ -60,7 +62,7 @@ pub struct ConsentUser {
 }
 
 /// The person's decision.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ConsentDecision {
     /// May stand in the query instead.
@@ -69,12 +71,16 @@ struct ConsentDecision {
 }
 
 /// Where the page goes on: the resume URL, which answers the app.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct ConsentAnswer {
     pub redirect_to: String,
 }
 
 /// `GET /oauth/consent?consent_id=…`.
+#[utoipa::path(get, path = "/oauth/consent", tag = "consent", operation_id = "show_consent",
+    security(("session" = [])), params(("consent_id" = String, Query)),
+    responses((status = 200, body = ConsentContext), SignedOut,
+        (status = 404, body = ErrorBody, description = "No such consent waits for this person in this browser")))]
 pub async fn context(
     State(state): State<AppState>,
     Now(now): Now,
@@ -115,6 +121,11 @@ pub async fn context(
 /// `POST /oauth/consent` with `{"consent_id": "…", "approved": true|false}`; the id may stand in the query instead.
 ///
 /// Answers where to go rather than redirecting, so that `fetch` does not follow into the app and burn the code there.
+#[utoipa::path(post, path = "/oauth/consent", tag = "consent", operation_id = "decide_consent",
+    security(("session" = [])), request_body = ConsentDecision,
+    params(("consent_id" = Option<String>, Query, description = "May stand in the body instead")),
+    responses((status = 200, body = ConsentAnswer), BadBody, SignedOut, Forged,
+        (status = 404, body = ErrorBody, description = "No such consent waits for this person in this browser")))]
 pub async fn decide(
     State(state): State<AppState>,
     Now(now): Now,

@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::Config;
+use crate::http::api_doc::{JsonWebKeySet, ProviderMetadata};
 use crate::http::state::AppState;
 use crate::jwt::KeySet;
 use crate::protocol::metadata::{MetadataInput, metadata};
@@ -36,7 +37,7 @@ struct Documents {
 
 /// The documents of the key set that was current last.
 #[derive(Clone, Default)]
-struct Cache(Arc<RwLock<Option<Arc<Documents>>>>);
+pub struct Cache(Arc<RwLock<Option<Arc<Documents>>>>);
 
 /// The routes below the issuer.
 pub fn routes() -> Router<AppState> {
@@ -44,7 +45,7 @@ pub fn routes() -> Router<AppState> {
         .route("/.well-known/openid-configuration", routing::get(configuration))
         .route(
             "/.well-known/oauth-authorization-server",
-            routing::get(configuration),
+            routing::get(authorization_server),
         )
         .route("/.well-known/jwks.json", routing::get(jwks))
         .layer(Extension(Cache::default()))
@@ -64,8 +65,10 @@ pub fn inserted_routes(issuer_path: &str) -> Router<AppState> {
     }
 }
 
-/// The provider's metadata.
-async fn configuration(
+/// The provider's metadata (OpenID Connect Discovery §4).
+#[utoipa::path(get, path = "/.well-known/openid-configuration", tag = "openid connect", operation_id = "openid_configuration",
+    responses((status = 200, body = ProviderMetadata), (status = 304, description = "As the ETag says")))]
+pub async fn configuration(
     State(state): State<AppState>,
     Extension(cache): Extension<Cache>,
     headers: HeaderMap,
@@ -73,8 +76,21 @@ async fn configuration(
     cache.current(&state).metadata.answer(&headers)
 }
 
+/// The same metadata under the name that OAuth 2.0 clients look for (RFC 8414 §3).
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "openid connect", operation_id = "oauth_authorization_server",
+    responses((status = 200, body = ProviderMetadata), (status = 304, description = "As the ETag says")))]
+pub async fn authorization_server(
+    state: State<AppState>,
+    cache: Extension<Cache>,
+    headers: HeaderMap,
+) -> Response {
+    configuration(state, cache, headers).await
+}
+
 /// The public keys.
-async fn jwks(
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "openid connect", operation_id = "jwks",
+    responses((status = 200, body = JsonWebKeySet), (status = 304, description = "As the ETag says")))]
+pub async fn jwks(
     State(state): State<AppState>,
     Extension(cache): Extension<Cache>,
     headers: HeaderMap,

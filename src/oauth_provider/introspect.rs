@@ -7,9 +7,11 @@ use axum::extract::State;
 use axum::{Json, Router, routing};
 use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::db;
 use crate::error::OAuthError;
+use crate::http::api_doc::{ClientRefused, TokenQueryForm};
 use crate::http::bearer;
 use crate::http::client::ClientRequest;
 use crate::http::no_store::NoStore;
@@ -20,7 +22,7 @@ use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
 
 /// The answer (RFC 7662 §2.2). An inactive token is told nothing about.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Introspection {
     Inactive { active: bool },
@@ -28,11 +30,12 @@ pub enum Introspection {
 }
 
 /// The members of an active token.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ActiveToken {
     active: bool,
     sub: UserId,
     client_id: ClientId,
+    #[schema(value_type = String)]
     scope: ScopeSet,
     #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<String>,
@@ -61,6 +64,10 @@ pub fn routes() -> Router<AppState> {
 }
 
 /// Tells whether a token is active, and what it is good for.
+#[utoipa::path(post, path = "/oauth/introspect", tag = "openid connect", operation_id = "introspect_token",
+    request_body(content = TokenQueryForm, content_type = "application/x-www-form-urlencoded"),
+    security(("client_secret_basic" = []), ()),
+    responses((status = 200, body = Introspection), ClientRefused))]
 pub async fn introspect(
     State(state): State<AppState>,
     Now(now): Now,

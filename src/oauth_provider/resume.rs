@@ -15,6 +15,7 @@ use crate::db;
 use crate::db::authorization_requests::PendingRequest;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
 use crate::events::Event;
+use crate::http::api_doc::Refused;
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
 use crate::http::error_report::refuse_on_page;
 use crate::http::now::Now;
@@ -28,6 +29,13 @@ use crate::protocol::params::Params;
 use crate::protocol::scope::ScopeSet;
 
 /// `GET /oauth/authorize/resume`.
+#[utoipa::path(get, path = "/oauth/authorize/resume", tag = "openid connect", operation_id = "resume_authorization",
+    params(("request" = String, Query, description = "The id that a page was handed")),
+    responses(
+        (status = 303, description = "As /oauth/authorize"),
+        (status = 200, description = "As /oauth/authorize", body = String, content_type = "text/html"),
+        Refused,
+    ))]
 pub async fn resume(
     State(state): State<AppState>,
     Now(now): Now,

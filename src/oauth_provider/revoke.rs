@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use crate::db;
 use crate::db::grants::Revocation;
 use crate::error::{OAuthError, OAuthErrorCode};
+use crate::http::api_doc::{ClientRefused, TokenQueryForm};
 use crate::http::bearer;
 use crate::http::client::ClientRequest;
 use crate::http::no_store::NoStore;
@@ -27,6 +28,10 @@ pub fn routes() -> Router<AppState> {
 /// Ends the family of a refresh token, or the grant of an access token, with everything issued under it.
 ///
 /// A token that is unknown, expired or another client's is answered alike and changes nothing (§2.1, §2.2).
+#[utoipa::path(post, path = "/oauth/revoke", tag = "openid connect", operation_id = "revoke_token",
+    request_body(content = TokenQueryForm, content_type = "application/x-www-form-urlencoded"),
+    security(("client_secret_basic" = []), ()),
+    responses((status = 200, description = "Revoked, or unknown"), ClientRefused))]
 pub async fn revoke(
     State(state): State<AppState>,
     Now(now): Now,

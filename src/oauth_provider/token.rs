@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::grants::{authorization_code, refresh_token};
 use super::tokens::TokenResponse;
 use crate::error::{OAuthError, OAuthErrorCode};
+use crate::http::api_doc::{ClientRefused, TokenForm};
 use crate::http::client::ClientRequest;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
@@ -19,6 +20,10 @@ pub fn routes() -> Router<AppState> {
 }
 
 /// Exchanges a code or a refresh token for tokens.
+#[utoipa::path(post, path = "/oauth/token", tag = "openid connect", operation_id = "exchange_token",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    security(("client_secret_basic" = []), ()),
+    responses((status = 200, body = TokenResponse), ClientRefused))]
 pub async fn token(
     State(state): State<AppState>,
     Now(now): Now,

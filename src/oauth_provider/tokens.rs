@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
 
 use crate::config::providers::EmailTrust;
 use crate::db::grants::{StoredEmail, StoredPerson};
@@ -21,7 +22,7 @@ use crate::protocol::opaque::{Opaque, TokenHash};
 use crate::protocol::scope::ScopeSet;
 
 /// The answer of the token endpoint (RFC 6749 §5.1). No `Debug`: it is made of credentials.
-#[derive(Serialize, schemars::JsonSchema)]
+#[derive(Serialize, schemars::JsonSchema, ToSchema)]
 pub struct TokenResponse {
     pub access_token: String,
     pub token_type: &'static str,

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::tokens::{person_of, tells_email};
 use crate::db;
-use crate::error::{BearerError, BearerRejection};
+use crate::error::{BearerError, BearerRejection, ErrorBody};
+use crate::http::api_doc::UserInfo;
 use crate::http::bearer::AccessToken;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
@@ -20,6 +21,14 @@ pub fn routes() -> Router<AppState> {
 /// The claims that the token's scope and the grant's `claims` parameter give; `sub` always (§5.3.2).
 ///
 /// A token whose grant has ended, whose user is gone or disabled, is an invalid token: 401, never 404.
+#[utoipa::path(method(get, post), path = "/oauth/userinfo", tag = "openid connect", operation_id = "userinfo",
+    security(("access_token" = [])),
+    responses(
+        (status = 200, body = UserInfo),
+        (status = 400, body = ErrorBody, description = "The token is sent twice, or in a way that RFC 6750 does not know"),
+        (status = 401, body = ErrorBody, description = "No token, or one that is good for nothing", headers(("WWW-Authenticate" = String))),
+        (status = 403, body = ErrorBody, description = "The token lacks the scope openid", headers(("WWW-Authenticate" = String))),
+    ))]
 pub async fn userinfo(
     State(state): State<AppState>,
     token: AccessToken,

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::db;
 use crate::http::no_store::NoStore;
@@ -15,7 +16,7 @@ use crate::http::state::AppState;
 const BUDGET: Duration = Duration::from_secs(1);
 
 /// What is said.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +24,8 @@ pub struct Health {
 }
 
 /// The process is alive; it needs nothing for that.
+#[utoipa::path(get, path = "/health", tag = "operation", operation_id = "health",
+    responses((status = 200, body = Health)))]
 pub async fn health() -> NoStore<Json<Health>> {
     NoStore(Json(Health {
         status: "ok",
@@ -31,6 +34,8 @@ pub async fn health() -> NoStore<Json<Health>> {
 }
 
 /// Requests can be answered: not shutting down, the database answers, its schema is at least ours.
+#[utoipa::path(get, path = "/ready", tag = "operation", operation_id = "ready",
+    responses((status = 200, body = Health), (status = 503, body = Health, description = "Not ready; the reason is said")))]
 pub async fn ready(State(state): State<AppState>) -> (StatusCode, NoStore<Json<Health>>) {
     match unready(&state).await {
         None => (

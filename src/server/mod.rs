@@ -22,6 +22,8 @@ pub mod accept;
 pub mod cors;
 pub mod error_shape;
 pub mod health;
+pub mod key_record;
+pub mod openapi;
 pub mod probe;
 pub mod reload;
 pub mod request_log;
@@ -91,6 +93,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
         ));
     }
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
+    tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;
 }

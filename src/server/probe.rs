@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::error::AppError;
+use crate::error::{AppError, ErrorBody};
 use crate::http::client_ip::ClientIp;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::no_store::NoStore;
@@ -120,16 +120,10 @@ impl<'k> ProofKey<'k> {
 }
 
 /// Answers who proves to hold the key; to everybody else nothing is here.
-#[utoipa::path(
-    get,
-    path = "/health/outside",
-    tag = "operation",
-    params(("x-live-proof" = String, Header, description = "Made by `riley-auth validate --live` from `database.secret_key`")),
-    responses(
-        (status = 200, description = "What arrived of the request", body = Seen),
-        (status = 404, description = "The proof is missing or wrong"),
-    ),
-)]
+#[utoipa::path(get, path = "/health/outside", tag = "operation", operation_id = "outside",
+    params(("x-live-proof" = Option<String>, Header, description = "Made by `riley-auth validate --live` from `database.secret_key`")),
+    responses((status = 200, body = Seen),
+        (status = 404, body = ErrorBody, description = "The proof is missing or wrong")))]
 pub async fn outside(
     State(state): State<AppState>,
     Now(now): Now,

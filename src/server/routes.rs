@@ -13,7 +13,7 @@ use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health, probe};
+use super::{cors, health, openapi, probe};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
@@ -45,6 +45,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors::for_first_party(config));
     let everybody = discovery::routes()
+        .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors::for_everybody());
     let navigation = Router::new()

@@ -18,6 +18,7 @@
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`proxy`] | a reverse proxy that behaves, or misbehaves as a test says |
 //! | [`raw`] | requests as bytes |
+//! | [`routes`] | every route of the router |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
 
 #![allow(
@@ -40,6 +41,7 @@ pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod routes;
 pub(crate) mod upstreams;
 
 pub(crate) use answer::{Answer, Tokens};

@@ -1,0 +1,149 @@
+//! The API document (OpenAPI 3.1): it describes every route with every method, and what it describes is what is answered.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{TestProvider, routes};
+use reqwest::Method;
+use serde_json::Value;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+async fn document(op: &TestProvider) -> Value {
+    op.get("/openapi.json").await.is(200).json()
+}
+
+/// Path templates with their methods, in upper case.
+fn described(document: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .map(|(path, item)| {
+            let methods = METHODS.iter().filter(|method| item.get(**method).is_some());
+            (
+                path.clone(),
+                methods.map(|method| method.to_ascii_uppercase()).collect(),
+            )
+        })
+        .collect()
+}
+
+/// The operations, each with its path and method.
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            METHODS.iter().filter_map(move |method| {
+                let operation = item.get(*method)?;
+                Some((format!("{method} {path}"), operation))
+            })
+        })
+        .collect()
+}
+
+/// The router itself is asked: a method that no route knows is refused with the list of those that it does.
+#[tokio::test]
+async fn every_route_is_described_with_exactly_the_methods_that_it_answers() {
+    let op = TestProvider::start().await;
+    let described = described(&document(&op).await);
+    let routes: BTreeSet<String> = routes::templates();
+    let listed: BTreeSet<String> = described.keys().cloned().collect();
+    assert_eq!(listed, routes);
+    for (path, methods) in &described {
+        let brew = Method::from_bytes(b"BREW").unwrap();
+        let refused = op.request(brew, &routes::fill_in(path)).send().await.unwrap();
+        assert_eq!(refused.status(), 405, "{path}");
+        let allow = refused.headers()["allow"].to_str().unwrap();
+        let answered: BTreeSet<String> = allow
+            .split(',')
+            .map(|method| method.trim().to_owned())
+            .filter(|method| method != "HEAD")
+            .collect();
+        assert_eq!(methods, &answered, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_of_openapi_3_1_and_names_this_issuer() {
+    let op = TestProvider::start().await;
+    let document = document(&op).await;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"][0]["url"], op.state().config.issuer());
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// Front ends of other origins may read it: it holds nothing that is not public.
+#[tokio::test]
+async fn every_origin_may_read_the_document() {
+    let op = TestProvider::start().await;
+    let answer = op
+        .request(Method::GET, "/openapi.json")
+        .header("Origin", "https://anywhere.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+}
+
+/// Generators make functions of the names, so they are there and are unique (OpenAPI 3.1 §4.8.10).
+#[tokio::test]
+async fn every_operation_has_a_name_of_its_own_a_tag_that_is_explained_and_a_summary() {
+    let op = TestProvider::start().await;
+    let document = document(&op).await;
+    let explained: BTreeSet<&str> = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["name"].as_str().unwrap())
+        .collect();
+    let mut names = BTreeSet::new();
+    for (at, operation) in operations(&document) {
+        let name = operation["operationId"].as_str().unwrap_or_default();
+        assert!(!name.is_empty() && names.insert(name), "{at}: {name}");
+        let tag = operation["tags"][0].as_str().unwrap_or_default();
+        assert!(explained.contains(tag), "{at}: {tag}");
+        assert!(operation["summary"].is_string(), "{at}");
+    }
+}
+
+/// Whoever follows a reference finds something, and nothing is described that nobody refers to.
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    let op = TestProvider::start().await;
+    let document = document(&op).await;
+    let text = document.to_string();
+    let mut followed = 0;
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+        followed += 1;
+    }
+    assert!(followed > 50, "{followed}");
+    for name in document["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(
+            name == "Event" || text.contains(&format!("#/components/schemas/{name}\"")),
+            "{name} is used by nobody"
+        );
+    }
+}
+
+/// An error body has the two members that the document says, and a status that it lists.
+#[tokio::test]
+async fn an_error_of_every_operation_is_among_those_that_are_described() {
+    let op = TestProvider::start().await;
+    let document = document(&op).await;
+    for (at, operation) in operations(&document) {
+        let (method, path) = at.split_once(' ').unwrap();
+        let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+        let answer = op.request(method, &routes::fill_in(path)).send().await.unwrap();
+        let status = answer.status().as_u16().to_string();
+        assert!(
+            operation["responses"].get(&status).is_some(),
+            "{at} answers {status}, which is not described"
+        );
+    }
+}
