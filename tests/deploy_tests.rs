@@ -6,6 +6,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -80,13 +81,12 @@ fn the_deployment_guide_does_what_it_says() {
     let host = format!("127.0.0.1:{}", host.port().unwrap());
     let directory = tempfile::tempdir().unwrap();
     // What goes wrong is said with the block that it went wrong in.
-    let script: String = blocks
-        .iter()
-        .enumerate()
-        .map(|(number, block)| format!("echo \"-- block {number}\" >&2\n{block}\n"))
-        .collect();
+    let mut numbered = String::new();
+    for (number, block) in blocks.iter().enumerate() {
+        writeln!(numbered, "echo '-- block {number}' >&2\n{block}").unwrap();
+    }
     let stop_what_is_left = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n";
-    let script = format!("set -euo pipefail\n{stop_what_is_left}{script}");
+    let script = format!("set -euo pipefail\n{stop_what_is_left}{numbered}");
     let programs = Path::new(PROGRAM).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let log = fs::File::create(directory.path().join("log")).unwrap();
@@ -278,7 +278,7 @@ fn the_files_of_deploy_speak_of_what_is_there() {
         assert!(unit.contains(line), "{line}");
     }
     let dockerfile = read("Dockerfile");
-    let toolchain = Regex::new(r#"FROM rust:([0-9.]+)-"#).unwrap();
+    let toolchain = Regex::new(r"FROM rust:([0-9.]+)-").unwrap();
     let least = Regex::new(r#"rust-version = "([0-9.]+)""#).unwrap();
     let cargo = read("Cargo.toml");
     let version = |text: &str| -> Vec<u32> { text.split('.').map(|part| part.parse().unwrap()).collect() };

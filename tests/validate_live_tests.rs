@@ -186,7 +186,7 @@ impl Deployment {
     }
 
     /// Registers an app with these further flags.
-    async fn register(&self, flags: &[&str]) {
+    fn register(&self, flags: &[&str]) {
         let arguments = [&["register-client", "--name", "App"], flags].concat();
         let output = self.directory.run(&arguments);
         assert!(
@@ -508,20 +508,16 @@ async fn app() -> SocketAddr {
 #[tokio::test]
 async fn urls_of_apps_that_lead_nowhere_are_found() {
     let deployment = Deployment::behind(Conduct::good()).await;
-    deployment
-        .register(&[
-            "--redirect-uri",
-            "https://no-such-app.invalid/callback",
-            "--post-logout-redirect-uri",
-            "https://no-such-app.invalid/bye",
-            "--backchannel-logout-uri",
-            "https://no-such-app.invalid/logout",
-        ])
-        .await;
+    deployment.register(&[
+        "--redirect-uri",
+        "https://no-such-app.invalid/callback",
+        "--post-logout-redirect-uri",
+        "https://no-such-app.invalid/bye",
+        "--backchannel-logout-uri",
+        "https://no-such-app.invalid/logout",
+    ]);
     // Nobody can be asked on a person's own device.
-    deployment
-        .register(&["--type", "native", "--redirect-uri", "http://127.0.0.1/callback"])
-        .await;
+    deployment.register(&["--type", "native", "--redirect-uri", "http://127.0.0.1/callback"]);
     let findings = deployment.findings(&[]).await;
     let about: Vec<&str> = findings
         .iter()
@@ -550,9 +546,7 @@ async fn an_app_that_misses_its_path_or_redirects_its_back_channel_is_found() {
     let deployment = Deployment::behind(Conduct::good()).await;
     let app = app().await;
     let own = own_address();
-    deployment
-        .register(&["--redirect-uri", "https://app.example/callback"])
-        .await;
+    deployment.register(&["--redirect-uri", "https://app.example/callback"]);
     let base = format!("http://{own}:{}", app.port());
     let change = format!(
         "UPDATE oauth_clients SET redirect_uris = ARRAY['{base}/callback', '{base}/missing'], backchannel_logout_uri = '{base}/moved'"
