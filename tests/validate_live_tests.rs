@@ -495,13 +495,7 @@ async fn app() -> SocketAddr {
     let router = Router::new()
         .route("/callback", get(|| async { StatusCode::BAD_REQUEST }))
         .route("/moved", get(|| async { Redirect::to("/callback") }));
-    let shutdown = tokio_util::sync::CancellationToken::new();
-    tokio::spawn(server::accept::serve(
-        listener,
-        router,
-        shutdown,
-        std::time::Duration::from_secs(1),
-    ));
+    proxy::serve(listener, router);
     address
 }
 

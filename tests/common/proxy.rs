@@ -77,11 +77,17 @@ pub(crate) fn start(listener: TcpListener, upstream: SocketAddr, conduct: Conduc
         http,
     });
     let router = Router::new().fallback(forward).with_state(proxy);
-    let shutdown = tokio_util::sync::CancellationToken::new();
-    let grace = std::time::Duration::from_secs(1);
-    tokio::spawn(riley_auth::server::accept::serve(
-        listener, router, shutdown, grace,
-    ));
+    serve(listener, router);
+}
+
+/// Plain serving, for what stands around a server and is none of ours.
+pub(crate) fn serve(listener: TcpListener, router: Router) {
+    #[expect(clippy::disallowed_methods, reason = "only the clients of a test call it")]
+    let serving = axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    );
+    tokio::spawn(async move { serving.await });
 }
 
 async fn forward(
