@@ -312,6 +312,49 @@ fn the_files_of_deploy_speak_of_what_is_there() {
     }
 }
 
+/// The unit's variables stand for what the configuration names, which the service's account cannot read.
+#[test]
+fn the_units_credentials_win_over_the_files_that_the_configuration_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let secret = common::random_text(40);
+    fs::write(
+        path("riley-auth.toml"),
+        "[database]\nurl = \"file:credentials/database-url\"\nsecret_key = \"file:credentials/secret-key\"\n\
+         [jwt]\nissuer = \"https://auth.example.com\"\n",
+    )
+    .unwrap();
+    fs::write(path("database-url"), "postgres://nobody@127.0.0.1:1/none\n").unwrap();
+    fs::write(path("secret-key"), format!("{secret}\n")).unwrap();
+    let unit = read("deploy/systemd/riley-auth.service");
+    let given = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let variables: Vec<(String, String)> = given
+        .map(|line| line.replace("%d", directory.path().to_str().unwrap()))
+        .map(|line| {
+            line.split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(variables.len(), 2);
+    let problems = |variables: &[(String, String)]| {
+        let output = Command::new(PROGRAM)
+            .args(["validate", "--json"])
+            .current_dir(directory.path())
+            .env_clear()
+            .env("RILEY_AUTH__DATABASE__ACQUIRE_TIMEOUT_SECS", "1")
+            .envs(variables.iter().cloned())
+            .output()
+            .unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["findings"].to_string()
+    };
+    assert!(problems(&[]).contains("cannot be read"));
+    let with = problems(&variables);
+    assert!(!with.contains("cannot be read"), "{with}");
+    assert!(with.contains("the database does not answer"), "{with}");
+}
+
 /// Every command has a page with the sections that a reader looks for, and `man` finds nothing to complain about.
 #[test]
 fn every_command_has_a_manual_page() {
