@@ -21,8 +21,10 @@ pub mod jwt;
 mod load;
 pub mod log;
 pub mod maintenance;
+pub mod metrics;
 pub mod oauth;
 pub mod providers;
+pub mod rate_limiting;
 mod schema;
 pub mod scopes;
 pub mod server;
@@ -48,7 +50,11 @@ pub struct Config {
     #[serde(default)]
     pub claims: claims::ClaimsConfig,
     #[serde(default)]
+    pub rate_limiting: rate_limiting::RateLimitingConfig,
+    #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,
+    #[serde(default)]
+    pub metrics: metrics::MetricsConfig,
     #[serde(default)]
     pub log: log::LogConfig,
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::limits::Limited;
 pub use crate::protocol::authorization::{OAuthErrorCode, OAuthRefusal};
 
 /// Seconds after which a client may try again when a dependency is down.
@@ -48,6 +49,8 @@ pub enum BearerError {
     Invalid,
     /// The scope that would be needed.
     InsufficientScope(&'static str),
+    /// Too many requests of this client, or failed ones from this address.
+    Limited(Limited),
     /// We cannot tell, because a dependency failed.
     Unavailable(anyhow::Error),
 }
@@ -108,6 +111,11 @@ impl OAuthError {
         }
     }
 
+    /// Whether the failure is ours and says nothing about the request.
+    pub const fn is_ours(&self) -> bool {
+        self.source.is_some()
+    }
+
     fn status(&self) -> StatusCode {
         match self.refusal.code {
             OAuthErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
@@ -161,6 +169,7 @@ impl BearerError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(source) if is_outage(source) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unavailable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -186,7 +195,7 @@ pub fn www_authenticate_header(issuer: &str, error: &BearerError) -> Option<Stri
         BearerError::InsufficientScope(scope) => Some(format!(
             "{realm}, error=\"insufficient_scope\", scope=\"{scope}\""
         )),
-        BearerError::Unavailable(_) => None,
+        BearerError::Limited(_) | BearerError::Unavailable(_) => None,
     }
 }
 
@@ -194,6 +203,7 @@ impl IntoResponse for BearerRejection {
     fn into_response(self) -> Response {
         let status = self.error.status();
         let (code, source) = match &self.error {
+            BearerError::Limited(limited) => return limited.into_response(),
             BearerError::Missing | BearerError::Expired | BearerError::Invalid => ("invalid_token", None),
             BearerError::BadRequest(_) | BearerError::TooLarge => ("invalid_request", None),
             BearerError::InsufficientScope(_) => ("insufficient_scope", None),

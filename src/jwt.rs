@@ -57,6 +57,7 @@ pub struct KeyEntry {
     verifying: ParsedPublicKey,
     jwk: PublicJwk,
     signs_from: Option<OffsetDateTime>,
+    file_modified_at: Option<OffsetDateTime>,
     origin: String,
 }
 
@@ -78,6 +79,11 @@ impl KeyEntry {
     /// Until then the key is published only, because relying parties cache the JWKS.
     pub const fn signs_from(&self) -> Option<OffsetDateTime> {
         self.signs_from
+    }
+
+    /// When the file of the key was last written; `None` for a key that came from no file.
+    pub const fn file_modified_at(&self) -> Option<OffsetDateTime> {
+        self.file_modified_at
     }
 
     /// The key as published.
@@ -131,8 +137,13 @@ impl KeySet {
     /// Reads key files, then as [`KeySet::new`]. Private keys that group or others may read are refused, unless
     /// `allow_readable_by_others` is set.
     pub fn load(files: Vec<KeyFiles>, allow_readable_by_others: bool) -> Result<Self, Vec<KeyError>> {
+        let times: Vec<_> = files.iter().map(load::modified_at).collect();
         let read = |(index, files)| load::read(index, files, allow_readable_by_others);
-        Self::from_entries(load::entries(files.into_iter().enumerate().map(read).collect())?)
+        let mut entries = load::entries(files.into_iter().enumerate().map(read).collect())?;
+        for (entry, time) in entries.iter_mut().zip(times) {
+            entry.file_modified_at = time;
+        }
+        Self::from_entries(entries)
     }
 
     fn from_entries(entries: Vec<KeyEntry>) -> Result<Self, Vec<KeyError>> {

@@ -20,7 +20,9 @@
 //! | [`sealing`] | keys derived from the configuration's secret |
 //! | [`auth`] | endpoints of the OAuth client: sign-in, onboarding, sessions |
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, discovery |
+//! | [`limits`] | who may send how many requests |
 //! | [`maintenance`] | the clean-up |
+//! | [`metrics`] | what is counted, with every metric's name |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
 //! | [`dev`] | what `riley-auth dev` adds to `serve` and nothing else uses: a private PostgreSQL, a simulated upstream, a demo app |
@@ -57,7 +59,9 @@ pub mod error;
 pub mod events;
 pub mod http;
 pub mod jwt;
+pub mod limits;
 pub mod maintenance;
+pub mod metrics;
 pub mod oauth_provider;
 pub mod protocol;
 pub mod sealing;

@@ -1,11 +1,13 @@
-//! The clean-up that runs at start and on a timer, on one instance at a time.
+//! The clean-up that runs at start and on a timer, on one instance at a time; and the bound on what strangers can leave.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::db;
+use crate::db::maintenance::BATCH_ROWS;
 use crate::http::state::AppState;
 
 /// The longest leeway that a client can have: salts older than this serve nobody.
@@ -84,7 +86,7 @@ const JOBS: [Job; 5] = [
 
 /// The rows of one batch; `None` when another instance is at it.
 async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Result<Option<u64>> {
-    let mut tx = state.db.begin().await?;
+    let mut tx = state.background_db.begin().await?;
     if !db::maintenance::try_lock(&mut *tx).await? {
         return Ok(None);
     }
@@ -98,4 +100,53 @@ async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Res
     };
     tx.commit().await?;
     Ok(Some(rows))
+}
+
+/// After this many stored rows an instance looks whether there are too many in all.
+const ROWS_BETWEEN_LOOKS: u32 = 1000;
+
+/// What waits for people who may never come: authorization requests and sign-ins, which anybody can start without showing
+/// who they are.
+///
+/// When there are too many, the oldest give way: whoever fills the table shortens the time that others have for signing in,
+/// and keeps nobody out. The counting is done here, beside requests, and only after many rows: inside the storing statement
+/// it would cost each of them more the more there are.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    stored_rows: AtomicU32,
+}
+
+impl Waiting {
+    /// A request or a sign-in was stored.
+    pub fn stored(&self, state: &AppState) {
+        if self.stored_rows.fetch_add(1, Ordering::Relaxed) % ROWS_BETWEEN_LOOKS != ROWS_BETWEEN_LOOKS - 1 {
+            return;
+        }
+        let state = state.clone();
+        tokio::spawn(async move {
+            match evict_surplus(&state).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::warn!(
+                    rows,
+                    "too many sign-ins are under way: the oldest have given way, people may have to start again"
+                ),
+                Err(error) => tracing::warn!(error = %error, "surplus sign-ins could not be deleted"),
+            }
+        });
+    }
+}
+
+/// Deletes what waits beyond the bounds, the oldest first; how many rows it was.
+pub async fn evict_surplus(state: &AppState) -> sqlx::Result<u64> {
+    let (db, mut rows) = (&state.background_db, 0);
+    loop {
+        let requests =
+            db::authorization_requests::evict_surplus(db, db::authorization_requests::MAX_IN_ALL, BATCH_ROWS);
+        let flows = db::upstream_flows::evict_surplus(db, db::upstream_flows::MAX_IN_ALL, BATCH_ROWS);
+        let evicted = requests.await? + flows.await?;
+        if evicted == 0 {
+            return Ok(rows);
+        }
+        rows += evicted;
+    }
 }

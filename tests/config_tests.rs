@@ -83,6 +83,14 @@ fn the_least_configuration_loads_with_every_default() {
     assert_eq!(config.jwt.refresh_token_ttl_secs, 2_592_000);
     assert_eq!(config.jwt.authorization_code_ttl_secs, 300);
     assert_eq!(config.jwt.jwks_cache_max_age_secs, 3600);
+    let limits = &config.rate_limiting;
+    assert!(limits.enabled && config.metrics.enabled);
+    let tiers = [
+        limits.auth_per_minute,
+        limits.standard_per_minute,
+        limits.public_per_minute,
+    ];
+    assert_eq!((tiers, limits.client_per_minute), ([15, 60, 300], 0));
     assert_eq!(config.issuer(), "https://auth.example.com");
     assert_eq!(config.issuer_path(), "");
     assert!(!config.issuer_is_loopback_http());
@@ -332,6 +340,38 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
 #[case(
     "[maintenance]\ninterval_secs = 0",
     "maintenance.interval_secs 7:17 the number is out of range (1 to 86400)"
+)]
+#[case(
+    "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]\nbehind_proxy = true",
+    "server.trusted_proxies[0] 7:20 this is no network and no address"
+)]
+#[case(
+    "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::/0\"]\nbehind_proxy = true",
+    "server.trusted_proxies[1] 7:34 this trusts every address, so anybody could write another's"
+)]
+#[case(
+    "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
+    "server.trusted_proxies 7:19 proxies are listed, but `server.behind_proxy` is false"
+)]
+#[case(
+    "[rate_limiting]\nauth_per_minute = 0",
+    "rate_limiting.auth_per_minute 7:19 the number is out of range (1 to 1000000)"
+)]
+#[case(
+    "[rate_limiting]\nredis_url = \"localhost:6379\"",
+    "rate_limiting.redis_url 7:13 this is no URL of a Redis or Valkey server"
+)]
+#[case(
+    "[metrics]\nbearer_token = \"fifteen-bytes-x\"",
+    "metrics.bearer_token 7:16 the token is shorter than 16 bytes"
+)]
+#[case(
+    "[metrics]\nbearer_token = \"sixteen bytes xyz\"",
+    "metrics.bearer_token 7:16 the token holds characters that a header cannot carry"
+)]
+#[case(
+    "[metrics]\nlisten = \"9091\"",
+    "metrics.listen 7:10 this is no address with a port"
 )]
 #[case("[log]\nlevel = \"riley=loud\"", "log.level 7:9 this is no filter")]
 #[case(

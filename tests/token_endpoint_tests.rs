@@ -20,19 +20,17 @@ use riley_auth::clock::Clock;
 use riley_auth::config::Config;
 use riley_auth::db;
 use riley_auth::db::authorization_codes::NewCode;
-use riley_auth::http::clients::Clients;
-use riley_auth::http::state::{AppState, Inner};
-use riley_auth::jwt::{KeySet, KeySource, SharedKeySet};
+use riley_auth::http::state::AppState;
+use riley_auth::jwt::{KeySet, KeySource};
 use riley_auth::oauth_provider::{discovery, introspect, revoke, token, userinfo};
 use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::protocol::client::{Client, ClientSecret, ClientType, GrantType};
 use riley_auth::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 use riley_auth::protocol::opaque::Opaque;
 use riley_auth::protocol::scope::ScopeSet;
-use riley_auth::upstream::Upstreams;
+use riley_auth::server;
 use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use time::Duration;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -127,29 +125,14 @@ impl Provider {
     async fn start_with(oauth: &str) -> Self {
         let database = TestDatabase::create().await;
         let config: Config = toml::from_str(&format!(
-            "[server]\n[database]\nurl = \"{}\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
+            "[rate_limiting]\nenabled = false\n[database]\nurl = \"{}\"\nsecret_key = \"a-secret-key-of-the-tests-0123456789\"\n[jwt]\nissuer = \"https://id.example\"\n[oauth]\n{oauth}\n",
             database.url
         ))
         .unwrap();
-        let db = PgPoolOptions::new()
-            .max_connections(20)
-            .connect(&database.url)
-            .await
-            .unwrap();
         let clock = Clock::default();
         let (user_id, session_id) = (UserId(Uuid::new_v4()), SessionId(Uuid::new_v4()));
-        let state = AppState::new(Inner {
-            upstreams: Upstreams::new(&config, clock.clone()).unwrap(),
-            keyring: config.keyring(),
-            config: Arc::new(config),
-            db: db.clone(),
-            keys: SharedKeySet::new(keys()),
-            clock: clock.clone(),
-            rng: SystemRandom::new(),
-            clients: Clients::default(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            defined_scopes: ScopeSet::parse("openid profile email offline_access").unwrap(),
-        });
+        let state = server::state(config, keys(), clock.clone()).unwrap();
+        let db = state.db.clone();
         let provider = Self {
             routes: routes().with_state(state),
             clock,

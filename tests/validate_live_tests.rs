@@ -416,6 +416,28 @@ async fn a_single_proxy_that_appends_is_in_order() {
     assert_eq!(deployment.findings(&[]).await, Vec::<Value>::new());
 }
 
+/// The mend of a chain that appends is what the finding says, and can be overdone.
+#[rstest]
+#[case::named(r#"["127.0.0.1", "10.1.2.3"]"#, None)]
+#[case::the_nearest_proxy_left_out(r#"["10.1.2.3"]"#, Some("through 2 proxies"))]
+#[case::half_the_internet(r#"["128.0.0.0/1", "10.0.0.0/8", "127.0.0.1"]"#, Some("client wrote itself"))]
+#[tokio::test]
+async fn trusting_the_inner_proxies_mends_a_chain(#[case] trusted: &str, #[case] words: Option<&str>) {
+    let server = format!("{BEHIND}\ntrusted_proxies = {trusted}");
+    let conduct = Conduct::request(|request| {
+        set(
+            &mut request.headers,
+            "x-forwarded-for",
+            "192.0.2.77, 198.51.100.4, 10.1.2.3",
+        );
+    });
+    let deployment = Deployment::with("", &server, conduct).await;
+    match words {
+        None => assert_eq!(deployment.findings(&[]).await, Vec::<Value>::new()),
+        Some(words) => drop(deployment.finds("server.trusted_proxies", words).await),
+    }
+}
+
 #[tokio::test]
 async fn a_proxy_that_strips_the_issuers_path_is_found() {
     let conduct = Conduct::request(|request| {

@@ -126,13 +126,8 @@ async fn begin(
         sealed: &sealed,
         expires_at: now + FLOW_LIFETIME,
     };
-    if !db::upstream_flows::insert_login(&state.db, &row, FLOWS_PER_BROWSER, now).await? {
-        return Err(AppError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "temporarily_unavailable",
-            "too many sign-ins are under way, try again later",
-        ));
-    }
+    db::upstream_flows::insert_login(&state.db, &row, FLOWS_PER_BROWSER, now).await?;
+    state.waiting.stored(state);
     Ok(url.into())
 }
 

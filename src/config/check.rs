@@ -88,6 +88,8 @@ impl Config {
             1,
             86_400,
         );
+        self.rate_limiting.check(&mut check);
+        self.metrics.check(&mut check);
         self.log.check(&mut check);
         check.0
     }

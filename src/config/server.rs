@@ -5,6 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::check::{Check, is_origin};
+use crate::http::client_ip::parse_network;
 
 /// `[server]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -16,6 +17,9 @@ pub struct ServerConfig {
     pub port: u16,
     /// Believe the right end of `X-Forwarded-For`. Only behind a proxy that sets it.
     pub behind_proxy: bool,
+    /// Networks (CIDR) or addresses of the proxies, where there is more than one: the walk from the right end goes on over
+    /// them. A connection from elsewhere has the header ignored.
+    pub trusted_proxies: Vec<String>,
     /// Parent domain of the access cookie (same-domain mode); none: host-only.
     pub cookie_domain: Option<String>,
     /// First part of the cookie names.
@@ -55,6 +59,7 @@ impl Default for ServerConfig {
             host: "127.0.0.1".to_owned(),
             port: 8081,
             behind_proxy: false,
+            trusted_proxies: Vec::new(),
             cookie_domain: None,
             cookie_prefix: "auth".to_owned(),
             cookie_same_site: CookieSameSite::default(),
@@ -83,6 +88,7 @@ impl ServerConfig {
                 "choose another, such as \"auth\"",
             );
         }
+        self.check_trusted_proxies(check);
         self.check_cookie_domain(issuer, check);
         self.check_cors_origins(check);
         for (index, origin) in self.first_party_origins.iter().enumerate() {
@@ -105,6 +111,32 @@ impl ServerConfig {
             );
         }
         check.range("server.shutdown_grace_secs", self.shutdown_grace_secs, 0, 600);
+    }
+
+    fn check_trusted_proxies(&self, check: &mut Check) {
+        for (index, network) in self.trusted_proxies.iter().enumerate() {
+            let key = format!("server.trusted_proxies[{index}]");
+            match parse_network(network) {
+                None => check.error(
+                    key,
+                    "this is no network and no address",
+                    "write one such as \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.7\"",
+                ),
+                Some(network) if network.prefix_len() == 0 => check.error(
+                    key,
+                    "this trusts every address, so anybody could write another's",
+                    "list the networks of your own proxies",
+                ),
+                Some(_) => {}
+            }
+        }
+        if !self.trusted_proxies.is_empty() && !self.behind_proxy {
+            check.error(
+                "server.trusted_proxies",
+                "proxies are listed, but `server.behind_proxy` is false",
+                "set `server.behind_proxy = true`, or remove the list",
+            );
+        }
     }
 
     /// A browser drops a cookie for a domain that its host is not below (RFC 6265 §5.3).

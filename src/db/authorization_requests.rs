@@ -8,7 +8,7 @@ use crate::protocol::opaque::TokenHash;
 
 /// At most this many wait per browser; the oldest gives way.
 pub const MAX_PER_BROWSER: i64 = 20;
-/// At most this many wait in all; a further one is turned away.
+/// About this many may wait in all, of those that nobody has signed in for; beyond it the oldest give way.
 pub const MAX_IN_ALL: i64 = 100_000;
 
 /// A request that waits, its content still sealed.
@@ -41,9 +41,9 @@ pub struct NewPendingRequest<'a> {
     pub expires_at: OffsetDateTime,
 }
 
-/// Stores a request; the browser's oldest give way. `false`: too many wait in all.
-pub async fn insert(db: impl PgExecutor<'_>, new: &NewPendingRequest<'_>) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
+/// Stores a request; the browser's oldest give way.
+pub async fn insert(db: impl PgExecutor<'_>, new: &NewPendingRequest<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
         r#"
         WITH dropped AS (
             DELETE FROM authorization_requests
@@ -57,8 +57,7 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewPendingRequest<'_>) -> sql
         )
         INSERT INTO authorization_requests
             (request_hash, browser_hash, client_id, sealed, demands_login, created_at, expires_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7
-        WHERE (SELECT count(*) FROM (SELECT 1 FROM authorization_requests WHERE expires_at > $6 LIMIT $9) counted) < $9
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         "#,
         new.request_hash as _,
         new.browser_hash as Option<TokenHash>,
@@ -68,11 +67,37 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewPendingRequest<'_>) -> sql
         new.created_at,
         new.expires_at,
         MAX_PER_BROWSER - 1,
-        MAX_IN_ALL,
     )
     .execute(db)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(())
+}
+
+/// Deletes up to `batch_rows` of the oldest requests that nobody has signed in for, beyond the newest `keep`.
+pub async fn evict_surplus(db: impl PgExecutor<'_>, keep: i64, batch_rows: i64) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM authorization_requests WHERE request_hash IN (
+            SELECT request_hash
+            FROM authorization_requests
+            WHERE user_id IS NULL
+              AND expires_at <= (
+                  SELECT expires_at
+                  FROM authorization_requests
+                  WHERE user_id IS NULL
+                  ORDER BY expires_at DESC
+                  OFFSET $1
+                  LIMIT 1)
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        keep,
+        batch_rows,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
 }
 
 /// The request of this id, if it waits in this browser. One that is bound to no browser yet is bound to this one.

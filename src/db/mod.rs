@@ -43,8 +43,21 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// noticed without a ping on every request.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// Opens the pool without waiting for a connection: the server starts while the database is away.
+/// Connections of the workers. A long clean-up or a burst of deliveries then takes no connection from requests, and requests
+/// take none from them.
+const BACKGROUND_CONNECTIONS: u32 = 2;
+
+/// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    open(config, config.max_connections)
+}
+
+/// The same for everything that runs beside requests.
+pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    open(config, BACKGROUND_CONNECTIONS)
+}
+
+fn open(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?
         .application_name("riley-auth")
@@ -55,7 +68,7 @@ pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
             ("timezone", "UTC"),
         ]);
     Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
         .test_before_acquire(false)
         .before_acquire(|connection, metadata| {

@@ -58,6 +58,25 @@ pub async fn find_live_by_token(
     .await
 }
 
+/// How many sessions of live users are alive.
+pub async fn count_active(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT count(*) AS "count!"
+        FROM sessions s
+        JOIN users u ON u.user_id = s.user_id
+        WHERE s.ended_at IS NULL
+          AND s.expires_at > $1
+          AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $1)
+          AND u.deleted_at IS NULL
+          AND u.disabled_at IS NULL
+        "#,
+        now,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Notes that the session was used: it expires later, within its absolute limit. Returns the new expiry; `None` if the
 /// session has ended meanwhile.
 pub async fn touch(

@@ -27,19 +27,19 @@ pub struct ConsumedFlow {
     pub expires_at: OffsetDateTime,
 }
 
-/// At most this many are under way in all; whoever shows no cookie is a new browser each time, so a bound per browser alone
-/// bounds nothing.
+/// About this many may be under way in all; beyond it the oldest give way. Whoever shows no cookie is a new browser each
+/// time, so a bound per browser alone bounds nothing.
 pub const MAX_IN_ALL: i64 = 100_000;
 
 /// Stores a login flow. Of this browser's flows only the newest `keep` stay, this one included, so that abandoned starts
-/// never stand in the way of the next. `false`: too many are under way in all.
+/// never stand in the way of the next.
 pub async fn insert_login(
     db: impl PgExecutor<'_>,
     flow: &NewFlow<'_>,
     keep: i64,
     now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    let done = sqlx::query!(
+) -> sqlx::Result<()> {
+    sqlx::query!(
         r#"
         WITH surplus AS (
             DELETE FROM upstream_flows
@@ -52,8 +52,7 @@ pub async fn insert_login(
             )
         )
         INSERT INTO upstream_flows (state_hash, browser_hash, provider, kind, sealed, created_at, expires_at)
-        SELECT $1, $2, $3, 'login', $4, $6, $7
-        WHERE (SELECT count(*) FROM (SELECT 1 FROM upstream_flows WHERE expires_at > $6 LIMIT $8) counted) < $8
+        VALUES ($1, $2, $3, 'login', $4, $6, $7)
         "#,
         flow.state_hash as _,
         flow.browser_hash as _,
@@ -62,11 +61,37 @@ pub async fn insert_login(
         keep,
         now,
         flow.expires_at,
-        MAX_IN_ALL,
     )
     .execute(db)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
+}
+
+/// Deletes up to `batch_rows` of the oldest logins under way, beyond the newest `keep`.
+pub async fn evict_surplus(db: impl PgExecutor<'_>, keep: i64, batch_rows: i64) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        r#"
+        DELETE FROM upstream_flows WHERE state_hash IN (
+            SELECT state_hash
+            FROM upstream_flows
+            WHERE user_id IS NULL
+              AND expires_at <= (
+                  SELECT expires_at
+                  FROM upstream_flows
+                  WHERE user_id IS NULL
+                  ORDER BY expires_at DESC
+                  OFFSET $1
+                  LIMIT 1)
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        keep,
+        batch_rows,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
 }
 
 /// Keeps a form_post answer for the GET that comes with the cookies. Only the first; whether there was a flow to keep it

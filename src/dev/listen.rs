@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::loopback_only::loopback_only;
+use crate::metrics::Metrics;
 use crate::server::accept;
 
 /// How long requests in flight are waited for when everything stops.
@@ -47,9 +48,12 @@ pub async fn listen(port: u16, what: &str) -> anyhow::Result<Vec<TcpListener>> {
 /// Serves the routes on all listeners, to loopback host names alone, until `stop`.
 pub async fn serve(router: Router, listeners: Vec<TcpListener>, stop: CancellationToken) {
     let router = loopback_only(router);
+    // One machine is the only source.
+    let options = accept::Options::new(true, Metrics::default());
     let mut servers = JoinSet::new();
     for listener in listeners {
-        servers.spawn(accept::serve(listener, router.clone(), stop.clone(), GRACE));
+        let (router, stop, options) = (router.clone(), stop.clone(), options.clone());
+        servers.spawn(accept::serve(listener, router, stop, GRACE, options));
     }
     while servers.join_next().await.is_some() {}
 }

@@ -100,6 +100,8 @@ pub fn config_text(
             "shutdown_grace_secs": 3,
         },
         "database": { "url": database_url, "secret_key": data.secret_key.expose() },
+        // Everything comes from one address here, load tests too.
+        "rate_limiting": { "enabled": false },
         "jwt": { "issuer": ports.issuer(), "keys": keys },
         "oauth": {
             "login_url": page("/login"),

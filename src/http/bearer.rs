@@ -9,6 +9,8 @@ use super::oauth_params::{ParamsRejection, is_form, read_body};
 use super::state::AppState;
 use crate::error::{BearerError, BearerRejection};
 use crate::jwt::{Expectation, VerifyError};
+use crate::limits::rules::Tier;
+use crate::metrics::Verification;
 use crate::protocol::claims::{ACCESS_TOKEN_TYP, AccessTokenClaims};
 use crate::protocol::params::Params;
 
@@ -37,8 +39,17 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let app = AppState::from_ref(state);
+        let address = app.addresses.of_request(request.extensions(), request.headers());
         let found = find(request, state, &app).await;
-        found.map_err(|error| error.at(&app.config.jwt.issuer))
+        // Who shows a token of ours is its client; who shows none, or a bad one, is only an address.
+        let counted = match &found {
+            Ok(AccessToken(token)) => app.limits.client(&token.client_id).await,
+            Err(_) => app.limits.request(Tier::Standard, address.0).await,
+        };
+        counted
+            .map_err(BearerError::Limited)
+            .and(found)
+            .map_err(|error| error.at(&app.config.jwt.issuer))
     }
 }
 
@@ -59,6 +70,7 @@ where
         let bytes = read_body(body).await.map_err(|rejection| match rejection {
             ParamsRejection::TooLarge => BearerError::TooLarge,
             ParamsRejection::Refused(_) => BearerError::BadRequest("the body could not be read"),
+            ParamsRejection::Limited(limited) => BearerError::Limited(limited),
         })?;
         body_token(&bytes)?
     } else {
@@ -73,8 +85,13 @@ where
     };
     match verify(app, &token, now) {
         Ok(claims) => Ok(AccessToken(claims)),
-        Err(VerifyError::Expired) => Err(BearerError::Expired),
-        Err(VerifyError::Invalid(_)) => Err(BearerError::Invalid),
+        Err(error) => {
+            app.metrics.token_verified(Verification::from(&error));
+            Err(match error {
+                VerifyError::Expired => BearerError::Expired,
+                VerifyError::Invalid(_) => BearerError::Invalid,
+            })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The client that talks to us directly, authenticated, with the parameters it sent (RFC 6749 §2.3, §3.2).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
@@ -11,6 +12,7 @@ use super::now::Now;
 use super::oauth_params::{OAuthForm, ParamsRejection};
 use super::state::AppState;
 use crate::error::{OAuthError, OAuthErrorCode};
+use crate::limits::rules::Tier;
 use crate::protocol::client::{Client, ClientType};
 use crate::protocol::client_auth::{self, ClientCredentials};
 use crate::protocol::params::Params;
@@ -41,9 +43,34 @@ where
         let authorization = authorization_values(&parts.headers);
         let basic_was_tried = authorization.iter().any(|value| is_basic(value));
 
-        let OAuthForm(params) = OAuthForm::from_request(Request::from_parts(parts, body), state).await?;
-        let authenticated = authenticate(&app, &authorization, &params, now).await;
-        let (client, credentials) = authenticated.map_err(|error| named(error, basic_was_tried))?;
+        let address = app.addresses.of_request(&parts.extensions, &parts.headers).0;
+        let form = OAuthForm::from_request(Request::from_parts(parts, body), state).await;
+        let authenticated = match form {
+            Ok(OAuthForm(params)) => identify(&app, &authorization, &params, address, now)
+                .await
+                .map(|(client, credentials)| (params, client, credentials)),
+            Err(rejection) => Err(rejection),
+        };
+        let (params, client, credentials) = match authenticated {
+            Ok(authenticated) => authenticated,
+            Err(limited @ ParamsRejection::Limited(_)) => return Err(limited),
+            // Who has not proved to be a client is only an address.
+            Err(ParamsRejection::Refused(error)) if error.is_ours() => {
+                return Err(named(error, basic_was_tried).into());
+            }
+            Err(rejection) => {
+                app.limits.request(Tier::Standard, address).await?;
+                return Err(match rejection {
+                    ParamsRejection::Refused(error) => named(error, basic_was_tried).into(),
+                    other => other,
+                });
+            }
+        };
+        match client.client_type {
+            ClientType::Confidential => app.limits.client(&client.client_id).await?,
+            // It has proved nothing: anybody can write its id.
+            ClientType::Public | ClientType::Native => app.limits.request(Tier::Standard, address).await?,
+        }
         Ok(Self {
             client,
             params,
@@ -112,15 +139,44 @@ impl ClientRequest {
     }
 }
 
-/// Authenticates by the copy in memory; a refusal is repeated with the row, because the copy may be stale.
-async fn authenticate(
+/// Finds out which client this is, within the limit on guesses.
+async fn identify(
     app: &AppState,
     authorization: &[String],
     params: &Params,
+    address: Option<IpAddr>,
+    now: OffsetDateTime,
+) -> Result<(Arc<Client>, ClientCredentials), ParamsRejection> {
+    let authorization: Vec<&str> = authorization.iter().map(String::as_str).collect();
+    let credentials = client_auth::extract(&authorization, params).map_err(OAuthError::from)?;
+    let client_id = credentials.client_id.clone();
+    let shows_secret = credentials.secret.is_some();
+    if shows_secret {
+        app.limits.may_guess(&client_id, address)?;
+    }
+    if let Err(limited) = app.limits.is_exhausted(Tier::Standard, address) {
+        // Nothing is left for strangers of this address, but a client may come from it as well: one that is known here is
+        // judged, so that a neighbour cannot lock it out, and a flood of made-up names does not reach the database.
+        if app.clients.copy(&client_id).is_none() {
+            return Err(limited.into());
+        }
+    }
+    let authenticated = authenticate(app, credentials, now).await;
+    if shows_secret
+        && let Err(error) = &authenticated
+        && error.refusal.code == OAuthErrorCode::InvalidClient
+    {
+        app.limits.guessed_wrong(&client_id, address).await?;
+    }
+    Ok(authenticated?)
+}
+
+/// Authenticates by the copy in memory; a refusal is repeated with the row, because the copy may be stale.
+async fn authenticate(
+    app: &AppState,
+    credentials: ClientCredentials,
     now: OffsetDateTime,
 ) -> Result<(Arc<Client>, ClientCredentials), OAuthError> {
-    let authorization: Vec<&str> = authorization.iter().map(String::as_str).collect();
-    let credentials = client_auth::extract(&authorization, params)?;
     let mut client = app.clients.get(&app.db, &credentials.client_id).await?;
     if client.is_some() && client_auth::authenticate(&credentials, client.as_deref(), now).is_err() {
         client = app.clients.reload(&app.db, &credentials.client_id).await?;

@@ -22,16 +22,16 @@ pub struct Clients(RwLock<HashMap<ClientId, Arc<Client>>>);
 impl Clients {
     /// The copy in memory, which may be stale, or else the row.
     pub async fn get(&self, db: &PgPool, client_id: &ClientId) -> sqlx::Result<Option<Arc<Client>>> {
-        let copy = self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(client_id)
-            .cloned();
-        match copy {
+        match self.copy(client_id) {
             Some(client) => Ok(Some(client)),
             None => self.reload(db, client_id).await,
         }
+    }
+
+    /// The copy in memory alone.
+    pub fn copy(&self, client_id: &ClientId) -> Option<Arc<Client>> {
+        let copies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        copies.get(client_id).cloned()
     }
 
     /// The row as it is now; the copy is replaced by it.

@@ -30,6 +30,8 @@ pub enum ParamsRejection {
     Refused(OAuthError),
     /// 413.
     TooLarge,
+    /// 429.
+    Limited(crate::limits::Limited),
 }
 
 impl From<OAuthError> for ParamsRejection {
@@ -38,10 +40,17 @@ impl From<OAuthError> for ParamsRejection {
     }
 }
 
+impl From<crate::limits::Limited> for ParamsRejection {
+    fn from(limited: crate::limits::Limited) -> Self {
+        Self::Limited(limited)
+    }
+}
+
 impl IntoResponse for ParamsRejection {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(error) => error.into_response(),
+            Self::Limited(limited) => limited.into_response(),
             Self::TooLarge => {
                 let body = ErrorBody {
                     error: "invalid_request",

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use aws_lc_rs::rand::SystemRandom;
 use sqlx::PgPool;
 
+use super::client_ip::AddressRule;
 use super::clients::Clients;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::limits::Limits;
+use crate::maintenance::Waiting;
+use crate::metrics::Metrics;
 use crate::sealing::Keyring;
 use crate::upstream::Upstreams;
 
@@ -20,7 +24,10 @@ pub struct AppState(Arc<Inner>);
 /// What [`AppState`] points at.
 pub struct Inner {
     pub config: Arc<Config>,
+    /// For requests.
     pub db: PgPool,
+    /// For workers: what they wait for and hold is none of the requests' connections.
+    pub background_db: PgPool,
     pub keys: SharedKeySet,
     pub clock: Clock,
     pub rng: SystemRandom,
@@ -28,6 +35,11 @@ pub struct Inner {
     pub keyring: Keyring,
     pub clients: Clients,
     pub upstreams: Upstreams,
+    pub metrics: Metrics,
+    pub waiting: Waiting,
+    pub limits: Limits,
+    /// Whose word about a client's address is believed.
+    pub addresses: AddressRule,
     /// Scopes that anybody defined: the standard ones and those of the configuration.
     pub defined_scopes: crate::protocol::scope::ScopeSet,
     /// Cancelled when the server begins to stop: readiness turns false with it.

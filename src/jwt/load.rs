@@ -130,6 +130,16 @@ pub(super) fn read(
     }
 }
 
+/// When the key's file was last written: the private key's, else the public key's.
+pub(super) fn modified_at(files: &KeyFiles) -> Option<OffsetDateTime> {
+    let path = files
+        .private_key_path
+        .as_deref()
+        .or(files.public_key_path.as_deref())?;
+    let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+    Some(modified.into())
+}
+
 fn read_private(index: usize, path: &Path, allow_readable_by_others: bool) -> Result<SecretString, KeyError> {
     let (mode, text) = read_file(index, path)?;
     let text = SecretString::from(text);
@@ -277,6 +287,7 @@ fn entry(is_first: bool, source: KeySource) -> Result<KeyEntry, Unusable> {
         signing: private,
         verifying,
         signs_from: source.signs_from,
+        file_modified_at: None,
         origin: source.origin,
     })
 }

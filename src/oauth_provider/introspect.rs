@@ -17,6 +17,7 @@ use crate::http::client::ClientRequest;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
+use crate::metrics::Verification;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
 use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
@@ -93,8 +94,12 @@ async fn access_token(
     token: &str,
     now: OffsetDateTime,
 ) -> Result<Introspection, OAuthError> {
-    let Ok(token) = bearer::verify(state, token, now) else {
-        return Ok(Introspection::INACTIVE);
+    let token = match bearer::verify(state, token, now) {
+        Ok(token) => token,
+        Err(error) => {
+            state.metrics.token_verified(Verification::from(&error));
+            return Ok(Introspection::INACTIVE);
+        }
     };
     let caller = request.client.client_id.clone();
     let status =
@@ -104,8 +109,10 @@ async fn access_token(
         request.require_confidential(state, now).await?;
     }
     let Some(status) = status.filter(|status| status.alive) else {
+        state.metrics.token_verified(Verification::Invalid);
         return Ok(Introspection::INACTIVE);
     };
+    state.metrics.token_verified(Verification::Ok);
     Ok(Introspection::Active(Box::new(ActiveToken {
         active: true,
         sub: token.sub,
@@ -131,6 +138,7 @@ async fn refresh_token(
 ) -> Result<Introspection, OAuthError> {
     let caller = request.client.client_id.clone();
     let Some(loaded) = db::refresh_tokens::load(&state.db, &token.hash(), &caller, false).await? else {
+        state.metrics.token_verified(Verification::Invalid);
         return Ok(Introspection::INACTIVE);
     };
     if request
@@ -143,7 +151,13 @@ async fn refresh_token(
     let expires_at = token
         .absolute_expires_at
         .map_or(token.expires_at, |cap| cap.min(token.expires_at));
-    let active = grant.client_id == caller && token.alive && token.consumed_at.is_none() && now < expires_at;
+    let good = grant.client_id == caller && token.alive && token.consumed_at.is_none();
+    let active = good && now < expires_at;
+    state.metrics.token_verified(match (good, active) {
+        (_, true) => Verification::Ok,
+        (true, false) => Verification::Expired,
+        (false, false) => Verification::Invalid,
+    });
     if !active {
         return Ok(Introspection::INACTIVE);
     }

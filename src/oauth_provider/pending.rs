@@ -34,7 +34,7 @@ pub async fn store(
 ) -> Result<Opaque, OAuthRefusal> {
     let handle = Opaque::generate(&state.rng);
     let plaintext = serde_json::to_vec(request).expect("a request of ours is plain data");
-    let stored = db::authorization_requests::insert(
+    db::authorization_requests::insert(
         &state.db,
         &NewPendingRequest {
             request_hash: handle.hash(),
@@ -48,14 +48,8 @@ pub async fn store(
     )
     .await
     .map_err(|error| unavailable(&error))?;
-    if stored {
-        Ok(handle)
-    } else {
-        Err(OAuthRefusal::new(
-            OAuthErrorCode::TemporarilyUnavailable,
-            "too many sign-ins are under way, try again later",
-        ))
-    }
+    state.waiting.stored(state);
+    Ok(handle)
 }
 
 /// Reads a stored request with the handle it was sealed under.

@@ -14,6 +14,7 @@ use crate::db::refresh_tokens::NewRefreshToken;
 use crate::error::OAuthError;
 use crate::http::state::AppState;
 use crate::jwt::{KeySet, SignError};
+use crate::metrics::TokenKind;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::claims::{self, ACCESS_TOKEN_TYP, AccessTokenClaims, ID_TOKEN_TYP, Person, PersonEmail};
 use crate::protocol::client::Client;
@@ -101,6 +102,14 @@ impl Issuer {
     ) -> Result<TokenResponse, OAuthError> {
         let signed = self.sign(self.parts(grant, person)).await;
         let signed = signed.context("sign tokens").map_err(OAuthError::failure)?;
+        let metrics = &self.state.metrics;
+        metrics.token_issued(TokenKind::Access);
+        if signed.id_token.is_some() {
+            metrics.token_issued(TokenKind::Id);
+        }
+        if refresh_token.is_some() {
+            metrics.token_issued(TokenKind::Refresh);
+        }
         Ok(TokenResponse {
             access_token: signed.access_token,
             token_type: "Bearer",

@@ -11,6 +11,7 @@ use crate::http::api_doc::UserInfo;
 use crate::http::bearer::AccessToken;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
+use crate::metrics::Verification;
 use crate::protocol::claims;
 
 /// The routes of this file.
@@ -41,13 +42,18 @@ async fn answer(
     state: &AppState,
     token: &AccessToken,
 ) -> Result<NoStore<Json<Map<String, Value>>>, BearerError> {
-    token.require_scope("openid")?;
+    token
+        .require_scope("openid")
+        .inspect_err(|_| state.metrics.token_verified(Verification::Ok))?;
     let AccessToken(token) = token;
     let row =
         db::grants::find_for_userinfo(&state.db, token.grant, token.sub, tells_email(&token.scope)).await;
-    let row = row
-        .map_err(|error| BearerError::Unavailable(error.into()))?
-        .ok_or(BearerError::Invalid)?;
+    let row = row.map_err(|error| BearerError::Unavailable(error.into()))?;
+    state.metrics.token_verified(match row {
+        Some(_) => Verification::Ok,
+        None => Verification::Invalid,
+    });
+    let row = row.ok_or(BearerError::Invalid)?;
     let person = person_of(state, &row.person);
     let claims = claims::userinfo(&person, &token.scope, row.claims.as_ref());
     Ok(NoStore(Json(claims)))

@@ -1,9 +1,15 @@
-//! The accept loop: hyper with deadlines, a bound on connections, and an end that drains.
+//! The accept loop: hyper with deadlines, bounds on connections, and an end that drains.
 //!
-//! `axum::serve` installs no timer, so a client that never finishes its headers would hold its connection for ever.
+//! `axum::serve` installs no timer, so a client that never finishes its headers would hold its connection for ever. hyper's
+//! own timer knows one time for a head and for an idle connection; here they differ, so [`Watch`] follows each connection:
+//! it has to finish its first head, may be idle for longer between requests, and has to finish a head that it has begun.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,53 +18,88 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// A connection that sends no complete request head for this long is closed, idle ones included.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Further connections wait to be accepted.
-const MAX_CONNECTIONS: usize = 4096;
+use crate::limits::rules::Prefix;
+use crate::metrics::{ConnectionRefusal, Metrics};
+
 const MAX_HEADERS: usize = 100;
 /// The request head may take this much memory; hyper enforces it between this and twice this.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// After an error of `accept` (no file descriptors left, mostly) the loop waits this long.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown`; then stops accepting, lets requests in flight finish for `grace`, and returns.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, grace: Duration) {
-    serve_patiently(listener, router, shutdown, grace, HEADER_TIMEOUT).await;
+/// What a listener bears.
+#[derive(Clone)]
+pub struct Options {
+    /// From the first byte of a head, and from the connection's beginning, to the head's end.
+    pub head_timeout: Duration,
+    /// Between two requests of one connection; at least as long as `head_timeout`.
+    pub idle_timeout: Duration,
+    /// For a request and its answer, the sending included: what a reader takes who does not read.
+    pub exchange_timeout: Duration,
+    /// Further connections wait to be accepted.
+    pub max_connections: usize,
+    /// Further ones of the same source are closed; `None` behind a proxy, which is the source of all.
+    pub max_connections_per_prefix: Option<usize>,
+    pub metrics: Metrics,
 }
 
-/// As [`serve`], with another time within which a request head has to arrive.
-pub async fn serve_patiently(
+impl Options {
+    /// What production bears. `behind_proxy`: all connections come from few addresses.
+    pub fn new(behind_proxy: bool, metrics: Metrics) -> Self {
+        Self {
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(1),
+            exchange_timeout: Duration::from_mins(1),
+            max_connections: 4096,
+            max_connections_per_prefix: (!behind_proxy).then_some(256),
+            metrics,
+        }
+    }
+}
+
+/// Serves `router` until `shutdown`; then stops accepting, lets requests in flight finish for `grace`, and returns.
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
     grace: Duration,
-    header_timeout: Duration,
+    options: Options,
 ) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // The next head may have been read together with the last request, where `Watch` does not see it begin.
+        .header_read_timeout(options.idle_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(options.max_connections));
+    let sources = Sources::default();
     let graceful = GracefulShutdown::new();
+    let mut failing = false;
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&connections).acquire_owned() => permit.expect("the semaphore is never closed"),
             () = shutdown.cancelled() => break,
         };
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept(&listener, &mut failing, &options.metrics) => accepted,
             () = shutdown.cancelled() => break,
+        };
+        let Some(source) = sources.admit(peer.ip(), options.max_connections_per_prefix) else {
+            options.metrics.connection_refused(ConnectionRefusal::Prefix);
+            continue;
         };
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
+        let watch = Watch::new(&options);
+        let exchange = watch.clone();
         let service =
             router
                 .clone()
@@ -66,13 +107,34 @@ pub async fn serve_patiently(
                     request.extensions_mut().insert(ConnectInfo(peer));
                     request.map(axum::body::Body::new)
                 });
+        let service = tower::service_fn(move |request| {
+            let (service, exchange) = (service.clone(), exchange.clone());
+            async move {
+                exchange.head_is_complete();
+                let response = service.oneshot(request).await?;
+                // Dropped when hyper has taken the last of the body.
+                Ok::<_, std::convert::Infallible>(response.map(|inner| Answer {
+                    inner,
+                    _exchange: Exchange(exchange),
+                }))
+            }
+        });
+        let stream = Watched {
+            stream,
+            watch: watch.clone(),
+        };
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(error = %error, "a connection ended early");
+            tokio::select! {
+                ended = watched => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error = %error, "a connection ended early");
+                    }
+                }
+                () = watch.expired() => tracing::debug!("a connection that took too long was closed"),
             }
-            drop(permit);
+            drop((permit, source));
         });
     }
     drop(listener);
@@ -81,14 +143,219 @@ pub async fn serve_patiently(
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next connection. A failure is logged when it begins and when it is over, however often it is repeated.
+async fn accept(listener: &TcpListener, failing: &mut bool, metrics: &Metrics) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
+            Ok(accepted) => {
+                if std::mem::take(failing) {
+                    tracing::info!("connections are accepted again");
+                }
+                return accepted;
+            }
             Err(error) => {
-                tracing::warn!(error = %error, "a connection could not be accepted");
+                metrics.connection_refused(ConnectionRefusal::Accept);
+                if !std::mem::replace(failing, true) {
+                    tracing::error!(
+                        error = %error,
+                        "connections cannot be accepted; if descriptors have run out, raise the limit on open files"
+                    );
+                }
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
+    }
+}
+
+/// How many connections each source has.
+#[derive(Clone, Default)]
+struct Sources(Arc<Mutex<HashMap<Prefix, usize>>>);
+
+/// A connection's place among those of its source.
+struct Source {
+    sources: Sources,
+    prefix: Prefix,
+}
+
+impl Sources {
+    /// `None`: the source has `max` connections already.
+    fn admit(&self, address: IpAddr, max: Option<usize>) -> Option<Source> {
+        let (prefix, _) = Prefix::of(Some(address));
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(prefix).or_default();
+        if max.is_some_and(|max| *count >= max) {
+            return None;
+        }
+        *count += 1;
+        Some(Source {
+            sources: self.clone(),
+            prefix,
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.prefix) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.prefix);
+            }
+        }
+    }
+}
+
+/// Until when a connection has to come further, by what it is doing.
+#[derive(Clone)]
+struct Watch {
+    phase: Arc<Mutex<Phase>>,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    exchange_timeout: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Phase {
+    is_idle: bool,
+    deadline: Instant,
+}
+
+impl Watch {
+    fn new(options: &Options) -> Self {
+        let phase = Phase {
+            is_idle: false,
+            deadline: Instant::now() + options.head_timeout,
+        };
+        Self {
+            phase: Arc::new(Mutex::new(phase)),
+            head_timeout: options.head_timeout,
+            idle_timeout: options.idle_timeout,
+            exchange_timeout: options.exchange_timeout,
+        }
+    }
+
+    fn enter(&self, is_idle: bool, within: Duration) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Phase {
+            is_idle,
+            deadline: Instant::now() + within,
+        };
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was read: of an idle connection that is the beginning of a head.
+    fn has_read(&self) {
+        if self.phase().is_idle {
+            self.enter(false, self.head_timeout);
+        }
+    }
+
+    fn head_is_complete(&self) {
+        self.enter(false, self.exchange_timeout);
+    }
+
+    fn answer_is_sent(&self) {
+        self.enter(true, self.idle_timeout);
+    }
+
+    /// Returns when a deadline has passed. No deadline is set that is nearer than the head's, so it is enough to look again
+    /// after that time, and nobody has to be woken when one changes.
+    async fn expired(&self) {
+        loop {
+            let (now, deadline) = (Instant::now(), self.phase().deadline);
+            if deadline <= now {
+                return;
+            }
+            tokio::time::sleep_until(deadline.min(now + self.head_timeout)).await;
+        }
+    }
+}
+
+/// The stream, which tells when something is read.
+struct Watched {
+    stream: TcpStream,
+    watch: Watch,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.watch.has_read();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+}
+
+/// A request whose answer is not out yet.
+struct Exchange(Watch);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.answer_is_sent();
+    }
+}
+
+/// An answer's body, which tells by its end that the connection is idle.
+struct Answer {
+    inner: axum::body::Body,
+    _exchange: Exchange,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.inner.size_hint()
     }
 }

@@ -32,6 +32,7 @@ pub fn for_first_party(config: &Config) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(parse(&config.server.first_party_origins)))
         .allow_credentials(true)
+        .expose_headers(ExposeHeaders::list([header::RETRY_AFTER]))
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, HeaderName::from_static("x-requested-with")])
 }
@@ -40,6 +41,7 @@ pub fn for_first_party(config: &Config) -> CorsLayer {
 pub fn for_everybody() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::any())
+        .expose_headers(ExposeHeaders::list([header::RETRY_AFTER]))
         .allow_methods([Method::GET])
 }
 

@@ -13,18 +13,26 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig};
 use crate::db;
+use crate::http::client_ip::AddressRule;
 use crate::http::clients::Clients;
 use crate::http::state::{AppState, Inner};
 use crate::jwt::{KeySet, SharedKeySet};
+use crate::limits::Limits;
+use crate::maintenance::Waiting;
+use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 
 pub mod accept;
 pub mod cors;
 pub mod error_shape;
 pub mod health;
+pub mod http_metrics;
+pub mod in_flight;
 pub mod key_record;
+pub mod metrics;
 pub mod openapi;
 pub mod probe;
+pub mod rate_limit;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
@@ -35,20 +43,27 @@ pub mod target_limit;
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
     let db = db::connect(&config.database)?;
+    let background_db = db::connect_background(&config.database)?;
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
+    let metrics = Metrics::default();
     let keyring = config.keyring();
     Ok(AppState::new(Inner {
-        config: Arc::new(config),
         db,
+        background_db,
         keys: SharedKeySet::new(keys),
-        clock,
+        clock: clock.clone(),
         rng: SystemRandom::new(),
         keyring,
         clients: Clients::default(),
         upstreams,
+        limits: Limits::new(&config.rate_limiting, metrics.clone(), clock)?,
+        addresses: AddressRule::new(&config.server),
+        metrics,
+        waiting: Waiting::default(),
         defined_scopes,
         shutdown: CancellationToken::new(),
+        config: Arc::new(config),
     }))
 }
 
@@ -90,12 +105,22 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             router.clone(),
             state.shutdown.clone(),
             grace,
+            connection_options(&state),
         ));
     }
     tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
+    let metrics = state.metrics.clone();
+    let stopped = state.shutdown.clone().cancelled_owned();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = metrics.keep_up() => {}
+            () = stopped => {}
+        }
+    });
     tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     while tasks.join_next().await.is_some() {}
     state.db.close().await;
+    state.background_db.close().await;
 }
 
 /// `riley-auth serve`.
@@ -114,13 +139,41 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
             "cannot listen on {address}: is another program using the port? Set server.port to another one"
         )
     })?;
+    let metrics_listener = match &loaded.config.metrics.listen {
+        Some(address) if loaded.config.metrics.enabled => {
+            let listener = TcpListener::bind(address).await;
+            Some(
+                listener
+                    .with_context(|| format!("cannot listen on {address}, which metrics.listen names"))?,
+            )
+        }
+        _ => None,
+    };
     tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
     let _reload = reload::spawn(state.clone(), loaded.path.clone());
     systemd::ready(state.shutdown.clone());
     tokio::spawn(stop_on_signal(state.shutdown.clone()));
+    if let Some(listener) = metrics_listener {
+        tracing::info!(address = %listener.local_addr()?, "metrics listen");
+        tokio::spawn(serve_metrics(state.clone(), listener));
+    }
     run(state, vec![listener]).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves the metrics, and nothing else, on an address of their own, until the server stops.
+async fn serve_metrics(state: AppState, listener: TcpListener) {
+    let router = routes::metrics_router(&state);
+    // Scrapers are few and the operator's own.
+    let options = accept::Options::new(true, state.metrics.clone());
+    accept::serve(listener, router, state.shutdown.clone(), Duration::ZERO, options).await;
+}
+
+/// What the public listeners bear. On a machine of its own, for development, there is only one source.
+fn connection_options(state: &AppState) -> accept::Options {
+    let one_source = state.config.server.behind_proxy || state.config.issuer_is_loopback_http();
+    accept::Options::new(one_source, state.metrics.clone())
 }
 
 /// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once.

@@ -19,7 +19,7 @@ use crate::http::api_doc::error_response;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::state::AppState;
 use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
-use crate::server::{health, probe};
+use crate::server::{health, metrics, probe};
 
 /// Every operation. Paths are relative to the issuer.
 #[derive(OpenApi)]
@@ -63,6 +63,7 @@ use crate::server::{health, probe};
         health::health,
         health::ready,
         probe::outside,
+        metrics::metrics,
         openapi,
     ),
     components(schemas(ErrorBody, Event)),
@@ -100,6 +101,11 @@ impl Modify for Everywhere {
                         .responses
                         .entry("413".to_owned())
                         .or_insert_with(|| RefOr::T(error_response("The body is too large").build()));
+                    operation
+                        .responses
+                        .responses
+                        .entry("408".to_owned())
+                        .or_insert_with(|| RefOr::T(error_response("The body took too long").build()));
                 }
             }
         }

@@ -120,7 +120,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Every section as text. Secrets print alike: of them, only the database's URL could change without its neighbours.
-fn comparable(config: &Config) -> [(&'static str, String); 9] {
+fn comparable(config: &Config) -> [(&'static str, String); 11] {
     let mut jwt = config.jwt.clone();
     jwt.keys.clear();
     jwt.private_key_path = None;
@@ -135,6 +135,8 @@ fn comparable(config: &Config) -> [(&'static str, String); 9] {
         ("usernames", format!("{:?}", config.usernames)),
         ("claims", format!("{:?}", config.claims)),
         ("maintenance", format!("{:?}", config.maintenance)),
+        ("rate_limiting", format!("{:?}", config.rate_limiting)),
+        ("metrics", format!("{:?}", config.metrics)),
         ("log", format!("{:?}", config.log)),
     ]
 }

@@ -1,9 +1,10 @@
-//! One line per request: method, route, status, duration, request id. Never a query string, a header or a body.
+//! One line and one span per request: method, route, status, duration, request id. Never a query string, a header or a body.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// Comes in from a proxy, goes out with the answer.
@@ -23,14 +24,25 @@ pub async fn request_log(request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let request_id = id.to_str().unwrap_or_default();
+    // What is logged on the way bears the request's id; of the request itself no more than of its line below.
+    let span = tracing::info_span!(
+        "request",
+        http.method = %method,
+        http.route = route,
+        http.status = tracing::field::Empty,
+        request.id = request_id,
+    );
     let started = std::time::Instant::now();
-    let mut response = next.run(request).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    span.record("http.status", status);
     tracing::info!(
         http.method = %method,
         http.route = route,
-        http.status = response.status().as_u16(),
+        http.status = status,
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        request.id = id.to_str().unwrap_or_default(),
+        request.id = request_id,
         "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);

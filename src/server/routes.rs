@@ -1,28 +1,28 @@
 //! The whole route table on one screen: which endpoints there are, who may read them from a browser, what wraps them.
 
-use std::time::Duration;
-
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, header};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use super::error_shape::{error_shape, method_not_allowed, not_found};
+use super::http_metrics::http_metrics;
+use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, in_flight};
+use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health, openapi, probe};
+use super::{cors, health, metrics, openapi, probe};
 use crate::auth;
 use crate::error::AppError;
 use crate::http::state::AppState;
+use crate::limits::rules::Tier;
 use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// A request that takes longer is answered 503.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every route, below the issuer's path, with every layer.
 ///
@@ -31,24 +31,27 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn router(state: AppState) -> Router {
     let config = &state.config;
     // The fallback stands inside of the CORS layers: set afterwards, it would take the place of the layered one and
-    // answer preflights 405.
+    // answer preflights 405. The limits stand inside of them, so that an app in a browser can read a 429, too.
+    //
+    // The clients' endpoints count by themselves: who has authenticated does not count by address (`http::client`,
+    // `http::bearer`). Only methods that they do not offer are counted here.
     let apps = Router::new()
         .merge(token::routes())
         .merge(userinfo::routes())
         .merge(introspect::routes())
         .merge(revoke::routes())
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(counted(&state, Tier::Standard, method_not_allowed))
         .layer(cors::for_apps(config));
     let first_party = Router::new()
         .route("/oauth/consent", get(consent::context).post(consent::decide))
         .merge(auth::api_routes())
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(cors::for_first_party(config));
+        .method_not_allowed_fallback(method_not_allowed);
+    let first_party = limited(&state, Tier::Standard, first_party).layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(cors::for_everybody());
-    let navigation = Router::new()
+        .method_not_allowed_fallback(method_not_allowed);
+    let everybody = limited(&state, Tier::Public, everybody).layer(cors::for_everybody());
+    let authorization = Router::new()
         .route(
             "/oauth/authorize",
             without_head("GET, POST", get(authorize::authorize).post(authorize::authorize)),
@@ -56,41 +59,60 @@ pub fn router(state: AppState) -> Router {
         .route(
             "/oauth/authorize/resume",
             without_head("GET", on(MethodFilter::GET, resume::resume)),
-        )
-        .merge(auth::navigation_routes());
+        );
+    let authorization = limited(&state, Tier::Standard, authorization);
+    let sign_in = limited(&state, Tier::Auth, auth::navigation_routes());
+
+    let bounds = InFlight::new(MAX_IN_FLIGHT, REQUEST_TIMEOUT, state.metrics.clone());
+    let bounded = apps
+        .merge(first_party)
+        .merge(everybody)
+        .merge(authorization)
+        .merge(sign_in)
+        .layer(middleware::from_fn_with_state(bounds, in_flight));
+    // Supervisors are answered whatever the load, and their questions are not limited: to be refused would look like an
+    // outage and become one.
     let operation = Router::new()
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
-        .route("/health/outside", get(probe::outside));
+        .route("/health/outside", get(probe::outside))
+        .merge(metrics::routes(&state, false));
 
-    let all = apps
-        .merge(first_party)
-        .merge(everybody)
-        .merge(navigation)
-        .merge(operation);
+    let all = bounded.merge(operation);
     let issuer_path = config.issuer_path().to_owned();
     let placed = if issuer_path.is_empty() {
         all
     } else {
-        let inserted = discovery::inserted_routes(&issuer_path)
-            .method_not_allowed_fallback(method_not_allowed)
-            .layer(cors::for_everybody());
+        let inserted =
+            discovery::inserted_routes(&issuer_path).method_not_allowed_fallback(method_not_allowed);
+        let inserted = limited(&state, Tier::Public, inserted).layer(cors::for_everybody());
         Router::new().nest(&issuer_path, all).merge(inserted)
     };
-    placed
+    with_layers(placed, &state).with_state(state)
+}
+
+/// The router of `metrics.listen`.
+pub fn metrics_router(state: &AppState) -> Router {
+    metrics::routes(state, true)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state.clone(), security_headers))
+        .layer(middleware::from_fn(request_log))
+        .with_state(state.clone())
+}
+
+/// What wraps every route: errors in one shape, headers, counting, logging.
+pub fn with_layers(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
+    routes
+        .fallback(counted(state, Tier::Unmatched, not_found))
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ))
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(catch_panics(state))
         .layer(middleware::from_fn(error_shape))
         .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
+        .layer(middleware::from_fn_with_state(state.clone(), http_metrics))
         .layer(middleware::from_fn(request_log))
-        .with_state(state)
 }
 
 /// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused. `allow`: what is
@@ -100,8 +122,13 @@ pub fn without_head(allow: &'static str, route: MethodRouter<AppState>) -> Metho
     route.head(refuse).fallback(refuse)
 }
 
-/// A panic ends one request, not the process.
-fn panicked(_payload: Box<dyn std::any::Any + Send>) -> axum::response::Response {
-    use axum::response::IntoResponse;
-    AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()
+type Payload = Box<dyn std::any::Any + Send>;
+
+/// A panic ends one request, not the process, and is counted.
+fn catch_panics(state: &AppState) -> CatchPanicLayer<impl Fn(Payload) -> Response + Clone + use<>> {
+    let metrics = state.metrics.clone();
+    CatchPanicLayer::custom(move |_payload: Payload| {
+        metrics.panicked();
+        AppError::failure(anyhow::anyhow!("a handler panicked")).into_response()
+    })
 }

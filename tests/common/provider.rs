@@ -328,6 +328,8 @@ fn configuration_text(database_url: &str, upstream_issuer: &str) -> String {
         secret_key = "a-secret-key-of-the-tests-0123456789"
         max_connections = 8
         acquire_timeout_secs = 30
+        [rate_limiting]
+        enabled = false
         [jwt]
         issuer = "{ISSUER}"
         [oauth]

@@ -1,33 +1,49 @@
 //! Slow and silent clients, met with little patience so that the tests need little.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use riley_auth::server::accept;
+use riley_auth::metrics::Metrics;
+use riley_auth::server::accept::{self, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::common::{Directory, TestProvider};
+
 /// The time for a head here; in production it is longer.
-const HEADER_TIMEOUT: Duration = Duration::from_millis(300);
+const HEAD_TIMEOUT: Duration = Duration::from_millis(300);
+/// Between two requests.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// It is over by then, on any machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection to the accept loop of production, with one route behind it.
-async fn connect() -> TcpStream {
+fn options() -> Options {
+    Options {
+        head_timeout: HEAD_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        exchange_timeout: IDLE_TIMEOUT,
+        max_connections_per_prefix: None,
+        ..Options::new(false, Metrics::default())
+    }
+}
+
+/// The accept loop of production, with two routes behind it.
+async fn listen(options: Options) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/", get(|| async { "answered" }));
+    let router = Router::new()
+        .route("/", get(|| async { "answered" }))
+        .route("/large", get(|| async { vec![b'a'; 64 * 1024 * 1024] }));
     let shutdown = CancellationToken::new();
-    tokio::spawn(accept::serve_patiently(
-        listener,
-        router,
-        shutdown,
-        Duration::ZERO,
-        HEADER_TIMEOUT,
-    ));
-    TcpStream::connect(address).await.unwrap()
+    tokio::spawn(accept::serve(listener, router, shutdown, Duration::ZERO, options));
+    address
+}
+
+async fn connect() -> TcpStream {
+    TcpStream::connect(listen(options()).await).await.unwrap()
 }
 
 /// What comes until the server hangs up, and after how long it does.
@@ -75,19 +91,115 @@ async fn a_head_that_drips_is_cut() {
     }
 }
 
-/// The limit is the head's: whoever sends one in time is answered, a second time on the same connection as well.
+async fn ask(stream: &mut TcpStream) -> bool {
+    let sent = stream.write_all(b"GET / HTTP/1.1\r\nHost: op.test\r\n\r\n").await;
+    let mut buffer = [0; 1024];
+    let size = stream.read(&mut buffer).await.unwrap_or(0);
+    sent.is_ok() && String::from_utf8_lossy(&buffer[..size]).ends_with("answered")
+}
+
+/// Between two requests a connection may wait for longer than a head may take, and not for ever.
 #[tokio::test]
-async fn heads_in_time_are_answered_and_an_idle_connection_is_closed() {
+async fn heads_in_time_are_answered_and_an_idle_connection_is_closed_later() {
     let mut stream = connect().await;
-    for _ in 0..2 {
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: op.test\r\n\r\n")
-            .await
-            .unwrap();
-        let mut buffer = [0; 1024];
-        let size = stream.read(&mut buffer).await.unwrap();
-        assert!(String::from_utf8_lossy(&buffer[..size]).ends_with("answered"));
-    }
+    assert!(ask(&mut stream).await);
+    tokio::time::sleep(HEAD_TIMEOUT * 2).await;
+    assert!(ask(&mut stream).await);
     let (_, after) = read_to_end(&mut stream).await;
-    assert!(after < LIMIT, "{after:?}");
+    assert!((IDLE_TIMEOUT * 9 / 10..LIMIT).contains(&after), "{after:?}");
+}
+
+/// A head that begins on an idle connection has the time of a head, not what is left of the idle one.
+#[tokio::test]
+async fn a_second_head_that_never_ends_is_cut_as_the_first_is() {
+    let mut stream = connect().await;
+    assert!(ask(&mut stream).await);
+    stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
+    let (_, after) = read_to_end(&mut stream).await;
+    assert!(after < IDLE_TIMEOUT * 9 / 10, "{after:?}");
+}
+
+/// Who asks and does not read holds no connection, either.
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_cut() {
+    let mut stream = connect().await;
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: op.test\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(IDLE_TIMEOUT * 2).await;
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text).await;
+    assert!(text.len() < 64 * 1024 * 1024, "{} bytes", text.len());
+}
+
+/// RS-1: a source has so many connections and no more, another one its own; what is closed makes room.
+#[tokio::test]
+async fn a_source_has_a_bounded_number_of_connections() {
+    let address = listen(Options {
+        max_connections_per_prefix: Some(3),
+        head_timeout: LIMIT,
+        idle_timeout: LIMIT,
+        ..options()
+    })
+    .await;
+    let from = async |source: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = from("127.0.0.1").await;
+        assert!(ask(&mut stream).await);
+        held.push(stream);
+    }
+    assert!(!ask(&mut from("127.0.0.1").await).await);
+    assert!(ask(&mut from("127.0.0.2").await).await);
+    for stream in &mut held {
+        assert!(ask(stream).await);
+    }
+    held.pop();
+    let deadline = Instant::now() + LIMIT;
+    while !ask(&mut from("127.0.0.1").await).await {
+        assert!(Instant::now() < deadline, "no room is made");
+    }
+}
+
+/// RS-1: beyond the bound on all, connections wait, and are served when others end.
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_for_their_turn() {
+    let address = listen(Options {
+        max_connections: 2,
+        ..options()
+    })
+    .await;
+    let mut served = TcpStream::connect(address).await.unwrap();
+    assert!(ask(&mut served).await);
+    let silent = TcpStream::connect(address).await.unwrap();
+    // The silent one is cut after a while, and the third gets its place.
+    let mut third = TcpStream::connect(address).await.unwrap();
+    assert!(ask(&mut third).await);
+    drop((served, silent));
+}
+
+/// RS-1: when no descriptor is left nothing ends, one line says so, and connections are accepted again afterwards.
+#[tokio::test]
+async fn running_out_of_descriptors_is_survived_and_said_once() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let process = directory.serve().await;
+    let served = op.served_at(process.address);
+    served.get("/ready").await.is(200);
+    process.limit_descriptors(40);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(TcpStream::connect(process.address).await.unwrap());
+    }
+    process.logs("connections cannot be accepted").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.log().matches("connections cannot be accepted").count(), 1);
+    drop(held);
+    process.logs("connections are accepted again").await;
+    served.get("/health").await.is(200);
 }

@@ -134,6 +134,27 @@ async fn a_port_in_use_is_told_in_one_sentence() {
     );
 }
 
+/// What is logged while a request is worked on names it, so that an answer's id finds all of it.
+#[tokio::test]
+async fn lines_within_a_request_bear_its_id() {
+    let op = TestProvider::start().await;
+    let process = directory(&op).serve().await;
+    let served = op.served_at(process.address);
+    let request = served.request(reqwest::Method::GET, "/auth/simulated");
+    let answer = crate::common::Answer::of(request.header("x-request-id", "find-me.7")).await;
+    // The upstream of this process is out of reach.
+    assert_eq!(answer.status, 503);
+    process.logs("a login could not be started at an upstream").await;
+    let log = process.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a login could not be started"))
+        .unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["span"]["request.id"], "find-me.7", "{line}");
+    assert_eq!(line["span"]["http.route"], "/auth/{provider}", "{line}");
+}
+
 /// Nothing of what a request carries stands in the log, at any place.
 #[tokio::test]
 async fn the_log_holds_no_credential_and_no_address() {

@@ -1,0 +1,236 @@
+//! Rate limits: who may send how many requests.
+//!
+//! Whoever is unknown, or fails to prove who they are, counts by address; a client that has proved who it is counts by its
+//! id, so that a busy backend is not taken for an attacker. Guessing a client's secret counts by client and source together:
+//! it slows the guesser down and does not lock out the client, which comes from elsewhere.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | [`rules`] | when a request is one too many; what counts as one source |
+//! | [`memory`] | buckets of this instance |
+//! | `redis.rs` | buckets that instances share |
+//!
+//! When the shared store does not answer, this instance's memory judges, and that is counted: an attacker who can disturb
+//! the store must not switch the limits off, and nobody should be locked out by its absence.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::clock::Clock;
+use crate::config::rate_limiting::RateLimitingConfig;
+use crate::error::ErrorBody;
+use crate::http::page;
+use crate::metrics::Metrics;
+use crate::protocol::ids::ClientId;
+
+pub mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+pub mod rules;
+#[cfg(feature = "redis")]
+mod shared;
+
+use memory::Memory;
+use rules::{Bucket, Key, Limit, PERIOD, Prefix, Quota, Subject, Tier, Verdict};
+
+/// The limits of one instance.
+pub struct Limits {
+    quotas: Option<Quotas>,
+    memory: Memory,
+    #[cfg(feature = "redis")]
+    shared: Option<shared::Shared>,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+struct Quotas {
+    auth: Quota,
+    standard: Quota,
+    public: Quota,
+    client: Option<Quota>,
+}
+
+/// A request too many. Its answer is 429 (RFC 6585 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    pub retry_after: Duration,
+}
+
+impl Limits {
+    /// The limits that the configuration wants.
+    pub fn new(config: &RateLimitingConfig, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
+        let quotas = config.enabled.then(|| Quotas {
+            auth: Quota(config.auth_per_minute),
+            standard: Quota(config.standard_per_minute),
+            public: Quota(config.public_per_minute),
+            client: (config.client_per_minute > 0).then_some(Quota(config.client_per_minute)),
+        });
+        Ok(Self {
+            quotas,
+            memory: Memory::default(),
+            #[cfg(feature = "redis")]
+            shared: config.redis_url.as_ref().map(shared::Shared::new).transpose()?,
+            metrics,
+            clock,
+        })
+    }
+
+    /// Counts a request of nobody in particular by its address.
+    pub async fn request(&self, tier: Tier, address: Option<IpAddr>) -> Result<(), Limited> {
+        match self.by_address(tier, address) {
+            Some(buckets) => self.take(Limit::Tier(tier), &buckets).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this instance knows that the address has nothing left. Counts nothing.
+    pub fn is_exhausted(&self, tier: Tier, address: Option<IpAddr>) -> Result<(), Limited> {
+        match self.by_address(tier, address) {
+            Some(buckets) => self.look(Limit::Tier(tier), &buckets),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a request of a client that has proved who it is.
+    pub async fn client(&self, client_id: &ClientId) -> Result<(), Limited> {
+        let Some(quota) = self.quotas.as_ref().and_then(|quotas| quotas.client) else {
+            return Ok(());
+        };
+        let key = Key {
+            limit: Limit::Client,
+            subject: Subject::Client(digest_of(client_id)),
+        };
+        self.take(Limit::Client, &[(key, quota)]).await
+    }
+
+    /// Whether another secret of this client may be tried from there. Asked before the secret is looked at, so that a guess
+    /// beyond the limit tells nothing, not even when it is right.
+    pub fn may_guess(&self, client_id: &ClientId, address: Option<IpAddr>) -> Result<(), Limited> {
+        match self.by_guesser(client_id, address) {
+            Some(buckets) => self.look(Limit::SecretGuessing, &buckets),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a secret that was wrong.
+    pub async fn guessed_wrong(&self, client_id: &ClientId, address: Option<IpAddr>) -> Result<(), Limited> {
+        match self.by_guesser(client_id, address) {
+            Some(buckets) => self.take(Limit::SecretGuessing, &buckets).await,
+            None => Ok(()),
+        }
+    }
+
+    fn by_address(&self, tier: Tier, address: Option<IpAddr>) -> Option<Vec<Bucket>> {
+        let quota = self.quotas.as_ref()?.of(tier);
+        let limit = Limit::Tier(tier);
+        Some(buckets(limit, quota, address, Subject::Address))
+    }
+
+    fn by_guesser(&self, client_id: &ClientId, address: Option<IpAddr>) -> Option<Vec<Bucket>> {
+        let quota = self.quotas.as_ref()?.auth;
+        let client = digest_of(client_id);
+        let subject = |prefix| Subject::Guesser(client, prefix);
+        Some(buckets(Limit::SecretGuessing, quota, address, subject))
+    }
+
+    async fn take(&self, limit: Limit, buckets: &[Bucket]) -> Result<(), Limited> {
+        let now = self.clock.monotonic();
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            // What was refused a moment ago need not be asked again; a flood costs no round trips.
+            self.look(limit, buckets)?;
+            match shared.take(buckets, now).await {
+                Some(Verdict::Refused(wait)) => {
+                    self.memory.remember_refusal(buckets, wait, now);
+                    return Err(self.refuse(limit, wait));
+                }
+                Some(Verdict::Admitted) => return Ok(()),
+                None => self.metrics.rate_limit_fallback(),
+            }
+        }
+        match self.memory.take(buckets, now) {
+            Verdict::Admitted => Ok(()),
+            Verdict::Refused(wait) => Err(self.refuse(limit, wait)),
+        }
+    }
+
+    fn look(&self, limit: Limit, buckets: &[Bucket]) -> Result<(), Limited> {
+        match self.memory.look(buckets, self.clock.monotonic()) {
+            Verdict::Admitted => Ok(()),
+            Verdict::Refused(wait) => Err(self.refuse(limit, wait)),
+        }
+    }
+
+    fn refuse(&self, limit: Limit, retry_after: Duration) -> Limited {
+        self.metrics.rate_limit_hit(limit.as_str());
+        Limited { retry_after }
+    }
+}
+
+impl Quotas {
+    const fn of(&self, tier: Tier) -> Quota {
+        match tier {
+            Tier::Auth => self.auth,
+            Tier::Standard => self.standard,
+            Tier::Public | Tier::Unmatched => self.public,
+        }
+    }
+}
+
+/// The bucket of the smallest prefix, and that of the larger one around it.
+fn buckets(
+    limit: Limit,
+    quota: Quota,
+    address: Option<IpAddr>,
+    subject: impl Fn(Prefix) -> Subject,
+) -> Vec<Bucket> {
+    let (fine, coarse) = Prefix::of(address);
+    let key = |prefix| Key {
+        limit,
+        subject: subject(prefix),
+    };
+    let coarse = coarse.map(|prefix| (key(prefix), quota.coarse()));
+    std::iter::once((key(fine), quota)).chain(coarse).collect()
+}
+
+fn digest_of(client_id: &ClientId) -> [u8; 16] {
+    let digest = digest::digest(&digest::SHA256, client_id.as_str().as_bytes());
+    let mut start = [0; 16];
+    start.copy_from_slice(&digest.as_ref()[..16]);
+    start
+}
+
+impl Limited {
+    /// The seconds of `Retry-After`, rounded up, so that whoever obeys is admitted.
+    fn retry_after(self) -> (HeaderName, HeaderValue) {
+        let secs = self.retry_after.as_millis().div_ceil(1000).max(1);
+        let secs = u64::try_from(secs).unwrap_or(PERIOD.as_secs());
+        (header::RETRY_AFTER, HeaderValue::from(secs))
+    }
+
+    /// The same for a person at a browser.
+    pub fn into_page(self) -> Response {
+        let text = "Too many requests came from your network. Wait a moment, then try again.";
+        let page = page::plain_page(StatusCode::TOO_MANY_REQUESTS, "Please wait a moment", text, "");
+        ([self.retry_after()], page).into_response()
+    }
+}
+
+impl IntoResponse for Limited {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            error: "too_many_requests",
+            error_description: Some("too many requests from there, try again later".into()),
+        };
+        let headers = [
+            self.retry_after(),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        (StatusCode::TOO_MANY_REQUESTS, headers, Json(body)).into_response()
+    }
+}

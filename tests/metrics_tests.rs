@@ -1,0 +1,412 @@
+//! `GET /metrics`: the names, types and labels that are promised, figures that agree with what was sent and with the database,
+//! and who may read them.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get;
+use common::{Answer, Directory, TestProvider};
+use reqwest::Method;
+use riley_auth::server::{key_record, routes};
+use secrecy::SecretString;
+use tower::ServiceExt as _;
+
+/// Every series with its value.
+#[derive(Debug, Default, PartialEq)]
+struct Scrape {
+    series: BTreeMap<String, f64>,
+    /// Of each metric's name.
+    types: BTreeMap<String, String>,
+}
+
+impl Scrape {
+    fn parse(text: &str) -> Self {
+        let mut scrape = Self::default();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                let again = scrape.types.insert(name.to_owned(), kind.to_owned());
+                assert_eq!(again, None, "{name} is described twice");
+            } else if !line.starts_with('#') {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let again = scrape.series.insert(series.to_owned(), value.parse().unwrap());
+                assert_eq!(again, None, "{series} stands twice");
+            }
+        }
+        scrape
+    }
+
+    async fn of(op: &TestProvider) -> Self {
+        Self::parse(&op.get("/metrics").await.is(200).text)
+    }
+
+    /// A series that has never been counted is 0.
+    fn value(&self, series: &str) -> f64 {
+        self.series.get(series).copied().unwrap_or(0.0)
+    }
+
+    /// The names of the labels that a metric has.
+    fn labels(&self, name: &str) -> BTreeSet<String> {
+        let of_name = self.series.keys().filter_map(|series| {
+            let rest = series.strip_prefix(name)?.strip_prefix('{')?;
+            rest.strip_suffix('}')
+        });
+        of_name
+            .flat_map(|labels| {
+                labels
+                    .split("\",")
+                    .map(|label| label.split('=').next().unwrap().to_owned())
+            })
+            .collect()
+    }
+}
+
+async fn count(op: &TestProvider, rows: &str) -> f64 {
+    let statement = sqlx::AssertSqlSafe(format!("SELECT count(*)::float8 FROM {rows}"));
+    sqlx::query_scalar(statement).fetch_one(op.db()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_metrics_have_the_promised_names_types_and_labels() {
+    let op = TestProvider::with(|config| {
+        config.rate_limiting.enabled = true;
+        config.rate_limiting.public_per_minute = 1;
+    })
+    .await;
+    op.clock().hold();
+    let app = op.client().await;
+    let tokens = app.tokens_of(&op.browser(), "ada", "openid offline_access").await;
+    app.userinfo(&tokens.access_token).await.is(200);
+    op.get("/.well-known/jwks.json").await.is(200);
+    op.get("/.well-known/jwks.json").await.is(429);
+    op.state().metrics.webhook_delivery(true);
+    let answer = op.get("/metrics").await;
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let scrape = Scrape::parse(&answer.text);
+    for (name, kind, labels) in [
+        (
+            "riley_auth_http_requests_total",
+            "counter",
+            &["method", "path", "status"][..],
+        ),
+        ("riley_auth_tokens_issued_total", "counter", &["type"]),
+        ("riley_auth_token_verifications_total", "counter", &["result"]),
+        ("riley_auth_webhook_deliveries_total", "counter", &["status"]),
+        ("riley_auth_rate_limit_hits_total", "counter", &["tier"]),
+        ("riley_auth_active_sessions", "gauge", &[]),
+    ] {
+        assert_eq!(scrape.types.get(name).map(String::as_str), Some(kind), "{name}");
+        let labels: BTreeSet<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        assert_eq!(scrape.labels(name), labels, "{name}");
+    }
+    let duration = "riley_auth_http_request_duration_seconds";
+    assert_eq!(scrape.types[duration], "histogram");
+    let labels = scrape.labels(&format!("{duration}_count"));
+    assert_eq!(labels, ["method", "path"].map(str::to_owned).into());
+    for kind in ["access", "refresh", "id"] {
+        assert_eq!(
+            scrape.value(&format!("riley_auth_tokens_issued_total{{type=\"{kind}\"}}")),
+            1.0
+        );
+    }
+    for series in [
+        "riley_auth_webhook_deliveries_total{status=\"success\"}",
+        "riley_auth_rate_limit_hits_total{tier=\"public\"}",
+    ] {
+        assert_eq!(scrape.value(series), 1.0, "{series}");
+    }
+    assert!(
+        scrape
+            .series
+            .contains_key("riley_auth_webhook_deliveries_total{status=\"failed\"}")
+    );
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+    ] {
+        assert!(scrape.value(name) > 0.0, "{name}");
+    }
+}
+
+/// What was sent, what the database holds, what is counted: the same.
+#[tokio::test]
+async fn the_figures_agree_with_what_was_sent_and_with_the_database() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let mut access_tokens = Vec::new();
+    for person in ["ada", "grace", "edith"] {
+        let browser = op.browser();
+        let tokens = app.tokens_of(&browser, person, "openid offline_access").await;
+        let refreshed = app.refresh(tokens.refresh()).await.tokens();
+        access_tokens.extend([tokens.access_token.clone(), refreshed.access_token.clone()]);
+        // Within the leeway the same refresh token is given again: a token response, and no new row.
+        app.refresh(tokens.refresh()).await.tokens();
+    }
+    app.post(
+        "/oauth/token",
+        &[("grant_type", "authorization_code"), ("code", "made-up")],
+    )
+    .await
+    .is(400);
+    for token in &access_tokens {
+        app.userinfo(token).await.is(200);
+        assert!(app.is_active(token).await);
+    }
+    app.userinfo("made-up").await.is(401);
+    assert!(!app.is_active("made-up").await);
+    app.revoke(&access_tokens[0]).await.is(200);
+    app.userinfo(&access_tokens[0]).await.is(401);
+    op.advance_secs(901);
+    app.userinfo(&access_tokens[2]).await.is(401);
+
+    let scrape = Scrape::of(&op).await;
+    let [access, refresh, id] = ["access", "refresh", "id"]
+        .map(|kind| scrape.value(&format!("riley_auth_tokens_issued_total{{type=\"{kind}\"}}")));
+    assert_eq!((access, refresh, id), (9.0, 9.0, 9.0));
+    let repeated = 3.0;
+    assert_eq!(refresh - repeated, count(&op, "refresh_tokens").await);
+    let verified = |result: &str| {
+        scrape.value(&format!(
+            "riley_auth_token_verifications_total{{result=\"{result}\"}}"
+        ))
+    };
+    assert_eq!(
+        (verified("ok"), verified("expired"), verified("invalid")),
+        (12.0, 1.0, 3.0)
+    );
+    let requests = |method: &str, path: &str, status: u16| {
+        scrape.value(&format!(
+            "riley_auth_http_requests_total{{method=\"{method}\",path=\"{path}\",status=\"{status}\"}}"
+        ))
+    };
+    assert_eq!(requests("POST", "/oauth/token", 200), 9.0);
+    assert_eq!(requests("POST", "/oauth/token", 400), 1.0);
+    assert_eq!(requests("POST", "/oauth/introspect", 200), 7.0);
+    assert_eq!(requests("GET", "/oauth/userinfo", 200), 6.0);
+    assert_eq!(requests("GET", "/oauth/userinfo", 401), 3.0);
+    assert_eq!(
+        requests("GET", "/auth/{provider}/callback", 303),
+        count(&op, "sessions").await
+    );
+    let measured = "riley_auth_http_request_duration_seconds_count{method=\"POST\",path=\"/oauth/token\"}";
+    assert_eq!(scrape.value(measured), 10.0);
+    let beyond =
+        "riley_auth_http_request_duration_seconds_bucket{method=\"POST\",path=\"/oauth/token\",le=\"+Inf\"}";
+    assert_eq!(scrape.value(beyond), 10.0);
+}
+
+/// The number of live sessions is the database's: after a restart, and wherever it is asked for.
+#[tokio::test]
+async fn active_sessions_are_counted_in_the_database() {
+    let op = TestProvider::start().await;
+    let series = "riley_auth_active_sessions";
+    assert_eq!(Scrape::of(&op).await.value(series), 0.0);
+    let ada = op.signed_in("ada").await;
+    op.signed_in("grace").await;
+    op.signed_in("edith").await;
+    // For five seconds the last count is told again.
+    assert_eq!(Scrape::of(&op).await.value(series), 0.0);
+    let restarted = op.second_instance().await;
+    assert_eq!(Scrape::of(&restarted).await.value(series), 3.0);
+    op.advance_secs(5);
+    assert_eq!(Scrape::of(&op).await.value(series), 3.0);
+    let left = ada.call(Method::POST, "/auth/logout", None).await;
+    assert!(left.status.is_success());
+    op.advance_secs(5);
+    for instance in [&op, &restarted] {
+        assert_eq!(Scrape::of(instance).await.value(series), 2.0);
+    }
+    op.advance_secs(31 * 86_400);
+    assert_eq!(Scrape::of(&op).await.value(series), 0.0);
+}
+
+/// Neither paths nor methods nor hosts of strangers add a series.
+#[tokio::test]
+async fn ten_thousand_random_paths_and_methods_add_no_series() {
+    let op = TestProvider::start().await;
+    let one = |n: u32| {
+        let op = op.clone();
+        async move {
+            let text = common::random_text(12);
+            let (method, path) = match n % 5 {
+                0 => (Method::GET, format!("/{text}")),
+                1 => (
+                    Method::from_bytes(text.as_bytes()).unwrap(),
+                    "/oauth/token".to_owned(),
+                ),
+                2 => (Method::GET, format!("/auth/{text}")),
+                3 => (
+                    Method::from_bytes(text.as_bytes()).unwrap(),
+                    format!("/oauth/{text}?{text}={text}"),
+                ),
+                _ => (Method::POST, format!("/auth/{text}/callback/../{text}%2F{text}")),
+            };
+            Answer::of(op.request(method, &path)).await.status
+        }
+    };
+    let send = async |times: u32| {
+        for start in (0..times).step_by(20) {
+            let all: Vec<_> = (start..start + 20).map(|n| tokio::spawn(one(n))).collect();
+            for sent in all {
+                sent.await.unwrap();
+            }
+        }
+    };
+    send(20).await;
+    op.get("/metrics").await.is(200);
+    let before: BTreeSet<String> = Scrape::of(&op).await.series.into_keys().collect();
+    send(10_000).await;
+    let after: BTreeSet<String> = Scrape::of(&op).await.series.into_keys().collect();
+    assert_eq!(before, after);
+}
+
+/// OB-6.
+#[tokio::test]
+async fn a_token_is_asked_for_where_one_is_configured() {
+    let token = "0123456789abcdef";
+    let op = TestProvider::with(|config| config.metrics.bearer_token = Some(SecretString::from(token))).await;
+    let refused = op.get("/metrics").await;
+    refused.is(401);
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    for wrong in [
+        "Bearer",
+        "Bearer ",
+        "Bearer 0123456789abcdeF",
+        "Bearer 0123456789abcde",
+        "Bearer 0123456789abcdef0",
+        "Basic 0123456789abcdef",
+        "0123456789abcdef",
+    ] {
+        let request = op.request(Method::GET, "/metrics").header("authorization", wrong);
+        assert_eq!(Answer::of(request).await.status, 401, "{wrong}");
+    }
+    let twice = op
+        .request(Method::GET, "/metrics")
+        .bearer_auth(token)
+        .bearer_auth(token);
+    assert_eq!(Answer::of(twice).await.status, 401);
+    assert_eq!(
+        op.get(&format!("/metrics?access_token={token}")).await.status,
+        401
+    );
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let request = op.request(Method::GET, "/metrics");
+        let request = request.header("authorization", format!("{scheme} {token}"));
+        assert_eq!(Answer::of(request).await.status, 200, "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_that_are_switched_off_are_not_there() {
+    let op = TestProvider::with(|config| config.metrics.enabled = false).await;
+    op.get("/metrics").await.is(404);
+}
+
+/// An address of their own: there and nowhere else.
+#[tokio::test]
+async fn metrics_with_an_address_of_their_own_are_only_there() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    directory.write(&format!(
+        "{}\n[metrics]\nlisten = \"127.0.0.1:0\"\n",
+        directory.configuration()
+    ));
+    let process = directory.serve().await;
+    let served = op.served_at(process.address);
+    served.get("/metrics").await.is(404);
+    process.logs("metrics listen").await;
+    let log = process.log();
+    let line = log.lines().find(|line| line.contains("metrics listen")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    let own = op.served_at(event["address"].as_str().unwrap().parse().unwrap());
+    let scrape = Scrape::of(&own).await;
+    let series = "riley_auth_http_requests_total{method=\"GET\",path=\"unmatched\",status=\"404\"}";
+    assert_eq!(scrape.value(series), 1.0);
+    own.get("/health").await.is(404);
+}
+
+/// The age of a key is told by its date, and a key that was removed is gone from the metrics, too.
+#[tokio::test]
+async fn the_age_of_each_signing_key_is_told_until_it_is_removed() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    directory.edit(
+        "algorithm = \"ES256\"",
+        "algorithm = \"ES256\"\nkid = \"2026-01-31\"",
+    );
+    let made = directory.run(&["generate-keys", "--prepend-to", "riley-auth.toml"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let process = directory.serve().await;
+    let served = op.served_at(process.address);
+    let scrape = Scrape::of(&served).await;
+    let ages: Vec<(&String, &f64)> = scrape
+        .series
+        .iter()
+        .filter(|(series, _)| series.starts_with("riley_auth_signing_key_age_seconds{kid="))
+        .collect();
+    assert_eq!(ages.len(), 2, "{ages:?}");
+    let since_2026 = op.now() - time::macros::datetime!(2026-01-31 0:00 UTC).unix_timestamp();
+    let dated = scrape.value("riley_auth_signing_key_age_seconds{kid=\"2026-01-31\"}");
+    #[expect(clippy::cast_precision_loss, reason = "a span of seconds")]
+    let off = (dated - since_2026 as f64).abs();
+    assert!(off < 60.0, "{dated}");
+    // The new one signs from an hour on.
+    assert!(ages.iter().any(|(_, age)| **age == 0.0), "{ages:?}");
+}
+
+/// Keys without a date in their name and without a file, as in these tests, are as old as their first recorded use: the same
+/// on every instance.
+#[tokio::test]
+async fn the_age_of_a_nameless_key_is_that_of_its_first_use_on_every_instance() {
+    let op = TestProvider::start().await;
+    key_record::record(op.state(), op.clock().now()).await.unwrap();
+    op.advance_secs(3600);
+    let signing = op.state().keys.current().entries()[0].kid().to_owned();
+    let series = format!("riley_auth_signing_key_age_seconds{{kid=\"{signing}\"}}");
+    for instance in [op.second_instance().await, op.second_instance().await] {
+        let age = Scrape::of(&instance).await.value(&series);
+        assert!((3600.0..3660.0).contains(&age), "{age}");
+    }
+}
+
+async fn panics() {
+    panic!("as a test wants it");
+}
+
+/// OB-8: a panic costs one request, which is counted, as is the panic; the next is answered.
+#[tokio::test]
+async fn a_panic_is_a_500_and_counted() {
+    let op = TestProvider::start().await;
+    let state = op.state();
+    let router =
+        routes::with_layers(Router::new().route("/panics", get(panics)), state).with_state(state.clone());
+    for _ in 0..2 {
+        let request = Request::get("/panics").body(Body::empty()).unwrap();
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), 500);
+    }
+    let scrape = Scrape::of(&op).await;
+    assert_eq!(scrape.value("riley_auth_panics_total"), 2.0);
+    let series = "riley_auth_http_requests_total{method=\"GET\",path=\"/panics\",status=\"500\"}";
+    assert_eq!(scrape.value(series), 2.0);
+}
+
+/// Two providers in one process keep their figures apart.
+#[tokio::test]
+async fn each_server_counts_for_itself() {
+    let (one, other) = (TestProvider::start().await, TestProvider::start().await);
+    one.get("/health").await.is(200);
+    let series = "riley_auth_http_requests_total{method=\"GET\",path=\"/health\",status=\"200\"}";
+    assert_eq!(Scrape::of(&one).await.value(series), 1.0);
+    assert_eq!(Scrape::of(&other).await.value(series), 0.0);
+}
