@@ -26,6 +26,8 @@ pub enum Purpose {
     LogoutRequest,
     /// The question whether to sign out, in the form that answers it.
     LogoutQuestion,
+    /// `riley-auth validate --live` proves to the server that it holds the secret.
+    LiveProof,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::AuditChain => b"audit chain",
             Self::LogoutRequest => b"logout request",
             Self::LogoutQuestion => b"logout question",
+            Self::LiveProof => b"live proof",
         }
     }
 }

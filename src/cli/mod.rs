@@ -18,12 +18,15 @@ mod audit;
 mod completions;
 mod delete;
 mod demote;
+mod config_schema;
+mod demo;
 mod dev;
 mod disable;
 mod enable;
 mod explain;
 mod export;
 mod generate_keys;
+mod healthcheck;
 mod keys;
 mod list_clients;
 mod list_users;
@@ -76,10 +79,15 @@ enum Command {
     Serve,
     /// Try it out: a private database, generated keys, a simulated provider and a demo app, on this machine only
     Dev(dev::Args),
+    /// What compose.yaml runs beside `serve`: a simulated provider, a demo app and example pages
+    #[command(hide = true)]
+    Demo(demo::Args),
     /// Bring the database up to date
     Migrate,
     /// Check configuration, keys, database and providers, and report everything at once
     Validate(validate::Args),
+    /// Ask the running server whether it can answer requests
+    Healthcheck(healthcheck::Args),
     /// Show what an error page's id stands for
     Explain(explain::Args),
     /// Show where each signing key stands in its life
@@ -128,8 +136,10 @@ enum Command {
     Openapi,
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write all of them
+    Man(man::Args),
+    /// Print the configuration's JSON Schema, for editors
+    ConfigSchema,
 }
 
 /// A command failed and has said why.
@@ -157,8 +167,10 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve => serve::run(&global).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Migrate => migrate::run(&global).await,
         Command::Validate(args) => validate::run(&global, &args).await,
+        Command::Healthcheck(args) => healthcheck::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
         Command::Keys => keys::run(&global).await,
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
@@ -183,7 +195,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::PingWebhook(args) => ping_webhook::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
-        Command::Man => man::run(),
+        Command::Man(args) => man::run(&args),
+        Command::ConfigSchema => config_schema::run(),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod error_reports;
 pub mod events;
 pub mod export;
 pub mod grants;
+pub mod inspection;
 pub mod maintenance;
 pub mod oauth_links;
 pub mod pending_identities;

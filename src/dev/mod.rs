@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`mod@run`] | starts everything, prints what to open, stops everything |
+//! | [`beside`] | the same beside a `serve` of its own, for compose.yaml |
 //! | [`settings`] | the ports, and the configuration that follows from them |
 //! | [`data`] | keys and secrets that are made once and kept |
 //! | [`database`], [`postgres`] | which database, and a private server if none is given |
@@ -12,6 +13,7 @@
 //! | [`front_end`] | the pages that a deployer would write, on the public API |
 //! | [`listen`], [`loopback_only`] | loopback addresses and host names, nothing else |
 
+pub mod beside;
 pub mod data;
 pub mod database;
 pub mod demo_app;

@@ -53,7 +53,7 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
         () = stop.cancelled() => return Ok(()),
     };
     let result = tokio::select! {
-        prepared = prepare(&database, ports) => match prepared {
+        prepared = prepare_dev(&database, ports) => match prepared {
             Ok(prepared) => {
                 announce(ports, &prepared.data, &database);
                 prepared.serve(ports, listeners, stop).await
@@ -95,22 +95,29 @@ impl Listeners {
     }
 }
 
-/// Everything that the servers need.
-struct Prepared {
-    state: AppState,
-    data: DevData,
-    simulation: Simulation,
-    demo_app: Router,
+async fn prepare_dev(database: &DevDatabase, ports: Ports) -> anyhow::Result<Prepared> {
+    prepare(database.url(), data::directory_for(database)?, ports).await
 }
 
-/// Makes keys and secrets, migrates, registers the demo app.
-async fn prepare(database: &DevDatabase, ports: Ports) -> anyhow::Result<Prepared> {
+/// Everything that the servers need.
+pub(super) struct Prepared {
+    pub(super) state: AppState,
+    pub(super) data: DevData,
+    pub(super) simulation: Simulation,
+    pub(super) demo_app: Router,
+}
+
+/// Makes keys and secrets in `directory`, and a configuration with them; migrates, registers the demo app.
+pub(super) async fn prepare(
+    database_url: &str,
+    directory: PathBuf,
+    ports: Ports,
+) -> anyhow::Result<Prepared> {
     let clock = Clock::default();
-    let directory = data::directory_for(database)?;
     let data = tokio::task::spawn_blocking(move || DevData::open(directory)).await??;
     let secret = Opaque::generate(&SystemRandom::new()).expose();
     let upstream_client = settings::upstream_client(ports, secret);
-    let text = settings::config_text(ports, database.url(), &data, &upstream_client)?;
+    let text = settings::config_text(ports, database_url, &data, &upstream_client)?;
     let config = settings::config(&text)?;
     data.keep_config(&text)?;
 

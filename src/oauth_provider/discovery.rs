@@ -122,7 +122,8 @@ impl Documents {
     }
 }
 
-fn metadata_json(config: &Config, keys: &KeySet) -> String {
+/// The provider's metadata as it goes out, byte for byte.
+pub fn metadata_json(config: &Config, keys: &KeySet) -> String {
     let configured_scopes: Vec<String> = config.scopes.0.keys().cloned().collect();
     let mut acr_values = vec![config.oauth.default_acr.clone()];
     for acr in config

@@ -33,11 +33,13 @@ pub mod in_flight;
 pub mod key_record;
 pub mod metrics;
 pub mod openapi;
+pub mod probe;
 pub mod rate_limit;
 pub mod reload;
 pub mod request_log;
 pub mod routes;
 pub mod security_headers;
+pub mod systemd;
 pub mod target_limit;
 
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
@@ -156,6 +158,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     };
     tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
     let _reload = reload::spawn(state.clone(), loaded.path.clone());
+    systemd::ready(state.shutdown.clone());
     tokio::spawn(stop_on_signal(state.shutdown.clone()));
     if let Some(listener) = metrics_listener {
         tracing::info!(address = %listener.local_addr()?, "metrics listen");

@@ -24,7 +24,7 @@ use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::state::AppState;
 use crate::oauth_provider::logout::{confirm, endpoint};
 use crate::oauth_provider::{authorize, consent, discovery, introspect, resume, revoke, token, userinfo};
-use crate::server::{health, metrics};
+use crate::server::{health, metrics, probe};
 
 /// Every operation. Paths are relative to the issuer.
 #[derive(OpenApi)]
@@ -104,6 +104,7 @@ use crate::server::{health, metrics};
         unlink::unlink,
         health::health,
         health::ready,
+        probe::outside,
         metrics::metrics,
         admin::webhooks::list,
         admin::webhooks::create,

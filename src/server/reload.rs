@@ -78,6 +78,7 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
 
 /// Reads configuration and keys anew; takes over the keys. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>) {
+    let _told = super::systemd::Reloading::begin();
     // From the same kind of source as at the start: a file that lies here by now is not looked for.
     let loaded = match path
         .map_or_else(Source::environment, |path| Source::find(Some(path)))

@@ -14,7 +14,7 @@ use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
 use super::target_limit::target_limit;
-use super::{cors, health, metrics, openapi};
+use super::{cors, health, metrics, openapi, probe};
 use crate::admin;
 use crate::auth;
 use crate::error::AppError;
@@ -92,6 +92,7 @@ pub fn router(state: AppState) -> Router {
     let operation = Router::new()
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/health/outside", get(probe::outside))
         .merge(metrics::routes(&state, false));
 
     let all = bounded.merge(operation);

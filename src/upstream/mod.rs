@@ -218,6 +218,21 @@ impl Provider {
         }
     }
 
+    /// Where it is talked to. `Unavailable` while the provider's discovery document cannot be had.
+    pub async fn endpoints(&self) -> Result<Vec<Url>, UpstreamError> {
+        Ok(match &self.client {
+            Client::Oidc(client) => {
+                let metadata = client.metadata(&self.http).await?;
+                vec![
+                    metadata.authorization_endpoint.clone(),
+                    metadata.token_endpoint.clone(),
+                    metadata.jwks_uri.clone(),
+                ]
+            }
+            Client::OAuth2(client) => client.endpoints(),
+        })
+    }
+
     /// The URL to send the browser to. `Unavailable` while the provider's discovery document cannot be had.
     pub async fn authorization_url(&self, start: &StartRequest<'_>) -> Result<Url, UpstreamError> {
         let endpoint = match &self.client {

@@ -35,6 +35,16 @@ impl OAuth2Client {
         Self { endpoints }
     }
 
+    pub(super) fn endpoints(&self) -> Vec<Url> {
+        let OAuth2Endpoints {
+            auth_url,
+            token_url,
+            userinfo_url,
+            ..
+        } = &self.endpoints;
+        vec![auth_url.clone(), token_url.clone(), userinfo_url.clone()]
+    }
+
     pub(super) fn authorization_endpoint(&self) -> &Url {
         &self.endpoints.auth_url
     }

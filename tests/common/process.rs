@@ -67,7 +67,13 @@ impl Directory {
 
     /// Starts `serve` and waits until it listens.
     pub(crate) async fn serve(&self) -> Process {
+        self.serve_with(&[]).await
+    }
+
+    /// The same with further variables in its environment.
+    pub(crate) async fn serve_with(&self, environment: &[(&str, &str)]) -> Process {
         let mut command = self.command(&["serve"]);
+        command.envs(environment.iter().copied());
         tokio::task::spawn_blocking(move || Process::start(&mut command))
             .await
             .unwrap()
