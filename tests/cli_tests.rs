@@ -186,6 +186,42 @@ fn an_existing_file_is_never_overwritten() {
     );
 }
 
+/// Two keys of one id would make the next reload fail.
+#[test]
+fn a_kid_that_the_configuration_has_already_is_refused_before_anything_is_written() {
+    let operator = Operator::new(NO_DATABASE);
+    let prepend = [
+        "generate-keys",
+        "--kid",
+        "2026-01",
+        "--prepend-to",
+        "riley-auth.toml",
+    ];
+    operator.succeeds(&prepend);
+    let before = operator.config();
+    let said = operator.fails(&[&prepend[..], &["--output-dir", "elsewhere"]].concat());
+    assert!(said.contains("2026-01"), "{said}");
+    assert_eq!(operator.config(), before);
+    assert!(!operator.path("elsewhere").exists());
+}
+
+/// A variable wins over the file.
+#[test]
+fn a_prepended_key_waits_for_the_max_age_that_the_server_sends() {
+    let operator = Operator::with_key(NO_DATABASE);
+    let before = riley_auth::clock::Clock::default().now();
+    let made = Command::new(env!("CARGO_BIN_EXE_riley-auth"))
+        .args(["generate-keys", "--prepend-to", "riley-auth.toml", "--json"])
+        .current_dir(operator.directory.path())
+        .env("RILEY_AUTH__JWT__JWKS_CACHE_MAX_AGE_SECS", "86400")
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let from = made["signs_from"].as_str().unwrap();
+    let from = time::OffsetDateTime::parse(from, &time::format_description::well_known::Rfc3339).unwrap();
+    assert!(from >= before + time::Duration::seconds(86_399), "{from}");
+}
+
 #[test]
 fn the_first_key_signs_at_once() {
     let operator = Operator::new(NO_DATABASE);

@@ -11,6 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use super::Global;
 use super::prepend::{self, Entry};
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::jwt::KeySet;
 use crate::jwt::generate::{self, GeneratedKey};
 use crate::protocol::algorithm::SigningAlgorithm;
 
@@ -68,7 +70,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         signs_from: None,
     };
     let plan = match &args.prepend_to {
-        Some(config) => Some(plan(config, &mut entry, args.emergency, now)?),
+        Some(config) => Some(plan(config, &key.kid, &mut entry, args.emergency, now)?),
         None => None,
     };
     let (private_path, public_path) = generate::write_pair(&args.output_dir, &key).with_context(|| {
@@ -127,6 +129,7 @@ fn make(args: &Args) -> anyhow::Result<GeneratedKey> {
 /// Completes `entry` and returns the configuration file and its new text.
 fn plan(
     config: &Path,
+    kid: &str,
     entry: &mut Entry,
     emergency: bool,
     now: OffsetDateTime,
@@ -140,8 +143,21 @@ fn plan(
         *key_path = text(&seen_from(directory, Path::new(key_path))?)?;
     }
     let keys = prepend::Keys::read(&old)?;
+    // As the server understands the file: a value may come from the environment or another file.
+    let loaded = Config::load(Some(&path)).ok().map(|loaded| loaded.config.jwt);
+    if let Some(jwt) = &loaded
+        && KeySet::load(jwt.key_files(), true).is_ok_and(|keys| keys.find(kid).is_some())
+    {
+        bail!(
+            "{} has a key of the id {kid} already; choose another --kid",
+            path.display()
+        );
+    }
     if keys.any() && !emergency {
-        let from = now + time::Duration::seconds(keys.jwks_cache_max_age_secs);
+        let max_age_secs = loaded.map_or(keys.jwks_cache_max_age_secs, |jwt| {
+            jwt.jwks_cache_max_age_secs.into()
+        });
+        let from = now + time::Duration::seconds(max_age_secs);
         entry.signs_from = Some(from.replace_nanosecond(0)?.format(&Rfc3339)?);
     }
     let new = keys.with(entry, emergency)?;

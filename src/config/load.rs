@@ -25,6 +25,13 @@ pub struct Source {
     pub offline: bool,
 }
 
+/// The environment of this process, as far as it is text.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 impl Config {
     /// Finds, reads and checks the configuration. Every finding is reported at once.
     pub fn load(path: Option<&Path>) -> Result<LoadedConfig, ConfigFindings> {
@@ -36,9 +43,7 @@ impl Source {
     /// The file at `path`, or the first that exists of: `RILEY_AUTH_CONFIG`, `riley-auth.toml` in this directory and its
     /// parents, in the user's configuration directory, in `/etc/riley-auth`; with the environment of this process.
     pub fn find(path: Option<&Path>) -> Result<Self, ConfigFindings> {
-        let environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = environment();
         let working_directory = std::env::current_dir().unwrap_or_default();
         let named = path
             .map(Path::to_path_buf)
@@ -82,6 +87,14 @@ impl Source {
                 "correct the path, or let this process read the file",
             )])),
         }
+    }
+
+    /// The environment alone, for a server that was started without a file.
+    pub fn environment() -> Result<Self, ConfigFindings> {
+        Ok(Self {
+            environment: environment(),
+            ..Self::default()
+        })
     }
 
     /// Checks everything and builds the configuration; the error holds warnings too.

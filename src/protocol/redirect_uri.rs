@@ -179,8 +179,14 @@ fn refuse_odd_path(after_scheme: &str) -> Result<(), RedirectUriRefused> {
     Ok(())
 }
 
+/// Some frameworks read `state[]` as `state`, and some split a query at `;` too: such keys count as well.
 fn refuse_query_keys(url: &Url, keys: &[&str]) -> Result<(), RedirectUriRefused> {
-    if url.query_pairs().any(|(key, _)| keys.contains(&key.as_ref())) {
+    let split = url.query().unwrap_or_default().replace(';', "&");
+    let speaks_for_us = url::form_urlencoded::parse(split.as_bytes()).any(|(key, _)| {
+        let name = key.split(['[', '.']).next().unwrap_or_default().trim();
+        keys.iter().any(|own| own.eq_ignore_ascii_case(name))
+    });
+    if speaks_for_us {
         return refuse("the query has a parameter that the response uses itself");
     }
     Ok(())
@@ -214,12 +220,13 @@ fn split_loopback(uri: &str) -> Option<(&str, &str)> {
     })
 }
 
-/// What follows the decimal port number; `None` if there is no port that can be connected to.
+/// What follows the decimal port number; `None` if there is none that can be connected to, or it is written with zeros
+/// before it.
 fn after_port(text: &str) -> Option<&str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (port, rest) = text.split_at(digits);
-    let port: u16 = port.parse().ok()?;
-    (port != 0).then_some(rest)
+    let is_plain = !port.starts_with('0') && port.parse::<u16>().is_ok();
+    is_plain.then_some(rest)
 }
 
 #[cfg(test)]
@@ -407,7 +414,18 @@ mod tests {
     /// RFC 6749 §3.1.2: the query is kept, so it must not speak for us.
     #[test]
     fn the_query_has_no_parameter_of_the_response() {
-        for key in ["code", "state", "error", "error_description", "iss", "%63ode"] {
+        for key in [
+            "code",
+            "state",
+            "error",
+            "error_description",
+            "iss",
+            "%63ode",
+            "state[]",
+            "code%5B0%5D",
+            "State",
+            "b=2;code",
+        ] {
             let uri = format!("https://app.example/cb?a=1&{key}=x");
             assert!(validate_registration(&uri, Confidential, false).is_err(), "{uri}");
         }
@@ -476,6 +494,8 @@ mod tests {
             let own = registered("http://127.0.0.1/cb");
             let requested = format!("http://127.0.0.1:{port}/cb{tail}");
             prop_assert_eq!(is_registered(&requested, &own, Native), tail.is_empty());
+            let padded = format!("http://127.0.0.1:0{port}/cb");
+            prop_assert!(!is_registered(&padded, &own, Native));
         }
 
         #[test]

@@ -4,7 +4,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -78,6 +78,7 @@ impl Modify for Everywhere {
             let several = operations(item).count() > 1;
             for (method, operation) in operations(item) {
                 name(operation, method, several);
+                describe(operation);
                 for (status, description) in [
                     ("414", "The request target is too long"),
                     ("429", "Too many requests: try again after `Retry-After` seconds"),
@@ -125,6 +126,21 @@ fn name(operation: &mut Operation, method: &str, several: bool) {
         && matches!(id.as_str(), "authorize" | "userinfo")
     {
         id.push_str("_by_post");
+    }
+}
+
+/// Every answer has a description (OpenAPI 3.1 §4.8.17); one that says what it is by its body alone gets its status's.
+fn describe(operation: &mut Operation) {
+    for (status, answer) in &mut operation.responses.responses {
+        if let RefOr::T(answer) = answer
+            && answer.description.is_empty()
+        {
+            let status = StatusCode::from_bytes(status.as_bytes()).ok();
+            let reason = status.and_then(|status| status.canonical_reason());
+            reason
+                .unwrap_or("As described")
+                .clone_into(&mut answer.description);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::load_keys;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::http::state::AppState;
 
 /// Editors write a file in several steps; what follows a change within this time belongs to it.
@@ -78,7 +78,11 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
 
 /// Reads configuration and keys anew; takes over the keys. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>) {
-    let loaded = match Config::load(path) {
+    // From the same kind of source as at the start: a file that lies here by now is not looked for.
+    let loaded = match path
+        .map_or_else(Source::environment, |path| Source::find(Some(path)))
+        .and_then(|source| source.load())
+    {
         Ok(loaded) => loaded,
         Err(findings) => {
             tracing::error!(findings = %findings, "the new configuration is refused, the old one stays");
