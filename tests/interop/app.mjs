@@ -16,7 +16,7 @@ export async function useApp(name, { login = openLogin, logout = postLogout, off
 
   const page = await login(person);
   assertSignedIn(page, name);
-  assert.deepEqual(without(person.actions, "form_post"), ["upstream", "welcome", "consent"]);
+  assert.deepEqual(without(person.actions, "form_post"), ["login", "upstream", "welcome", "consent"]);
 
   if (offersRefresh) {
     // Twice, because the second refresh needs what the first one brought.
@@ -35,9 +35,9 @@ export async function useApp(name, { login = openLogin, logout = postLogout, off
   person.actions.length = 0;
   assertSignedIn(await login(person), name);
   const asked = without(person.actions, "form_post");
-  // A sign-out that ended the provider's session leads back to the upstream. One that is the app's alone does not, and
-  // consent is remembered either way.
-  assert.deepEqual(asked, SIGN_OUT === "yes" && !isOwnSignOut ? ["upstream"] : []);
+  // A sign-out that ended the provider's session leads back to its login page (the upstream still knows the person there).
+  // One that is the app's alone does not, and consent is remembered either way.
+  assert.deepEqual(asked, SIGN_OUT === "yes" && !isOwnSignOut ? ["login"] : []);
 }
 
 export function assertSignedIn(page, name) {

@@ -16,20 +16,28 @@ export const launch = () =>
     ],
   });
 
-// From the moment the app sent the browser away until it shows `end`. Whether the upstream was needed.
+// From the moment the app sent the browser away until it shows `end`. Whether the provider asked for a sign-in.
 export async function signInAtProvider(page, name, end) {
-  const one = (selector) => page.locator(selector);
-  await one("#provider-simulated").or(end).first().waitFor();
-  if (await end.isVisible()) return false;
-  await one("#provider-simulated").click();
-  await one("#username").fill(name);
-  await one("#sign-in").click();
-  const [create, approve] = [one("#create-account"), one("#approve")];
+  // What the pages on the way offer, in no order that is known before: an upstream that still knows the person, or a consent
+  // that is remembered, is passed without a page.
+  const provider = page.locator("#provider-simulated");
+  // Only the upstream's form has this button.
+  const cancel = page.locator("#cancel");
+  const others = page.locator("#create-account").or(page.locator("#approve"));
+  let asked = false;
   for (;;) {
-    await create.or(approve).or(end).first().waitFor();
-    if (await end.isVisible()) return true;
-    const button = (await create.isVisible()) ? create : approve;
-    await button.click();
-    await button.waitFor({ state: "detached" });
+    await provider.or(cancel).or(others).or(end).first().waitFor();
+    if (await end.isVisible()) return asked;
+    const before = page.url();
+    if (await provider.isVisible()) {
+      asked = true;
+      await provider.click();
+    } else if (await others.first().isVisible()) {
+      await others.first().click();
+    } else {
+      await page.locator("#username").fill(name);
+      await page.locator("#sign-in").click();
+    }
+    await page.waitForURL((url) => url.href !== before);
   }
 }

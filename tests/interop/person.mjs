@@ -13,7 +13,8 @@ import { fileURLToPath } from "node:url";
 const MAX_STEPS = 40;
 
 export class Person {
-  // What the person did at the provider, in order: "upstream", "welcome", "consent", "form_post".
+  // What the person did at the provider, in order: "login" for the choice of an upstream, "upstream" for signing in there,
+  // "welcome", "consent", "form_post".
   actions = [];
   // What they answer when they are asked whether to let the app in.
   approves = true;
@@ -102,6 +103,7 @@ export class Person {
   async #act(page, html) {
     const requestId = page.searchParams.get("request_id");
     if (requestId !== null) {
+      this.actions.push("login");
       const [provider] = await this.#call("GET", "/auth/providers");
       return visit(`${this.issuer}/auth/${provider.name}?${new URLSearchParams({ request_id: requestId })}`);
     }

@@ -12,7 +12,7 @@ const person = new Person(`paul-${settings}`, ISSUER);
 assert.match((await person.open(`${BASE_URL}/`)).text, /Everybody may read this/);
 const page = await person.open(members);
 assert.equal(page.url, members);
-assert.deepEqual(person.actions, ["upstream", "welcome", "consent"]);
+assert.deepEqual(person.actions, ["login", "upstream", "welcome", "consent"]);
 if (settings === "defaults") {
   // The subject at the issuer: no scope but `openid` was asked for.
   const [subject, issuer] = shown(page, "username").split("@");
@@ -37,4 +37,4 @@ const left = await person.open(`${callback}?${new URLSearchParams({ logout: `${B
 assert.match(left.text, /Everybody may read this/);
 person.actions.length = 0;
 assert.equal((await person.open(members)).url, members);
-assert.deepEqual(person.actions, SIGN_OUT === "yes" ? ["upstream"] : []);
+assert.deepEqual(person.actions, SIGN_OUT === "yes" ? ["login"] : []);

@@ -19,7 +19,7 @@ const ping = `${BASE_URL}/server/ping`;
 const start = `${BASE_URL}/auth/login/provider?${new URLSearchParams({ redirect: ping })}`;
 const end = await person.open(start);
 assert.equal(end.url, ping, end.text);
-assert.deepEqual(person.actions, ["upstream", "welcome", "consent"]);
+assert.deepEqual(person.actions, ["login", "upstream", "welcome", "consent"]);
 
 const me = async () => JSON.parse((await person.send("GET", `${BASE_URL}/users/me?fields=id`)).text).data?.id;
 const id = await me();

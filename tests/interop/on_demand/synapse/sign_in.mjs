@@ -29,7 +29,7 @@ async function signIn() {
 
 const first = await signIn();
 assert.equal(first.user_id, "@matilda:localhost", JSON.stringify(first));
-assert.deepEqual(person.actions, ["upstream", "welcome", "consent"]);
+assert.deepEqual(person.actions, ["login", "upstream", "welcome", "consent"]);
 const { threepids } = await call("GET", "/account/3pid", undefined, first.access_token);
 assert.match(threepids.find(({ medium }) => medium === "email")?.address ?? "", /@/);
 
