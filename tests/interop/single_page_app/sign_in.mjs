@@ -16,7 +16,7 @@ const browser = await launch();
 
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000);
   const requests = [];
   page.on("request", (request) => requests.push(request));
   const text = (id) => page.locator(`#${id}`).innerText();

@@ -6,7 +6,7 @@ const { BASE_URL } = process.env;
 const browser = await launch();
 try {
   const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   const greeting = page.getByText("Hello, stella, ");
 
   async function signIn() {
