@@ -98,6 +98,8 @@ pub fn config_text(
             "host": "127.0.0.1",
             "port": ports.provider,
             "first_party_origins": [ports.front_end_url()],
+            // A single-page app is tried out on whatever port its tools chose.
+            "cors_origins": ["*"],
             "shutdown_grace_secs": 3,
         },
         "database": { "url": database_url, "secret_key": data.secret_key.expose() },
@@ -203,6 +205,7 @@ mod tests {
         let config = config(&text).unwrap();
         assert_eq!(config.issuer(), "http://localhost:8081");
         assert_eq!(config.jwt.keys.len(), 2);
+        assert_eq!(config.server.cors_origins, ["*"]);
         assert!(config.oauth.providers.contains_key(UPSTREAM));
     }
 }

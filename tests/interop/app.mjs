@@ -1,0 +1,56 @@
+// A person uses an app that runs: signs in, has the tokens refreshed, signs out, comes back.
+//
+// The app has these routes, as those of `examples/` have: `GET /` shows `id="username"` and `id="email"` of who is
+// signed in, and a link to sign in otherwise; `GET /login` signs in; `POST /refresh` uses the refresh token, calls UserInfo
+// with the new access token, and counts in `id="refreshes"`; `POST /logout`. What an app has not, its options say.
+import { strict as assert } from "node:assert";
+import { Person } from "./person.mjs";
+
+const { BASE_URL, ISSUER, SIGN_OUT } = process.env;
+
+export async function useApp(name, { login = openLogin, logout = postLogout, offersRefresh = true, isOwnSignOut = false } = {}) {
+  const person = new Person(name, ISSUER);
+  const home = await person.open(`${BASE_URL}/`);
+  assert.equal(home.status, 200, home.text);
+  assert.equal(shown(home, "username"), null, "nobody is signed in yet");
+
+  const page = await login(person);
+  assertSignedIn(page, name);
+  assert.deepEqual(without(person.actions, "form_post"), ["login", "upstream", "welcome", "consent"]);
+
+  if (offersRefresh) {
+    // Twice, because the second refresh needs what the first one brought.
+    for (const count of ["1", "2"]) {
+      const refreshed = await person.open(`${BASE_URL}/refresh`, { method: "POST" });
+      assertSignedIn(refreshed, name);
+      assert.equal(shown(refreshed, "refreshes"), count, refreshed.text);
+    }
+  }
+
+  const left = await logout(person);
+  assert.equal(left.status, 200, left.text);
+  assert.equal(new URL(left.url).origin, BASE_URL, "the sign-out ends at the app");
+  assert.equal(shown(await person.open(`${BASE_URL}/`), "username"), null, "nobody is signed in any more");
+
+  person.actions.length = 0;
+  assertSignedIn(await login(person), name);
+  const asked = without(person.actions, "form_post");
+  // A sign-out that ended the provider's session leads back to its login page (the upstream still knows the person there).
+  // One that is the app's alone does not, and consent is remembered either way.
+  assert.deepEqual(asked, SIGN_OUT === "yes" && !isOwnSignOut ? ["login"] : []);
+}
+
+export function assertSignedIn(page, name) {
+  assert.equal(page.status, 200, page.text);
+  assert.equal(shown(page, "username"), name, page.text);
+  assert.match(shown(page, "email") ?? "", /@/, page.text);
+}
+
+// The text of the element with this id, or null.
+export function shown(page, id) {
+  return new RegExp(`id="${id}"[^>]*>([^<]*)<`).exec(page.text)?.[1] ?? null;
+}
+
+const without = (list, unwanted) => list.filter((item) => item !== unwanted);
+const openLogin = (person) => person.open(`${BASE_URL}/login`);
+const postLogout = (person) => person.open(`${BASE_URL}/logout`, { method: "POST" });
