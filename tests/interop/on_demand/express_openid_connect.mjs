@@ -3,7 +3,7 @@ import express from "express";
 import eoc from "express-openid-connect";
 import { home, port } from "./pages.mjs";
 
-const { ISSUER, CLIENT_ID, CLIENT_SECRET, BASE_URL, SIGN_OUT } = process.env;
+const { ISSUER, CLIENT_ID, CLIENT_SECRET, BASE_URL } = process.env;
 const refreshes = new Map();
 
 const app = express();
@@ -16,7 +16,7 @@ app.use(
     secret: "interop interop interop interop ",
     authRequired: false,
     authorizationParams: { response_type: "code" },
-    idpLogout: SIGN_OUT === "yes",
+    idpLogout: true,
     routes: { postLogoutRedirect: BASE_URL + "/" },
   }),
 );
