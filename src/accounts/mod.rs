@@ -35,6 +35,4 @@ pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};
 pub use rename::{NotRenamed, rename};
-pub use sessions::{
-    EndReason, end_own_session, end_session, end_sessions_of_upstream, end_sessions_of_user,
-};
+pub use sessions::{EndReason, end_own_session, end_session, end_sessions_of_upstream, end_sessions_of_user};

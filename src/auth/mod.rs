@@ -53,9 +53,9 @@ pub mod session;
 pub mod sessions_list;
 pub mod setup;
 pub mod sign_in;
-pub mod username;
 pub mod unlink;
 pub mod upstream_logout;
+pub mod username;
 
 /// What front ends call: the deployer's own pages may do so from their origins.
 pub fn api_routes() -> Router<AppState> {
