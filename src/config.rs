@@ -52,6 +52,7 @@ pub struct Config {
     pub claims: claims::ClaimsConfig,
     #[serde(default)]
     pub rate_limiting: rate_limiting::RateLimitingConfig,
+    #[serde(default)]
     pub webhooks: webhooks::WebhooksConfig,
     #[serde(default)]
     pub maintenance: maintenance::MaintenanceConfig,

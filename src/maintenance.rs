@@ -47,23 +47,30 @@ pub struct Round {
 /// connection is enough.
 pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Round> {
     let mut round = Round::default();
+    let mut failed = None;
     for job in JOBS {
         loop {
             // What a long backlog leaves is done after the next start: nobody waits for it to stop.
             if state.shutdown.is_cancelled() {
                 return Ok(round);
             }
-            match run_batch(state, job, now).await? {
-                Some(0) => break,
-                Some(rows) => round.rows += rows,
-                None => {
+            match run_batch(state, job, now).await {
+                Ok(Some(0)) => break,
+                Ok(Some(rows)) => round.rows += rows,
+                Ok(None) => {
                     round.shared = true;
                     break;
                 }
+                // A statement that fails does not keep the other jobs from being done.
+                Err(error @ sqlx::Error::Database(_)) => {
+                    failed.get_or_insert(error);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
-    Ok(round)
+    failed.map_or(Ok(round), Err)
 }
 
 /// What is cleaned up, in this order: codes are kept for their grants, sessions for both, events for

@@ -508,7 +508,7 @@ async fn a_client_is_registered_listed_given_a_new_secret_and_removed() {
     assert!(
         operator
             .fails(&["rotate-client-secret", id])
-            .contains("no confidential client")
+            .contains("no such client")
     );
     assert_eq!(operator.json(&["list-clients"]), Value::Array(Vec::new()));
 }

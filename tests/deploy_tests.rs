@@ -108,7 +108,7 @@ fn the_deployment_guide_does_what_it_says() {
     let log = fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(status.success(), "{log}");
     assert!(log.contains("client_secret"), "{log}");
-    for left_behind in ["riley-auth.log", "riley-auth-2.log"] {
+    for left_behind in ["logs/riley-auth.log", "logs/riley-auth-2.log"] {
         let log = fs::read_to_string(directory.path().join(left_behind)).unwrap();
         assert!(log.contains("\"stopped\""), "{log}");
         assert!(!log.contains("\"ERROR\""), "{log}");
@@ -277,6 +277,8 @@ fn the_files_of_deploy_speak_of_what_is_there() {
     ] {
         assert!(unit.contains(line), "{line}");
     }
+    // It would hide /proc/stat, and with it when the process began: process_start_time_seconds.
+    assert!(!unit.contains("ProcSubset="));
     let dockerfile = read("Dockerfile");
     let toolchain = Regex::new(r"FROM rust:([0-9.]+)-").unwrap();
     let least = Regex::new(r#"rust-version = "([0-9.]+)""#).unwrap();

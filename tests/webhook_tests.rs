@@ -95,18 +95,6 @@ fn every_event_is_documented_with_its_payload() {
     assert_eq!(told.len(), EVENT_TYPES.len());
 }
 
-/// What no action of this program makes happen yet. Whoever builds the action removes the name: the test fails when a name
-/// stands here that is emitted, and when one is missing here that is not.
-const NOT_EMITTED_YET: [&str; 7] = [
-    "account.merged",
-    "account.unmerged",
-    "consent.revoked",
-    "link.deleted",
-    "user.deleted",
-    "user.updated",
-    "user.username_changed",
-];
-
 /// Every event is made somewhere in the sources outside of its own file.
 #[test]
 fn every_event_of_the_list_is_emitted_by_something() {
@@ -125,7 +113,7 @@ fn every_event_of_the_list_is_emitted_by_something() {
         .filter(|(variant, _)| !sources.contains(&format!("Event::{variant} {{")))
         .map(|(_, name)| name.as_str())
         .collect();
-    assert_eq!(silent, BTreeSet::from(NOT_EMITTED_YET));
+    assert!(silent.is_empty(), "nobody emits {silent:?}");
 }
 
 /// Everything below `src` but `events.rs`, each file up to its unit tests.
@@ -620,10 +608,10 @@ async fn every_table_that_can_grow_has_a_cleaner() {
         "oauth_clients",      // an administrator's
         "oauth_links",        // until the account is gone
         "reserved_usernames", // an administrator's
-        "schema_requirements",
-        "signing_keys", // as many as there were keys
-        "users",        // a deleted account's number stays its own
-        "webhooks",     // an administrator's
+        "schema_minimum",     // one row
+        "signing_keys",       // as many as there were keys
+        "users",              // a deleted account's number stays its own
+        "webhooks",           // an administrator's
     ];
     let op = TestProvider::start().await;
     let tables: Vec<String> = sqlx::query_scalar(

@@ -205,7 +205,10 @@ pub async fn disable(
     let now = recorder.now;
     db::accounts::set_disabled(tx, user_id, Some(now), now).await?;
     db::events::emit(tx, &[Event::UserDisabled { user_id }], now).await?;
+    // Apps with offline access outlived these sessions and learn of the end only now.
+    let ended_before = db::deletion::find_ended_with_offline_access(tx, user_id).await?;
     let ended = end_sessions_of_user(tx, user_id, None, EndReason::Disabled, now).await?;
+    db::deliveries::enqueue_logout(tx, &ended_before, now).await?;
     // Offline grants too, so that none comes back when the account is enabled.
     db::grants::revoke_all_of_user(tx, user_id, RevocationReason::Administrator, now).await?;
     let entry = Entry {
@@ -256,10 +259,12 @@ pub async fn revoke(
 ) -> Result<Ended, Refused> {
     let locked = lock(tx, recorder, user_id).await?;
     let now = recorder.now;
+    let ended_before = db::deletion::find_ended_with_offline_access(tx, user_id).await?;
     let sessions = end_sessions_of_user(tx, user_id, None, EndReason::Administrator, now).await?;
     let grants = match what {
         Revoke::Sessions => 0,
         Revoke::SessionsAndTokens => {
+            db::deliveries::enqueue_logout(tx, &ended_before, now).await?;
             db::grants::revoke_all_of_user(tx, user_id, RevocationReason::Administrator, now).await?
         }
     };

@@ -13,6 +13,9 @@ use crate::events::Event;
 use crate::protocol::ids::UserId;
 use crate::sealing::Keyring;
 
+/// What the statements of a deletion may take each.
+const DELETION_SECS: u32 = 25;
+
 /// Whose account goes, and on whose word.
 pub struct Deletion<'a> {
     pub user_id: UserId,
@@ -51,6 +54,8 @@ pub async fn delete(
     now: OffsetDateTime,
 ) -> Result<(), NotDeleted> {
     let user_id = deletion.user_id;
+    // Years of spent tokens go with their grants.
+    db::allow_time(tx, DELETION_SECS).await?;
     let account = db::users::lock_with_admins(tx, user_id)
         .await?
         .ok_or(NotDeleted::NotFound)?;

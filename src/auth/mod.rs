@@ -106,9 +106,13 @@ pub fn navigation_routes() -> Router<AppState> {
                 .post(callback::posted)
                 .fallback(|| respond::not_allowed("GET, POST")),
         )
-        // No browser comes here, but the path is the provider's, as those above.
-        .route(
-            "/auth/{provider}/backchannel-logout",
-            post(upstream_logout::backchannel_logout),
-        )
+}
+
+/// What upstream providers call: no browser comes here. A provider sends everybody's notices from a few addresses, so this
+/// is not counted among sign-ins.
+pub fn provider_routes() -> Router<AppState> {
+    Router::new().route(
+        "/auth/{provider}/backchannel-logout",
+        post(upstream_logout::backchannel_logout),
+    )
 }

@@ -8,6 +8,7 @@ use super::{Global, person, table};
 use crate::accounts;
 use crate::audit::{self, Action, Actor, Entry, Target};
 use crate::clock::Clock;
+use crate::db;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,16 +18,20 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let (config, db) = global.database()?;
-    let account = person::find(&db, &args.user).await?;
-    let user_id = account.user.user_id;
+    let user_id = person::find(&db, &args.user).await?.user.user_id;
     let now = Clock::default().now();
+    let mut tx = db.begin().await.context("the database cannot be asked")?;
+    // Locked, so that no deletion comes between: what it empties would be written again.
+    let user = db::users::lock(&mut tx, user_id)
+        .await
+        .context("the database cannot be asked")?
+        .context("the account was deleted just now")?;
     // Whoever looks is on record before they see anything.
     let entry = Entry {
         action: Action::UserExported,
-        target: Target::user(user_id, &account.user.username),
+        target: Target::user(user_id, &user.username),
         details: json!({}),
     };
-    let mut tx = db.begin().await.context("the database cannot be asked")?;
     audit::record(
         &mut tx,
         &config.keyring(),

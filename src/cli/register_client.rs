@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::Global;
 use super::administration::{Administration, client_refused};
-use crate::clients::{ClientView, NewClient, Registration, operations};
+use crate::clients::{self, ClientView, NewClient, Registration, operations};
 use crate::config::Config;
+use crate::config::finding::ConfigFindings;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{ClientType, GrantType, TokenEndpointAuthMethod};
 
@@ -123,6 +124,8 @@ pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let opened = Administration::open(global)?;
     let config = &opened.config;
     let new = args.into_new_client()?;
+    // What breaks a rule is said without asking the database.
+    clients::validate(&new, config).map_err(ConfigFindings)?;
     let mut tx = opened.begin().await?;
     let registration = operations::create(&mut tx, &opened.recorder(), &new, config)
         .await

@@ -23,6 +23,27 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: UserId, client_id: &ClientId
     Ok(scope.unwrap_or_default())
 }
 
+/// As [`find`], and nobody takes it back until `tx` ends.
+pub async fn hold(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    client_id: &ClientId,
+) -> sqlx::Result<ScopeSet> {
+    let scope = sqlx::query_scalar!(
+        r#"
+        SELECT scope AS "scope: ScopeSet"
+        FROM consents
+        WHERE user_id = $1 AND client_id = $2
+        FOR SHARE
+        "#,
+        user_id as _,
+        client_id.as_str(),
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(scope.unwrap_or_default())
+}
+
 /// Remembers that this person has granted `scope`, in place of what was remembered; the caller has united both.
 pub async fn remember(
     db: impl PgExecutor<'_>,

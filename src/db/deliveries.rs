@@ -42,6 +42,7 @@ pub async fn enqueue_logout(
             JOIN oauth_clients c ON c.client_id = g.client_id
             WHERE c.backchannel_logout_uri IS NOT NULL
               AND c.disabled_at IS NULL
+            FOR KEY SHARE OF c
             RETURNING 1
         )
         SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
@@ -76,6 +77,7 @@ pub async fn enqueue_logout_at_client(
             WHERE c.client_id = $1
               AND c.backchannel_logout_uri IS NOT NULL
               AND c.disabled_at IS NULL
+            FOR KEY SHARE OF c
             RETURNING 1
         )
         SELECT pg_notify('riley_auth_deliveries', '')::text AS notified

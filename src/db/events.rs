@@ -15,7 +15,7 @@ pub const CHANNEL: &str = "riley_auth_deliveries";
 /// Writes events and what webhooks are due of them, in one statement of the transaction that made them happen.
 ///
 /// A webhook without a client hears of everything. A client's own hears what names that client, and of a person
-/// (`user.*`) to whom the client has a grant; names only where that grant has the scope `profile`.
+/// (`user.*`) who lets the client in, by a consent or a grant that stands; names only where that has the scope `profile`.
 pub async fn emit(tx: &mut PgTransaction<'_>, events: &[Event], now: OffsetDateTime) -> sqlx::Result<()> {
     if events.is_empty() {
         return Ok(());
@@ -51,19 +51,33 @@ pub async fn emit(tx: &mut PgTransaction<'_>, events: &[Event], now: OffsetDateT
                  OR w.client_id = e.client_id
                  OR (
                      e.event_type LIKE 'user.%'
-                     AND EXISTS (
-                         SELECT FROM grants g
-                         WHERE g.user_id = e.user_id
-                           AND g.client_id = w.client_id
-                           AND (
-                               e.event_type <> 'user.username_changed'
-                               OR 'profile' = ANY (string_to_array(g.scope, ' '))
-                           )
+                     AND (
+                         EXISTS (
+                             SELECT FROM consents c
+                             WHERE c.user_id = e.user_id
+                               AND c.client_id = w.client_id
+                               AND (
+                                   e.event_type <> 'user.username_changed'
+                                   OR 'profile' = ANY (string_to_array(c.scope, ' '))
+                               )
+                         )
+                         OR EXISTS (
+                             SELECT FROM grants g
+                             WHERE g.user_id = e.user_id
+                               AND g.client_id = w.client_id
+                               AND g.revoked_at IS NULL
+                               AND (
+                                   e.event_type <> 'user.username_changed'
+                                   OR 'profile' = ANY (string_to_array(g.scope, ' '))
+                               )
+                         )
                      )
                  )
              )
              -- Sent to the one webhook that is tried out, by `deliveries::enqueue_ping`.
              AND e.event_type <> 'webhook.ping'
+            -- One that is being removed meanwhile is left out instead of failing whatever is told of.
+            FOR KEY SHARE OF w
             RETURNING 1
         )
         SELECT pg_notify('riley_auth_deliveries', '')::text AS notified

@@ -70,6 +70,9 @@ pub struct ExportedLink {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub last_login_at: OffsetDateTime,
+    /// When it joined the account by its address, and not by its owner's confirmation.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub merged_at: Option<OffsetDateTime>,
 }
 
 /// A session in a browser, ended ones as long as they are kept.
@@ -268,7 +271,7 @@ pub async fn links(
         ExportedLink,
         r#"
         SELECT link_id AS "link_id: _", provider, issuer, subject, display, email, email_verified,
-               created_at, last_login_at
+               created_at, last_login_at, merged_at
         FROM oauth_links
         WHERE user_id = $1
         ORDER BY created_at DESC, link_id
@@ -430,7 +433,7 @@ pub async fn events(
     sqlx::query_as!(
         ExportedEvent,
         r#"
-        SELECT event_id, event_type, client_id, data, created_at
+        SELECT event_id, event_type, client_id, data - 'new_user_id' AS "data!", created_at
         FROM events
         WHERE user_id = $1
         ORDER BY created_at DESC, event_id
@@ -477,7 +480,8 @@ pub async fn audit_entries(
         SELECT sequence, created_at, action, actor_user_id IS NOT DISTINCT FROM $1 AS "by_this_person!",
                target_user_id IS NOT DISTINCT FROM $1 AS "on_this_person!",
                CASE WHEN actor_user_id = $1 THEN actor_personal END AS actor_personal,
-               CASE WHEN target_user_id = $1 THEN target_personal END AS target_personal, details
+               CASE WHEN target_user_id = $1 THEN target_personal END AS target_personal,
+               (details::jsonb - 'new_user_id')::text AS "details!"
         FROM audit_entries
         WHERE actor_user_id = $1 OR target_user_id = $1
         ORDER BY sequence DESC

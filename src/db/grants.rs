@@ -297,13 +297,25 @@ pub async fn find_status(
     .await
 }
 
-/// Ends everything that any client was let have of this person, offline grants too. How many grants that were.
+/// Ends everything that any client was let have of this person, offline grants too. How many grants that were. The sessions
+/// have to have ended in this transaction: codes are used up first, so that none becomes a grant afterwards.
 pub async fn revoke_all_of_user(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     reason: RevocationReason,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
+    sqlx::query!(
+        r#"
+        UPDATE authorization_codes
+        SET used_at = $2
+        WHERE user_id = $1 AND used_at IS NULL
+        "#,
+        user_id as _,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
     let done = sqlx::query!(
         r#"
         UPDATE grants
@@ -326,6 +338,12 @@ pub async fn revoke_all(
     reason: RevocationReason,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
+    sqlx::query!(
+        "UPDATE authorization_codes SET used_at = $1 WHERE used_at IS NULL",
+        now
+    )
+    .execute(&mut **tx)
+    .await?;
     let done = sqlx::query!(
         r#"
         UPDATE grants

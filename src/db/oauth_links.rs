@@ -56,22 +56,36 @@ pub async fn lock_user_of(
     issuer: &str,
     subject: &str,
 ) -> sqlx::Result<Option<LinkedUser>> {
-    sqlx::query_as!(
-        LinkedUser,
-        r#"
-        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", u.disabled_at IS NOT NULL AS "disabled!"
-        FROM oauth_links l
-        JOIN users u ON u.user_id = l.user_id
-        WHERE l.issuer = $1
-          AND l.subject = $2
-          AND u.deleted_at IS NULL
-        FOR NO KEY UPDATE OF u
-        "#,
-        issuer,
-        subject,
-    )
-    .fetch_optional(&mut **tx)
-    .await
+    loop {
+        let found = sqlx::query_as!(
+            LinkedUser,
+            r#"
+            SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", u.disabled_at IS NOT NULL AS "disabled!"
+            FROM oauth_links l
+            JOIN users u ON u.user_id = l.user_id
+            WHERE l.issuer = $1
+              AND l.subject = $2
+              AND u.deleted_at IS NULL
+            FOR NO KEY UPDATE OF u
+            "#,
+            issuer,
+            subject,
+        )
+        .fetch_optional(&mut **tx)
+        .await?;
+        let Some(linked) = found else { return Ok(None) };
+        // Whoever had the account's lock before may have taken the link away: the statement above still saw it there.
+        let still = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM oauth_links WHERE link_id = $1 AND user_id = $2) AS "is!""#,
+            linked.link_id as _,
+            linked.user_id as _,
+        )
+        .fetch_one(&mut **tx)
+        .await?;
+        if still {
+            return Ok(Some(linked));
+        }
+    }
 }
 
 /// A link as its owner and operators see it.

@@ -393,7 +393,10 @@ pub async fn end_some(
         r#"
         UPDATE sessions
         SET ended_at = $2, ended_reason = $1
-        WHERE session_id IN (SELECT session_id FROM sessions WHERE ended_at IS NULL LIMIT $3)
+        WHERE session_id IN (
+            SELECT session_id FROM sessions WHERE ended_at IS NULL ORDER BY session_id LIMIT $3 FOR NO KEY UPDATE
+        )
+          AND ended_at IS NULL
         RETURNING user_id AS "user_id: UserId", session_id AS "session_id: SessionId"
         "#,
         reason,

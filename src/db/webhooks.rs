@@ -101,7 +101,8 @@ pub async fn lock(tx: &mut PgTransaction<'_>, webhook_id: Uuid) -> sqlx::Result<
                previous_secret_expires_at, created_at, updated_at
         FROM webhooks
         WHERE webhook_id = $1
-        FOR UPDATE
+        -- Not against the foreign keys of deliveries: nobody who is told of waits for an administrator.
+        FOR NO KEY UPDATE
         "#,
         webhook_id,
     )

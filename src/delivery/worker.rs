@@ -234,6 +234,9 @@ async fn attempt(state: AppState, db: PgPool, delivery: Claimed, lease_id: Uuid)
     };
     let recorded = recorded(&state, &delivery, lease_id, outcome, now, started.elapsed());
     record(&db, &delivery, &recorded).await;
+    state
+        .metrics
+        .webhook_delivery(matches!(outcome, Outcome::Delivered { .. }));
     Finished {
         delivery_id: delivery.delivery_id,
         endpoint: delivery.endpoint,

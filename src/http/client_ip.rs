@@ -54,14 +54,15 @@ impl AddressRule {
     }
 
     fn forwarded(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let lines = headers.get_all(X_FORWARDED_FOR).iter();
-        let mut entries = Vec::new();
-        for line in lines {
-            entries.extend(line.to_str().ok()?.split(','));
-        }
+        // As bytes: what a client wrote to the left of a proxy's entry must not spoil that.
+        let entries: Vec<&[u8]> = headers
+            .get_all(X_FORWARDED_FOR)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .collect();
         let mut found = None;
         for entry in entries.iter().rev() {
-            let address = parse_entry(entry.trim())?;
+            let address = parse_entry(std::str::from_utf8(entry).ok()?.trim())?;
             found = Some(address);
             if !self.trusts(address) {
                 break;

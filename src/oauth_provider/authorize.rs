@@ -181,7 +181,7 @@ async fn advance(
         (Step::Issue(scope), Some(session)) => {
             let issued = async {
                 let mut tx = state.db.begin().await?;
-                let code = code::issue(&mut tx, state, request, session, &scope, now).await?;
+                let code = code::issue(&mut tx, state, client, request, session, &scope, now).await?;
                 tx.commit().await?;
                 Ok(code)
             };

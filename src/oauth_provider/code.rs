@@ -13,6 +13,7 @@ use crate::http::browser::BrowserSession;
 use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
+use crate::protocol::client::Client;
 use crate::protocol::ids::GrantId;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::scope::ScopeSet;
@@ -49,19 +50,28 @@ pub fn session_has_ended() -> OAuthRefusal {
 }
 
 /// A code for what `request` asked, limited to `scope`, on the word of `session`; stored when `tx` commits. `None`: the
-/// session has ended meanwhile.
+/// session has ended meanwhile, or the consent was taken back.
 ///
 /// `auth_time` is the session's: a code that is issued on a session of last week says so. Issuing a code is how a session is
 /// used, so it lasts longer for it: somebody who signs in to apps every day is never sent to the upstream again.
 pub async fn issue(
     tx: &mut PgTransaction<'_>,
     state: &AppState,
+    client: &Client,
     request: &AuthorizationRequest,
     browser_session: &BrowserSession,
     scope: &ScopeSet,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<IssuedCode>> {
     let session = &browser_session.session;
+    if !client.auto_approve {
+        let held = db::consents::hold(tx, session.user_id, &client.client_id).await?;
+        // Silently, offline access is left out where nobody agreed to it.
+        let given = |token: &str| token != "offline_access" || scope.contains(token);
+        if !request.consent_scope().filtered(given).is_subset_of(&held) {
+            return Ok(None);
+        }
+    }
     let session_ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
     let touched = db::sessions::touch(&mut **tx, session.session_id, now + session_ttl, now).await?;
     let Some(session_expires_at) = touched else {

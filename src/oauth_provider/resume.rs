@@ -173,7 +173,16 @@ impl Going<'_> {
                 };
                 db::events::emit(&mut tx, &[granted], self.now).await?;
             }
-            let code = code::issue(&mut tx, self.state, self.request, session, &scope, self.now).await?;
+            let code = code::issue(
+                &mut tx,
+                self.state,
+                self.client,
+                self.request,
+                session,
+                &scope,
+                self.now,
+            )
+            .await?;
             let Some(code) = code else {
                 return Ok(Issued::WithoutSession);
             };

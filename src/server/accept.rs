@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::limits::rules::Prefix;
@@ -64,6 +64,12 @@ impl Options {
     }
 }
 
+/// How long after the shutdown connections are still accepted: who balances load by trying has had the time to notice, and
+/// what the kernel has accepted already is answered instead of being reset.
+const ACCEPT_LINGER: Duration = Duration::from_millis(250);
+/// How long after the shutdown a connection without a request is waited for: a request may be on its way.
+const REQUEST_LINGER: Duration = Duration::from_millis(500);
+
 /// Serves `router` until `shutdown`; then stops accepting, lets requests in flight finish for `grace`, and returns.
 pub async fn serve(
     listener: TcpListener,
@@ -79,29 +85,74 @@ pub async fn serve(
         .header_read_timeout(options.idle_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
-    let connections = Arc::new(Semaphore::new(options.max_connections));
-    let sources = Sources::default();
-    let graceful = GracefulShutdown::new();
+    let connections = Connections {
+        builder,
+        router,
+        places: Arc::new(Semaphore::new(options.max_connections)),
+        sources: Sources::default(),
+        tasks: TaskTracker::new(),
+        shutdown,
+        options,
+    };
     let mut failing = false;
+    let lingered = async {
+        connections.shutdown.cancelled().await;
+        tokio::time::sleep(ACCEPT_LINGER).await;
+    };
+    tokio::pin!(lingered);
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit.expect("the semaphore is never closed"),
-            () = shutdown.cancelled() => break,
+        let place = tokio::select! {
+            place = Arc::clone(&connections.places).acquire_owned() => place.expect("the semaphore is never closed"),
+            () = &mut lingered => break,
         };
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener, &mut failing, &options.metrics) => accepted,
-            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &mut failing, &connections.options.metrics) => accepted,
+            () = &mut lingered => break,
         };
-        let Some(source) = sources.admit(peer.ip(), options.max_connections_per_prefix) else {
-            options.metrics.connection_refused(ConnectionRefusal::Prefix);
-            continue;
+        connections.serve(stream, peer, place);
+    }
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
+        && let Ok(place) = Arc::clone(&connections.places).try_acquire_owned()
+    {
+        connections.serve(stream, peer, place);
+    }
+    drop(listener);
+    connections.tasks.close();
+    if tokio::time::timeout(grace, connections.tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some connections did not finish within the grace period");
+    }
+}
+
+/// Every connection of a listener.
+struct Connections {
+    builder: http1::Builder,
+    router: Router,
+    places: Arc<Semaphore>,
+    sources: Sources,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    options: Options,
+}
+
+impl Connections {
+    /// Serves one in a task of its own, if its source has no more than its share.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        let Some(source) = self
+            .sources
+            .admit(peer.ip(), self.options.max_connections_per_prefix)
+        else {
+            self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
+            return;
         };
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        let watch = Watch::new(&options);
+        let watch = Watch::new(&self.options);
         let exchange = watch.clone();
         let service =
-            router
+            self.router
                 .clone()
                 .map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
                     request.extensions_mut().insert(ConnectInfo(peer));
@@ -123,23 +174,35 @@ pub async fn serve(
             stream,
             watch: watch.clone(),
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            let mut connection = pin!(connection);
+            let to_its_end = async {
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = shutdown.cancelled() => {}
+                }
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = watch.request_or(REQUEST_LINGER) => {}
+                }
+                // The answer that is under way, if one is, says that it is the last.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            };
             tokio::select! {
-                ended = watched => {
+                ended = to_its_end => {
                     if let Err(error) = ended {
                         tracing::debug!(error = %error, "a connection ended early");
                     }
                 }
                 () = watch.expired() => tracing::debug!("a connection that took too long was closed"),
             }
-            drop((permit, source));
+            drop((place, source));
         });
-    }
-    drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not finish within the grace period");
     }
 }
 
@@ -210,6 +273,8 @@ impl Drop for Source {
 #[derive(Clone)]
 struct Watch {
     phase: Arc<Mutex<Phase>>,
+    /// A request has begun.
+    begun: Arc<Notify>,
     head_timeout: Duration,
     idle_timeout: Duration,
     exchange_timeout: Duration,
@@ -218,6 +283,8 @@ struct Watch {
 #[derive(Clone, Copy)]
 struct Phase {
     is_idle: bool,
+    /// A request is being answered.
+    is_busy: bool,
     deadline: Instant,
 }
 
@@ -225,21 +292,34 @@ impl Watch {
     fn new(options: &Options) -> Self {
         let phase = Phase {
             is_idle: false,
+            is_busy: false,
             deadline: Instant::now() + options.head_timeout,
         };
         Self {
             phase: Arc::new(Mutex::new(phase)),
+            begun: Arc::default(),
             head_timeout: options.head_timeout,
             idle_timeout: options.idle_timeout,
             exchange_timeout: options.exchange_timeout,
         }
     }
 
-    fn enter(&self, is_idle: bool, within: Duration) {
+    fn enter(&self, is_idle: bool, is_busy: bool, within: Duration) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Phase {
             is_idle,
+            is_busy,
             deadline: Instant::now() + within,
         };
+    }
+
+    /// Returns when a request is being answered, or after this time.
+    async fn request_or(&self, patience: Duration) {
+        let begins = async {
+            while !self.phase().is_busy {
+                self.begun.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, begins).await;
     }
 
     fn phase(&self) -> Phase {
@@ -249,16 +329,17 @@ impl Watch {
     /// Something was read: of an idle connection that is the beginning of a head.
     fn has_read(&self) {
         if self.phase().is_idle {
-            self.enter(false, self.head_timeout);
+            self.enter(false, false, self.head_timeout);
         }
     }
 
     fn head_is_complete(&self) {
-        self.enter(false, self.exchange_timeout);
+        self.enter(false, true, self.exchange_timeout);
+        self.begun.notify_one();
     }
 
     fn answer_is_sent(&self) {
-        self.enter(true, self.idle_timeout);
+        self.enter(true, false, self.idle_timeout);
     }
 
     /// Returns when a deadline has passed. No deadline is set that is nearer than the head's, so it is enough to look again

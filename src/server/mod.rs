@@ -92,6 +92,9 @@ pub fn build(state: AppState) -> Router {
     routes::router(state)
 }
 
+/// What the workers and the pools are given beyond the grace period of requests.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
+
 /// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
 /// the workers have stopped.
 pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
@@ -123,9 +126,20 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     });
     tasks.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
     tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
-    while tasks.join_next().await.is_some() {}
-    state.db.close().await;
-    state.background_db.close().await;
+    let end = async {
+        while tasks.join_next().await.is_some() {}
+        state.db.close().await;
+        state.background_db.close().await;
+    };
+    // Whatever waits for a database that does not answer must not keep the process from ending.
+    let overdue = async {
+        state.shutdown.cancelled().await;
+        tokio::time::sleep(grace + LAST_MOMENTS).await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = overdue => tracing::warn!("stopped without waiting for what was still under way"),
+    }
 }
 
 /// `riley-auth serve`.

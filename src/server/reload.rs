@@ -1,12 +1,14 @@
 //! Keys are read again on SIGHUP and when a file changes: a rotation needs no restart. A broken new set is refused and the
 //! old one kept.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -40,8 +42,22 @@ pub fn spawn(state: AppState, path: Option<PathBuf>) -> Option<RecommendedWatche
 
 /// Tells of changes in the directories of the configuration and the keys: a directory, because editors replace files.
 fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
+    let keys = config.jwt.key_files();
+    let names: HashSet<OsString> = path
+        .into_iter()
+        .chain(keys.iter().filter_map(|key| key.private_key_path.as_deref()))
+        .chain(keys.iter().filter_map(|key| key.public_key_path.as_deref()))
+        .filter_map(|path| path.file_name().map(OsString::from))
+        .collect();
+    // A log beside the configuration is none of our business. What begins with two dots is how Kubernetes swaps a volume.
+    let concerns_us = move |path: &PathBuf| {
+        path.file_name()
+            .is_some_and(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    };
     let handler = move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        if event.is_ok_and(|event| {
+            !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(&concerns_us))
+        }) {
             changed.notify_one();
         }
     };
@@ -52,7 +68,6 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
             return None;
         }
     };
-    let keys = config.jwt.key_files();
     let mut directories: Vec<&Path> = path
         .into_iter()
         .chain(keys.iter().filter_map(|key| key.private_key_path.as_deref()))
@@ -119,24 +134,50 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
     changed.map(|((section, _), _)| section).collect()
 }
 
-/// Every section as text. Secrets print alike: of them, only the database's URL could change without its neighbours.
-fn comparable(config: &Config) -> [(&'static str, String); 11] {
+/// Every section as text. Secrets print alike, so they are compared apart; nobody sees the text.
+fn comparable(config: &Config) -> [(&'static str, String); 12] {
     let mut jwt = config.jwt.clone();
     jwt.keys.clear();
     jwt.private_key_path = None;
     jwt.public_key_path = None;
     let database_url = config.database.url.expose_secret();
+    let shown =
+        |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+    let secret_keys: Vec<&str> = std::iter::once(&config.database.secret_key)
+        .chain(&config.database.previous_secret_keys)
+        .map(SecretString::expose_secret)
+        .collect();
+    let client_secrets: Vec<Option<String>> = config
+        .oauth
+        .providers
+        .values()
+        .map(|provider| shown(&provider.client_secret))
+        .collect();
     [
         ("server", format!("{:?}", config.server)),
-        ("database", format!("{:?} {database_url}", config.database)),
+        (
+            "database",
+            format!("{:?} {database_url} {secret_keys:?}", config.database),
+        ),
         ("jwt", format!("{jwt:?}")),
-        ("oauth", format!("{:?}", config.oauth)),
+        ("oauth", format!("{:?} {client_secrets:?}", config.oauth)),
         ("scopes", format!("{:?}", config.scopes)),
         ("usernames", format!("{:?}", config.usernames)),
         ("claims", format!("{:?}", config.claims)),
         ("maintenance", format!("{:?}", config.maintenance)),
-        ("rate_limiting", format!("{:?}", config.rate_limiting)),
-        ("metrics", format!("{:?}", config.metrics)),
+        (
+            "rate_limiting",
+            format!(
+                "{:?} {:?}",
+                config.rate_limiting,
+                shown(&config.rate_limiting.redis_url)
+            ),
+        ),
+        (
+            "metrics",
+            format!("{:?} {:?}", config.metrics, shown(&config.metrics.bearer_token)),
+        ),
+        ("webhooks", format!("{:?}", config.webhooks)),
         ("log", format!("{:?}", config.log)),
     ]
 }

@@ -77,7 +77,11 @@ pub fn router(state: AppState) -> Router {
         )
         .merge(logout::routes());
     let authorization = limited(&state, Tier::Standard, authorization);
-    let sign_in = limited(&state, Tier::Auth, auth::navigation_routes());
+    let sign_in = limited(&state, Tier::Auth, auth::navigation_routes()).merge(limited(
+        &state,
+        Tier::Public,
+        auth::provider_routes(),
+    ));
 
     let bounds = InFlight::new(MAX_IN_FLIGHT, REQUEST_TIMEOUT, state.metrics.clone());
     let bounded = apps

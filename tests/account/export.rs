@@ -39,6 +39,8 @@ const OF_PEOPLE: &[(&str, &str, &str)] = &[
 /// Columns of those tables that the export leaves out, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("users.username_folded", "derived from username"),
+    ("deliveries.endpoint", "where the receiver is"),
+    ("deliveries.attempts_before_redelivery", "how the sending went"),
     ("users.deleted_at", "an account with a value here is gone"),
     ("held_usernames.user_id", "the account's own id"),
     ("oauth_links.user_id", "the account's own id"),
@@ -123,6 +125,11 @@ const NOT_OF_PEOPLE: &[(&str, &str)] = &[
     ("signing_keys", "keys of the server"),
     ("webhooks", "receivers of events"),
     ("delivery_attempts", "how the sending of an event went"),
+    (
+        "upstream_logout_tokens",
+        "which logout tokens of providers have counted, by their ids",
+    ),
+    ("schema_minimum", "the schema's own history"),
     (
         "authorization_requests",
         "waits for minutes, sealed under a handle that only the browser has",
@@ -295,7 +302,7 @@ async fn every_column_that_refers_to_a_person_is_exported_or_left_out_for_a_reas
             .get(column)
             .unwrap_or_else(|| panic!("{table}.{column} is neither exported nor left out"));
         assert!(
-            !stored.is_empty() || column == "disabled_at",
+            !stored.is_empty() || ["disabled_at", "merged_at"].contains(&column.as_str()),
             "{table}.{column}: nothing to compare"
         );
         for value in stored {

@@ -144,11 +144,11 @@ async fn lines_within_a_request_bear_its_id() {
     let answer = crate::common::Answer::of(request.header("x-request-id", "find-me.7")).await;
     // The upstream of this process is out of reach.
     assert_eq!(answer.status, 503);
-    process.logs("a login could not be started at an upstream").await;
+    process.logs("a flow could not be started at an upstream").await;
     let log = process.log();
     let line = log
         .lines()
-        .find(|line| line.contains("a login could not be started"))
+        .find(|line| line.contains("a flow could not be started"))
         .unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["span"]["request.id"], "find-me.7", "{line}");

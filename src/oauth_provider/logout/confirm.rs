@@ -49,7 +49,7 @@ pub async fn confirm(
             session::end(&state, question.session_id, redirect.as_ref(), now).await
         }
         Some(_) => Ok(session::out_of_date(&state)),
-        None => Ok(session::leave(&state, redirect.as_ref())),
+        None => Ok(session::leave_without(&state, &headers, redirect.as_ref())),
     }
 }
 

@@ -119,6 +119,8 @@ async fn follow(
             session::end(state, session.session_id, asked.redirect.as_ref(), now).await
         }
         (Step::Ask, Some(session)) => Ok(question::ask(state, &session, asked.redirect, now)),
-        (Step::Nothing | Step::End | Step::Ask, _) => Ok(session::leave(state, asked.redirect.as_ref())),
+        (Step::Nothing | Step::End | Step::Ask, _) => {
+            Ok(session::leave_without(state, headers, asked.redirect.as_ref()))
+        }
     }
 }

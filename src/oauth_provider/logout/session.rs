@@ -8,7 +8,7 @@ use crate::accounts::{self, EndReason};
 use crate::db;
 use crate::db::sessions::StoredSessionToken;
 use crate::error::AppError;
-use crate::http::cookies::{CookieKind, Cookies};
+use crate::http::cookies::{CookieKind, CookieValue, Cookies};
 use crate::http::page;
 use crate::http::state::AppState;
 use crate::protocol::ids::SessionId;
@@ -60,6 +60,23 @@ pub fn leave(state: &AppState, redirect: Option<&PostLogoutRedirect>) -> Respons
             false,
         ),
     }
+}
+
+/// As [`leave`], when there is no session to end: what is left of one in the browser goes. Requests that show none of it
+/// change nothing, so a stray link does not wipe what somebody else's page began.
+pub fn leave_without(
+    state: &AppState,
+    headers: &HeaderMap,
+    redirect: Option<&PostLogoutRedirect>,
+) -> Response {
+    let cookies = Cookies::new(&state.config);
+    let mut response = leave(state, redirect);
+    if !matches!(cookies.read(headers, CookieKind::Refresh), CookieValue::Absent) {
+        for cleared in cookies.clear_all() {
+            response.headers_mut().append(header::SET_COOKIE, cleared);
+        }
+    }
+    response
 }
 
 /// A form or link whose time is over.

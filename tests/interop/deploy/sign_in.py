@@ -154,7 +154,7 @@ allow_insecure_http = true
         registered = self.run("register-client", "--json", "--name", "App", "--redirect-uri", REDIRECT_URI, "--auto-approve")
         self.client = json.loads(registered)
         log = open(self.directory / "log", "wb")
-        self.spawn([self.program, "serve"], stdout=log, stderr=log)
+        self.server = self.spawn([self.program, "serve"], stdout=log, stderr=log)
         self.start_nginx(log) if self.proxy == "nginx" else self.start_caddy(log)
         self.wait_until_ready()
 
@@ -201,13 +201,15 @@ allow_insecure_http = true
         subprocess.run([*command, "-t"], cwd=self.directory, check=True)
         self.spawn([*command, "-g", "daemon off;"], stdout=log, stderr=log)
         self.access_log = self.directory / "riley-auth.log"
+        self.error_log = self.directory / "riley-auth.error.log"
 
     def start_caddy(self, log):
         text = (ROOT / "deploy/caddy/Caddyfile").read_text()
         self.access_log = self.directory / "access.log"
+        self.error_log = self.directory / "log"
         for old, new in [
-            ("\nauth.example.com {\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n"
-             f"\tlog {{\n\t\toutput discard\n\t}}\n}}\n\n{self.issuer} {{\n\tbind 127.0.0.1\n"
+            ("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n"),
+            ("\nauth.example.com {\n", f"\n{self.issuer} {{\n\tbind 127.0.0.1\n"
              f"\ttls {self.directory}/fullchain.pem {self.directory}/privkey.pem\n"),
             ("127.0.0.1:8081 {", f"127.0.0.1:{self.behind} {{"),
             ("\tlog {\n\t\tformat", f"\tlog {{\n\t\toutput file {self.access_log}\n\t\tformat"),
@@ -304,6 +306,13 @@ def main():
         expected = ("superuser", "fsync", "app.example.com")
         left = [finding for finding in report["findings"] if not any(word in finding["problem"] for word in expected)]
         assert not left, json.dumps(left, indent=1)
+        # Nor in its log of errors, when nobody answers it.
+        deployment.server.send_signal(signal.SIGTERM)
+        deployment.server.wait(timeout=30)
+        status, _, _ = browser.send("GET", f"{deployment.issuer}/oauth/authorize?state=secret")
+        assert status in (502, 503), status
+        errors = deployment.error_log.read_text()
+        assert "state=" not in errors, errors[-2000:]
     print(f"{proxy}: a person signed in, refreshed, and was seen as {PERSON_ADDRESS}")
 
 
