@@ -118,7 +118,7 @@ pub async fn end_others(
     delete,
     path = "/auth/sessions/{session_id}",
     tag = "account",
-    operation_id = "end_session",
+    operation_id = "sign_out_session",
     security(("session" = [])),
     params(("session_id" = SessionId, Path, description = "As `GET /auth/sessions` lists it")),
     responses(

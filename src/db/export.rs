@@ -481,7 +481,8 @@ pub async fn audit_entries(
                target_user_id IS NOT DISTINCT FROM $1 AS "on_this_person!",
                CASE WHEN actor_user_id = $1 THEN actor_personal END AS actor_personal,
                CASE WHEN target_user_id = $1 THEN target_personal END AS target_personal,
-               (details::jsonb - 'new_user_id')::text AS "details!"
+               CASE WHEN details::jsonb ? 'new_user_id' THEN (details::jsonb - 'new_user_id')::text ELSE details END
+                   AS "details!"
         FROM audit_entries
         WHERE actor_user_id = $1 OR target_user_id = $1
         ORDER BY sequence DESC

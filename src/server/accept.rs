@@ -142,7 +142,7 @@ impl Connections {
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         let Some(source) = self
             .sources
-            .admit(peer.ip(), self.options.max_connections_per_prefix)
+            .admit(Some(peer.ip()), self.options.max_connections_per_prefix)
         else {
             self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
             return;
@@ -230,20 +230,21 @@ async fn accept(listener: &TcpListener, failing: &mut bool, metrics: &Metrics) -
     }
 }
 
-/// How many connections each source has.
+/// How many connections, or requests, each source has.
 #[derive(Clone, Default)]
-struct Sources(Arc<Mutex<HashMap<Prefix, usize>>>);
+pub(super) struct Sources(Arc<Mutex<HashMap<Prefix, usize>>>);
 
-/// A connection's place among those of its source.
-struct Source {
+/// The place of one among those of its source.
+#[must_use]
+pub(super) struct Source {
     sources: Sources,
     prefix: Prefix,
 }
 
 impl Sources {
-    /// `None`: the source has `max` connections already.
-    fn admit(&self, address: IpAddr, max: Option<usize>) -> Option<Source> {
-        let (prefix, _) = Prefix::of(Some(address));
+    /// `None`: the source has `max` already.
+    pub(super) fn admit(&self, address: Option<IpAddr>, max: Option<usize>) -> Option<Source> {
+        let (prefix, _) = Prefix::of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(prefix).or_default();
         if max.is_some_and(|max| *count >= max) {

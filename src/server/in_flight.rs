@@ -1,5 +1,6 @@
 //! How many requests are worked on at once, and for how long: beyond that they are turned away instead of waiting without end.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +8,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
 
+use super::accept::{Source, Sources};
 use crate::error::AppError;
+use crate::http::client_ip::{AddressRule, ClientIp};
 use crate::metrics::Metrics;
 
 /// More than this many at once could only wait for each other.
 pub const MAX_IN_FLIGHT: usize = 1024;
+/// Of these, the most for one source: who sends bodies byte by byte leaves room for others.
+pub const MAX_IN_FLIGHT_PER_SOURCE: usize = 256;
 /// From the head of a request to the head of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -28,16 +33,37 @@ pub struct InFlight {
     slots: Arc<Semaphore>,
     timeout: Duration,
     metrics: Metrics,
+    sources: Sources,
+    max_per_source: usize,
+    addresses: AddressRule,
 }
 
 impl InFlight {
-    /// At most `max` requests at once, each for at most `timeout`.
-    pub fn new(max: usize, timeout: Duration, metrics: Metrics) -> Self {
+    /// At most `max` requests at once, of them `max_per_source` of one address, each for at most `timeout`. `addresses`: whose
+    /// word about a client's address is believed.
+    pub fn new(
+        max: usize,
+        max_per_source: usize,
+        timeout: Duration,
+        addresses: AddressRule,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(max)),
             timeout,
             metrics,
+            sources: Sources::default(),
+            max_per_source,
+            addresses,
         }
+    }
+
+    /// The place of this request among those of its source; `None`: they are too many.
+    fn place(&self, request: &Request) -> Option<Source> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map(|ConnectInfo(peer)| peer.ip());
+        let ClientIp(address) = self.addresses.client_ip(request.headers(), peer);
+        self.sources.admit(address, Some(self.max_per_source))
     }
 }
 
@@ -45,6 +71,10 @@ impl InFlight {
 /// handler waiting for the body (RFC 9110 §15.5.9), with 503 if it was us.
 pub async fn in_flight(State(bounds): State<InFlight>, request: Request, next: Next) -> Response {
     let Ok(_slot) = bounds.slots.try_acquire() else {
+        bounds.metrics.request_shed();
+        return unavailable();
+    };
+    let Some(_place) = bounds.place(&request) else {
         bounds.metrics.request_shed();
         return unavailable();
     };
@@ -138,7 +168,7 @@ mod tests {
             .route(HANG, get(hang))
             .route(READ, post(async |body: String| body))
             .layer(from_fn_with_state(
-                InFlight::new(max, timeout, Metrics::default()),
+                InFlight::new(max, 2, timeout, AddressRule::default(), Metrics::default()),
                 in_flight,
             ))
     }
@@ -165,6 +195,27 @@ mod tests {
         assert!(first.await.unwrap_err().is_cancelled());
         let served = router.oneshot(request("POST", READ, "a".into())).await.unwrap();
         assert_eq!(served.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn one_source_does_not_take_every_place() {
+        let enter = Arc::new(Notify::new());
+        let router = router(3, NEVER, &enter);
+        let from = |address: &str, path: &str| {
+            let mut request = request("GET", path, Body::empty());
+            let peer: SocketAddr = address.parse().unwrap();
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        };
+        for _ in 0..2 {
+            tokio::spawn(router.clone().oneshot(from("192.0.2.1:1", HANG)));
+            enter.notified().await;
+        }
+        let third = router.clone().oneshot(from("192.0.2.1:2", HANG)).await.unwrap();
+        assert_eq!(third.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let other = tokio::spawn(router.oneshot(from("192.0.2.2:1", HANG)));
+        enter.notified().await;
+        other.abort();
     }
 
     #[tokio::test]

@@ -181,7 +181,7 @@ fn name(operation: &mut Operation, method: &str, several: bool) {
     if several
         && method == "post"
         && let Some(id) = &mut operation.operation_id
-        && matches!(id.as_str(), "authorize" | "userinfo" | "end_session")
+        && matches!(id.as_str(), "authorize" | "userinfo")
     {
         id.push_str("_by_post");
     }

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::http_metrics::http_metrics;
-use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, in_flight};
+use super::in_flight::{InFlight, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_SOURCE, REQUEST_TIMEOUT, in_flight};
 use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
@@ -83,7 +83,13 @@ pub fn router(state: AppState) -> Router {
         auth::provider_routes(),
     ));
 
-    let bounds = InFlight::new(MAX_IN_FLIGHT, REQUEST_TIMEOUT, state.metrics.clone());
+    let bounds = InFlight::new(
+        MAX_IN_FLIGHT,
+        MAX_IN_FLIGHT_PER_SOURCE,
+        REQUEST_TIMEOUT,
+        state.addresses.clone(),
+        state.metrics.clone(),
+    );
     let bounded = apps
         .merge(first_party)
         .merge(administration)
