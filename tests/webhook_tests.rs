@@ -4,6 +4,7 @@
 
 mod common;
 
+use base64::Engine as _;
 use std::collections::BTreeSet;
 
 use common::receiver::{Behaviour, Received, Receiver};
@@ -242,7 +243,6 @@ async fn the_secret_is_sealed_in_the_database() {
         .fetch_one(op.db())
         .await
         .unwrap();
-    use base64::Engine as _;
     let secret = base64::engine::general_purpose::STANDARD
         .decode(hook.secret.strip_prefix("whsec_").unwrap())
         .unwrap();

@@ -54,7 +54,7 @@ pub(crate) async fn run(kills: usize) -> anyhow::Result<()> {
             program.commit(EVENTS_PER_LIFE, false).await?;
             if step == Step::Random {
                 // A process begins to deliver after some fifty milliseconds.
-                let millis = u64::from(Uuid::new_v4().as_u128() as u8) * 3;
+                let millis = u64::from(Uuid::new_v4().as_bytes()[0]) * 3;
                 tokio::time::sleep(Duration::from_millis(millis)).await;
             } else {
                 ensure!(receiver.happens(PATIENCE).await, "{step:?} was never reached");

@@ -327,7 +327,9 @@ mod tests {
 
     fn walk(entries: &[StoredEntry], keyring: &Keyring, expected: Option<Remembered>) -> Vec<(i64, Problem)> {
         let mut walk = Walk::new(keyring, expected);
-        entries.iter().for_each(|entry| walk.step(entry));
+        for entry in entries {
+            walk.step(entry);
+        }
         let findings = walk.finish().findings;
         findings
             .iter()

@@ -41,7 +41,7 @@ mod tests {
         let theirs = standardwebhooks::Webhook::new(&printed_secret(&secret)).unwrap();
         let expected = theirs.sign("msg_1", 1_700_000_000, b"{\"a\":1}").unwrap();
         assert_eq!(
-            header(&[secret.clone()], "msg_1", 1_700_000_000, "{\"a\":1}"),
+            header(std::slice::from_ref(&secret), "msg_1", 1_700_000_000, "{\"a\":1}"),
             expected
         );
         let two = header(&[vec![8; 32], secret], "msg_1", 1_700_000_000, "{\"a\":1}");

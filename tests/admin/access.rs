@@ -75,9 +75,9 @@ async fn an_existing_id_and_a_missing_one_are_refused_alike() {
             ask(&ada, Method::GET, existing).await,
             ask(&ada, Method::GET, missing).await,
         ];
-        answers
-            .iter()
-            .for_each(|answer| answer.refused_with(403, "forbidden"));
+        for answer in &answers {
+            answer.refused_with(403, "forbidden");
+        }
         assert_eq!(answers[0].text, answers[1].text);
         let names = |answer: &Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(&answers[0]), names(&answers[1]));

@@ -18,7 +18,10 @@ async fn change(root: &Browser, client_id: &str, body: &Value) -> Answer {
 /// The app behind a registration that the API answered.
 fn app_of(op: &TestProvider, like: &TestClient, registered: &Value) -> TestClient {
     let mut app = like.at(op);
-    app.client.client_id.0 = registered["client_id"].as_str().unwrap().to_owned();
+    registered["client_id"]
+        .as_str()
+        .unwrap()
+        .clone_into(&mut app.client.client_id.0);
     app.secret = registered["client_secret"].as_str().map(str::to_owned);
     app
 }
