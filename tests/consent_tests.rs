@@ -151,7 +151,7 @@ async fn consent_is_remembered_and_asked_again_only_for_more() {
     alan.authorize(app).send().await.page("/consent");
 }
 
-/// Product §4.3: the deployer vouches for these clients.
+/// The deployer vouches for these clients.
 #[tokio::test]
 async fn nobody_is_asked_about_a_client_that_is_auto_approved() {
     let fixture = start().await;
@@ -413,7 +413,7 @@ async fn without_a_consent_page_it_is_consent_required() {
     ada.authorize(&app).send().await.refused("consent_required");
 }
 
-/// Product §4.4: offline access needs consent, remembered or given, or a client that the deployer vouches for.
+/// Offline access needs consent, remembered or given, or a client that the deployer vouches for.
 #[tokio::test]
 async fn offline_access_comes_with_consent() {
     let fixture = start().await;

@@ -716,7 +716,7 @@ mod token_requests {
         }
     }
 
-    /// Product §4.5: a client may insist on RS256 while the first key is ES256.
+    /// A client may insist on RS256 while the first key is ES256.
     #[tokio::test]
     async fn an_id_token_is_signed_with_the_algorithm_that_the_client_registered() {
         let (op, _app, ada) = start().await;
@@ -1253,7 +1253,7 @@ mod prompts {
         assert_eq!(count(&op, "select count(*) from authorization_requests").await, 0);
     }
 
-    /// Product §4.1: the upstream is asked for a login, too.
+    /// The upstream is asked for a login, too.
     #[tokio::test]
     async fn a_demanded_login_is_asked_of_the_upstream() {
         let (op, app, ada) = start().await;
