@@ -154,3 +154,56 @@ async fn an_error_of_every_operation_is_among_those_that_are_described() {
         );
     }
 }
+
+/// Two types of one name would be one schema, and one of them would be described as the other.
+#[test]
+fn no_two_types_are_described_under_one_name() {
+    let mut seen = BTreeMap::new();
+    let mut waiting = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = source.lines().collect();
+        for (index, _) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.starts_with("#[derive(") && line.contains("ToSchema"))
+        {
+            let mut name = None;
+            for line in &lines[index + 1..] {
+                if let Some(rest) = line.strip_prefix("#[schema(as = ") {
+                    name = rest.split(')').next();
+                }
+                let item = line.trim_start_matches("pub(super) ").trim_start_matches("pub ");
+                let declared = item
+                    .strip_prefix("struct ")
+                    .or_else(|| item.strip_prefix("enum "));
+                if let Some(declared) = declared {
+                    let end = declared
+                        .find(|c: char| !c.is_alphanumeric())
+                        .unwrap_or(declared.len());
+                    name = name.or(Some(&declared[..end]));
+                    break;
+                }
+            }
+            let name = name.unwrap().to_owned();
+            let before = seen.insert(name.clone(), path.clone());
+            assert!(
+                before.is_none(),
+                "{name} stands in {before:?} and in {}",
+                path.display()
+            );
+        }
+    }
+    assert!(seen.len() > 60, "{}", seen.len());
+}

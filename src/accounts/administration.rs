@@ -40,6 +40,7 @@ impl Role {
 
 /// An account as administrators see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = AdministeredAccount)]
 pub struct AccountView {
     pub user_id: UserId,
     pub username: String,

@@ -37,6 +37,7 @@ pub struct UserDetail {
 
 /// A provider identity that leads to the account.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AdministeredLink)]
 pub struct LinkView {
     pub link_id: LinkId,
     pub provider: String,
@@ -54,6 +55,7 @@ pub struct LinkView {
 
 /// A browser in which the person is signed in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AdministeredSession)]
 pub struct SessionView {
     pub session_id: SessionId,
     /// By which provider they came.
@@ -72,6 +74,7 @@ pub struct SessionView {
 
 /// An app that the person let in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AdministeredConsent)]
 pub struct ConsentView {
     pub client_id: ClientId,
     pub client_name: String,

@@ -38,6 +38,7 @@ pub struct WebhookChange {
     path = "/admin/webhooks/{webhook_id}",
     tag = "administration",
     operation_id = "show_webhook",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     responses(
         (status = 200, body = WebhookView),
@@ -64,6 +65,7 @@ pub async fn show(
     path = "/admin/webhooks/{webhook_id}",
     tag = "administration",
     operation_id = "change_webhook",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     request_body = WebhookChange,
     responses(
@@ -104,6 +106,7 @@ pub async fn change(
     path = "/admin/webhooks/{webhook_id}",
     tag = "administration",
     operation_id = "remove_webhook",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     responses(
         (status = 204),

@@ -150,6 +150,7 @@ pub struct Pinged {
     path = "/admin/webhooks/{webhook_id}/deliveries",
     tag = "administration",
     operation_id = "list_webhook_deliveries",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path), DeliveriesQuery),
     responses(
         (status = 200, body = Page<DeliveryView>),
@@ -190,6 +191,7 @@ pub async fn list(
     path = "/admin/webhooks/{webhook_id}/redeliver",
     tag = "administration",
     operation_id = "redeliver",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     request_body = RedeliveryBody,
     responses(
@@ -233,6 +235,7 @@ pub async fn redeliver(
     path = "/admin/webhooks/{webhook_id}/ping",
     tag = "administration",
     operation_id = "ping_webhook",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     responses(
         (status = 202, body = Pinged),

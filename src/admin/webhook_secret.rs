@@ -32,6 +32,7 @@ pub struct WebhookSecretRotation {
     path = "/admin/webhooks/{webhook_id}/secret",
     tag = "administration",
     operation_id = "rotate_webhook_secret",
+    security(("session" = [])),
     params(("webhook_id" = Uuid, Path)),
     request_body = WebhookSecretRotation,
     responses(

@@ -107,6 +107,7 @@ pub struct WebhookWithSecret {
     path = "/admin/webhooks",
     tag = "administration",
     operation_id = "list_webhooks",
+    security(("session" = [])),
     params(WebhooksQuery),
     responses(
         (status = 200, body = Page<WebhookView>),
@@ -138,6 +139,7 @@ pub async fn list(
     path = "/admin/webhooks",
     tag = "administration",
     operation_id = "create_webhook",
+    security(("session" = [])),
     request_body = NewWebhookBody,
     responses(
         (status = 201, body = WebhookWithSecret),
