@@ -217,7 +217,7 @@ impl Metrics {
         self.0.connections_refused[reason as usize].increment(1);
     }
 
-    /// What the database says, asked at most once in [`COUNT_LIFETIME`] and by one scrape at a time.
+    /// What the database says, asked at most once in `COUNT_LIFETIME` and by one scrape at a time.
     pub async fn counted(&self, now: OffsetDateTime, count: impl AsyncFnOnce() -> Counted) -> Counted {
         let mut last = self.0.counted.lock().await;
         if let Some((at, counted)) = &*last

@@ -1,7 +1,7 @@
 //! The accept loop: hyper with deadlines, bounds on connections, and an end that drains.
 //!
 //! `axum::serve` installs no timer, so a client that never finishes its headers would hold its connection for ever. hyper's
-//! own timer knows one time for a head and for an idle connection; here they differ, so [`Watch`] follows each connection:
+//! own timer knows one time for a head and for an idle connection; here they differ, so `Watch` follows each connection:
 //! it has to finish its first head, may be idle for longer between requests, and has to finish a head that it has begun.
 
 use std::collections::HashMap;
