@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 
 use super::destination;
 use super::flow::{self, FRESH_SESSION, LinkIntent, Setup, Target};
-use super::json_body;
 use super::linking;
 use super::newcomer;
 use super::respond::{json_answer, with_cookies};
@@ -29,6 +28,7 @@ use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body;
 use crate::http::state::AppState;
 use crate::protocol::ids::LinkId;
 use crate::protocol::opaque::Opaque;
@@ -141,7 +141,7 @@ pub async fn confirm(
     let session = session(&visit)?;
     let handle = handle(&visit, &headers)?;
     let expected = "send a JSON object with confirmation_id";
-    let choice: LinkConfirmation = json_body::read(&headers, &body, expected)?;
+    let choice: LinkConfirmation = json_body::object(&headers, &body, expected)?;
     if choice.confirmation_id != confirmation_id(&handle) {
         return Err(no_link());
     }

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::departure::{self, Purpose};
 use super::destination;
 use super::flow::Target;
-use super::json_body;
 use super::respond::{json_answer, with_browser};
 use super::sign_in::Visit;
 use crate::db;
@@ -21,6 +20,7 @@ use crate::db::upstream_flows::LinkStarter;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body;
 use crate::http::return_to::ReturnTo;
 use crate::http::state::AppState;
 
@@ -61,7 +61,11 @@ pub async fn start(
     let session = visit.previous.as_ref().ok_or_else(AppError::unauthenticated)?;
     let provider = state.upstreams.get(&provider).ok_or_else(AppError::not_found)?;
     let expected = "send a JSON object with return_to, or nothing";
-    let LinkStart { return_to } = json_body::read_or_default(&headers, &body, expected)?;
+    let LinkStart { return_to } = if body.is_empty() {
+        LinkStart::default()
+    } else {
+        json_body::object(&headers, &body, expected)?
+    };
     let target = target(state, return_to.as_deref())?;
     if destination::link_page(&state.config).is_none() {
         return Err(AppError::new(

@@ -38,7 +38,6 @@ pub mod device;
 pub mod emails;
 pub mod export;
 pub mod flow;
-pub mod json_body;
 pub mod link_confirm;
 pub mod link_start;
 pub mod linking;

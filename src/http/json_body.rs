@@ -33,22 +33,36 @@ where
                 malformed()
             }
         })?;
-        read(&body).map(Self)
+        read(&body).map_err(|Malformed| malformed()).map(Self)
     }
 }
 
+/// The object of a body that a handler has read already. `expected`: what to send instead, in words.
+pub fn object<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &[u8],
+    expected: &'static str,
+) -> Result<T, AppError> {
+    require_json(headers)?;
+    read(body).map_err(|Malformed| AppError::bad_request("invalid_request", expected))
+}
+
+/// What is no object of the documented form.
+#[derive(Debug)]
+struct Malformed;
+
 /// An object and nothing else: a derived reader would take an array for the members in order.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AppError> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed());
+        return Err(Malformed);
     }
     // PostgreSQL holds no NUL, neither in text nor in JSON.
-    let value: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let value: Value = serde_json::from_slice(body).map_err(|_| Malformed)?;
     if has_nul(&value) {
-        return Err(malformed());
+        return Err(Malformed);
     }
     // From the bytes, not from `value`, which has forgotten that a member stood there twice.
-    serde_json::from_slice(body).map_err(|_| malformed())
+    serde_json::from_slice(body).map_err(|_| Malformed)
 }
 
 fn has_nul(value: &Value) -> bool {
