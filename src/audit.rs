@@ -86,6 +86,7 @@ pub enum Action {
     WebhookSecretRotated,
     WebhookRedelivered,
     WebhookPinged,
+    LogoutRedelivered,
     UserExported,
 }
 
@@ -121,6 +122,7 @@ impl Action {
             Self::WebhookSecretRotated => "webhook_secret_rotated",
             Self::WebhookRedelivered => "webhook_redelivered",
             Self::WebhookPinged => "webhook_pinged",
+            Self::LogoutRedelivered => "logout_redelivered",
             Self::UserExported => "user_exported",
         }
     }

@@ -8,9 +8,11 @@
 //! | [`view`] | a registration as it is shown |
 
 use aws_lc_rs::rand::SecureRandom;
+use url::Url;
 
 use crate::config::Config;
 use crate::config::finding::Finding;
+use crate::outbound;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{Client, ClientSecret, ClientType, GrantType, TokenEndpointAuthMethod};
 use crate::protocol::ids::ClientId;
@@ -95,6 +97,7 @@ pub fn validate(new: &NewClient, config: &Config) -> Result<Client, Vec<Finding>
     let mut findings = Vec::new();
     check_texts(new, config, &mut findings);
     check_uris(new, config.issuer_is_loopback_http(), &mut findings);
+    check_backchannel_logout(new, config, &mut findings);
     check_scopes(new, config, &mut findings);
     check_authentication(new, config, &mut findings);
     check_request_object_jwks(new, &mut findings);
@@ -261,29 +264,41 @@ fn check_uris(new: &NewClient, issuer_is_loopback: bool, findings: &mut Vec<Find
             }
         }
     }
-    match &new.backchannel_logout_uri {
-        Some(uri) => {
-            if let Err(refused) = redirect_uri::validate_backchannel_logout_uri(uri, issuer_is_loopback) {
-                findings.push(Finding::error(
-                    "backchannel_logout_uri",
-                    refused.0,
-                    "register another URI",
-                ));
-            }
-        }
-        None if new.backchannel_logout_session_required => findings.push(Finding::error(
-            "backchannel_logout_session_required",
-            "there is no back-channel logout URI to send a session to",
-            "set backchannel_logout_uri, or leave this out",
-        )),
-        None => {}
-    }
     // RFC 8252 §8.6, RFC 6749 §10.2: whoever can claim the redirect would get codes without anybody being asked.
     if new.auto_approve && !redirect_uri::auto_approve_is_provable(&new.redirect_uris, issuer_is_loopback) {
         findings.push(Finding::error(
             "auto_approve",
             "any program on the device could pose as a client with loopback or private-use-scheme redirects",
             "leave auto_approve out, or register https redirects alone",
+        ));
+    }
+}
+
+/// A URI that this server itself will ask: judged as a webhook's is, except in development, where apps are on loopback, too.
+/// Which addresses a name leads to is judged again at each connection.
+fn check_backchannel_logout(new: &NewClient, config: &Config, findings: &mut Vec<Finding>) {
+    const FIELD: &str = "backchannel_logout_uri";
+    let Some(uri) = &new.backchannel_logout_uri else {
+        if new.backchannel_logout_session_required {
+            findings.push(Finding::error(
+                "backchannel_logout_session_required",
+                "there is no back-channel logout URI to send a session to",
+                "set backchannel_logout_uri, or leave this out",
+            ));
+        }
+        return;
+    };
+    let issuer_is_loopback = config.issuer_is_loopback_http();
+    if let Err(refused) = redirect_uri::validate_backchannel_logout_uri(uri, issuer_is_loopback) {
+        findings.push(Finding::error(FIELD, refused.0, "register another URI"));
+    } else if !issuer_is_loopback
+        && let Ok(url) = Url::parse(uri)
+        && let Err(refused) = outbound::check_url(&url, config.webhooks.policy())
+    {
+        findings.push(Finding::error(
+            FIELD,
+            refused.0,
+            "name an https URL of a public host, on port 443 or from 1024 on",
         ));
     }
 }

@@ -13,7 +13,7 @@ use crate::audit::{Action, Entry, Recorder, Target};
 use crate::clients::misleads;
 use crate::config::finding::Finding;
 use crate::db;
-use crate::db::deliveries::Redelivery;
+use crate::db::deliveries::{Addressee, Redelivery};
 use crate::db::webhooks::Webhook;
 use crate::delivery::signature::{SECRET_BYTES, printed_secret};
 use crate::events::{EVENT_TYPES, Event};
@@ -201,7 +201,7 @@ pub async fn redeliver(
     db::webhooks::lock(tx, webhook_id)
         .await?
         .ok_or(NotDone::NotFound)?;
-    let count = db::deliveries::redeliver(tx, webhook_id, which, recorder.now).await?;
+    let count = db::deliveries::redeliver(tx, &Addressee::Webhook(webhook_id), which, recorder.now).await?;
     if count == 0 && matches!(which, Redelivery::One(_)) {
         return Err(NotDone::NotFound);
     }

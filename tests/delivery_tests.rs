@@ -5,6 +5,9 @@
 
 mod common;
 
+#[path = "delivery/faults.rs"]
+mod faults;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,7 @@ use url::Url;
 use uuid::Uuid;
 
 /// Events that concern nobody, committed at once.
-async fn emit(op: &TestProvider, count: usize) -> BTreeSet<String> {
+pub(crate) async fn emit(op: &TestProvider, count: usize) -> BTreeSet<String> {
     let now = op.clock().now();
     let events: Vec<Event> = (0..count)
         .map(|number| Event::ClientCreated {
@@ -40,7 +43,7 @@ async fn emit(op: &TestProvider, count: usize) -> BTreeSet<String> {
     ids.iter().map(Uuid::to_string).collect()
 }
 
-fn delivered(all: &[db::deliveries::Delivery]) -> bool {
+pub(crate) fn delivered(all: &[db::deliveries::Delivery]) -> bool {
     !all.is_empty() && all.iter().all(|one| one.status == "delivered")
 }
 
@@ -49,8 +52,10 @@ async fn claim_one(op: &TestProvider, lease_id: Uuid, leased_until: OffsetDateTi
         lease_id,
         leased_until,
         most: 1,
+        most_unknown: 1,
+        most_slow: 1,
         per_endpoint: 2,
-        capacities: &[],
+        known: &[],
     };
     let claimed = db::deliveries::claim(op.db(), &claim, op.clock().now())
         .await
@@ -74,7 +79,7 @@ fn succeeded(op: &TestProvider, delivery_id: Uuid, lease_id: Uuid) -> Recorded {
 }
 
 /// A provider whose own worker has stopped: a test plays its part.
-async fn without_worker() -> TestProvider {
+pub(crate) async fn without_worker() -> TestProvider {
     let op = TestProvider::with(on_loopback).await;
     op.stopped().await
 }
@@ -508,4 +513,107 @@ async fn what_waits_for_a_disabled_webhook_goes_on_waiting() {
         .unwrap();
     running.wake_workers().await;
     receiver.waits_for(1).await;
+}
+
+/// A worker is woken by what is committed: twenty deliveries, each waiting for the one before, would take twenty rounds of
+/// looking.
+#[tokio::test]
+async fn what_is_committed_wakes_the_worker() {
+    let op = TestProvider::with(on_loopback).await;
+    let receiver = Receiver::start().await;
+    let hook = op.webhook(&receiver).await;
+    op.ping(hook.id()).await;
+    op.deliveries_become(hook.id(), delivered).await;
+    let started = Instant::now();
+    for number in 2..=21 {
+        op.ping(hook.id()).await;
+        op.deliveries_become(hook.id(), |all| all.len() == number && delivered(all))
+            .await;
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+/// Behind that it looks by itself: what nobody was told of, and a retry, which nobody announces, are found.
+#[tokio::test]
+async fn what_no_notification_tells_of_is_found_by_looking() {
+    let op = TestProvider::with(on_loopback).await;
+    let receiver = Receiver::start().await;
+    let hook = op.webhook(&receiver).await;
+    op.ping(hook.id()).await;
+    op.deliveries_become(hook.id(), delivered).await;
+    sqlx::query(
+        "INSERT INTO deliveries (delivery_id, kind, event_id, webhook_id, next_attempt_at, created_at) \
+         SELECT gen_random_uuid(), kind, event_id, webhook_id, next_attempt_at, created_at FROM deliveries",
+    )
+    .execute(op.db())
+    .await
+    .unwrap();
+    receiver.waits_for(2).await;
+    op.deliveries_become(hook.id(), |all| all.len() == 2 && delivered(all))
+        .await;
+    receiver.behave(Behaviour::Status(500));
+    op.ping(hook.id()).await;
+    op.deliveries_become(hook.id(), |all| all.iter().any(|one| one.status == "pending"))
+        .await;
+    receiver.waits_for(3).await;
+    receiver.behave(Behaviour::Status(200));
+    op.deliveries_become(hook.id(), |all| all.iter().all(|one| !one.attempts.is_empty()))
+        .await;
+    op.advance_secs(20);
+    receiver.waits_for(4).await;
+}
+
+/// What a claim costs does not grow with what waits, whatever the planner knows of the table: neither statement nor settings
+/// let it be read as a whole.
+#[tokio::test]
+async fn a_claim_reads_a_few_pages_however_much_waits() {
+    let op = without_worker().await;
+    let receiver = Receiver::start().await;
+    for _ in 0..3 {
+        op.webhook(&receiver).await;
+    }
+    let worker = db::connect_deliveries(&op.state().config.database, 1).unwrap();
+    let mut costs = Vec::new();
+    for waiting in [3, 20_000] {
+        emit(&op, waiting / 3).await;
+        sqlx::raw_sql("ANALYZE").execute(op.db()).await.unwrap();
+        let mut tx = worker.begin().await.unwrap();
+        let before = pages_read(&mut tx).await;
+        for _ in 0..10 {
+            // Over as soon as it begins: each claim finds the same.
+            let claim = Claim {
+                lease_id: Uuid::new_v4(),
+                leased_until: op.clock().now() - time::Duration::SECOND,
+                most: 6,
+                most_unknown: 6,
+                most_slow: 6,
+                per_endpoint: 2,
+                known: &[],
+            };
+            let claimed = db::deliveries::claim(&mut *tx, &claim, op.clock().now())
+                .await
+                .unwrap();
+            assert!(!claimed.is_empty());
+        }
+        costs.push(pages_read(&mut tx).await - before);
+        tx.commit().await.unwrap();
+    }
+    assert!(
+        costs[1] < 10 * 150,
+        "{costs:?}: pages for ten claims with little and with much waiting"
+    );
+}
+
+/// Pages of the deliveries and their indexes that this connection has looked at.
+async fn pages_read(tx: &mut sqlx::PgTransaction<'_>) -> i64 {
+    sqlx::query_scalar(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class WHERE relname ~ '^deliveries'",
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .unwrap()
 }

@@ -1,8 +1,19 @@
 //! Webhooks: who may register them, who hears of what, what is sent, what proves who sent it, and what remains of it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | here | registration, signatures, who hears of what, redelivery, what is kept |
+//! | `command_line` | the same by commands, beside a running server |
+//! | `every_event` | each event of the list, from the change to the receiver |
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
+
+#[path = "webhook/command_line.rs"]
+mod command_line;
+#[path = "webhook/every_event.rs"]
+mod every_event;
 
 use base64::Engine as _;
 use std::collections::BTreeSet;
@@ -30,7 +41,7 @@ async fn administrator(op: &TestProvider) -> Browser {
 }
 
 /// A request of the administrator's own pages.
-async fn ask(browser: &Browser, method: Method, path: &str, body: Option<Value>) -> Answer {
+pub(crate) async fn ask(browser: &Browser, method: Method, path: &str, body: Option<Value>) -> Answer {
     browser.call(method, path, body.as_ref()).await
 }
 
@@ -43,7 +54,7 @@ fn of_type(received: &[Received], event_type: &str) -> Vec<Received> {
 }
 
 /// Waits until something of this type has come; the first of it.
-async fn hears(receiver: &Receiver, event_type: &str) -> Received {
+pub(crate) async fn hears(receiver: &Receiver, event_type: &str) -> Received {
     for count in 1.. {
         let received = receiver.waits_for(count).await;
         if let Some(one) = of_type(&received, event_type).pop() {
@@ -53,12 +64,12 @@ async fn hears(receiver: &Receiver, event_type: &str) -> Received {
     unreachable!("waiting ends by panicking")
 }
 
-fn members(value: &Value) -> BTreeSet<String> {
+pub(crate) fn members(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
 }
 
 /// The members of each event's payload, as docs/webhooks.md tells them.
-fn documented() -> Vec<(String, BTreeSet<String>)> {
+pub(crate) fn documented() -> Vec<(String, BTreeSet<String>)> {
     let text = include_str!("../docs/webhooks.md");
     let rows = text
         .lines()
@@ -136,41 +147,6 @@ fn sources_of_production() -> String {
         }
     }
     all
-}
-
-/// What people do is told, with the documented payload and nothing more.
-#[tokio::test]
-async fn a_sign_in_and_a_sign_out_are_told_with_their_documented_payloads() {
-    let op = TestProvider::with(on_loopback).await;
-    let receiver = Receiver::start().await;
-    op.webhook_of(&receiver, None, &[]).await;
-    let app = op.asking_client().await;
-    let browser = op.signed_in("ada").await;
-    let page = browser
-        .authorize(&app)
-        .scope("openid profile")
-        .send()
-        .await
-        .page("/consent");
-    browser.decide(&page, true).await;
-    ask(&browser, Method::POST, "/auth/logout", None).await;
-    let told = documented();
-    for event_type in [
-        "user.created",
-        "link.created",
-        "session.created",
-        "consent.granted",
-        "session.revoked",
-    ] {
-        let one = hears(&receiver, event_type).await.json();
-        assert_eq!(
-            members(&one),
-            BTreeSet::from(["data", "timestamp", "type"].map(str::to_owned))
-        );
-        let documented = &told.iter().find(|(name, _)| name == event_type).unwrap().1;
-        let sent = members(&one["data"]);
-        assert_eq!(&sent, documented, "{one}");
-    }
 }
 
 /// WH-8: a published library of Standard Webhooks accepts what is sent, and nothing that was altered.
@@ -588,6 +564,51 @@ async fn what_was_delivered_is_kept_for_seven_days_and_what_is_pending_until_it_
         1,
         "it is still to be sent"
     );
+}
+
+/// DB-7: whoever starts cleans up, then by the clock on the wall, and of several instances one at a time.
+#[tokio::test]
+async fn the_clean_up_runs_at_start_and_on_a_timer_on_one_instance_at_a_time() {
+    let op = TestProvider::start().await.stopped().await;
+    let expire = async |name: &str| {
+        sqlx::query(
+            "INSERT INTO error_reports (error_id, report, created_at, expires_at) \
+             VALUES ($1, '{}', now() - interval '8 days', now() - interval '1 day')",
+        )
+        .bind(name)
+        .execute(op.db())
+        .await
+        .unwrap();
+    };
+    let left = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM error_reports")
+            .fetch_one(op.db())
+            .await
+            .unwrap()
+    };
+    let cleaned = async || {
+        let deadline = std::time::Instant::now() + common::process::PATIENCE;
+        while left().await > 0 {
+            assert!(std::time::Instant::now() < deadline, "nobody cleans up");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    expire("before the start").await;
+    let mut elsewhere = op.db().begin().await.unwrap();
+    assert!(db::maintenance::try_lock(&mut *elsewhere).await.unwrap());
+    let round = riley_auth::maintenance::clean_up(op.state(), op.clock().now())
+        .await
+        .unwrap();
+    assert_eq!((round.rows, round.shared), (0, true), "another instance is at it");
+    assert_eq!(left().await, 1);
+    elsewhere.rollback().await.unwrap();
+    let running = op
+        .reconfigured(|config| config.maintenance.interval_secs = 1)
+        .await;
+    cleaned().await;
+    expire("while it runs").await;
+    cleaned().await;
+    drop(running);
 }
 
 /// DB-7: every table that grows has a cleaner; one that nobody cleans is named here with the reason.

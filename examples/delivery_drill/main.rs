@@ -5,11 +5,14 @@
 //! cargo run --example delivery_drill -- kill [KILLS]      # is an event ever lost when the program is killed?
 //! cargo run --example delivery_drill -- throughput        # how fast are a thousand events delivered?
 //! cargo run --example delivery_drill -- neighbours        # does a dead or slow webhook delay another?
+//! cargo run --example delivery_drill -- enqueue           # what does telling of a change cost the change?
+//! cargo run --example delivery_drill -- cleanup           # how long does the clean-up hold others up?
 //! ```
 //!
 //! `RILEY_AUTH_BINARY` names another program than target/release/riley-auth. Each drill ends by itself, prints one table, and
 //! fails when what it shows is not so. Everything listens on loopback alone.
 
+mod costs;
 mod kill;
 mod program;
 mod receiver;
@@ -26,6 +29,8 @@ async fn main() -> anyhow::Result<()> {
         ["kill", kills] => kill::run(kills.parse().context("KILLS is a number")?).await,
         ["throughput"] => speed::throughput().await,
         ["neighbours"] => speed::neighbours().await,
-        _ => bail!("usage: delivery_drill kill [KILLS] | throughput | neighbours"),
+        ["enqueue"] => costs::enqueue().await,
+        ["cleanup"] => costs::cleanup().await,
+        _ => bail!("usage: delivery_drill kill [KILLS] | throughput | neighbours | enqueue | cleanup"),
     }
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce};
 use crate::db;
-use crate::db::oauth_links::Link;
+use crate::db::oauth_links::{Link, LinkChange};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
@@ -117,6 +117,22 @@ pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sql
     Ok(address_of(
         &db::oauth_links::list_of_user(&mut **tx, user_id).await?,
     ))
+}
+
+/// Whether apps are told another address after this change of a link: they know of the primary one alone.
+pub async fn told_of(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    link_id: LinkId,
+    change: LinkChange,
+) -> sqlx::Result<bool> {
+    if !change.email_changed || change.was_primary {
+        return Ok(change.email_changed);
+    }
+    let links = db::oauth_links::list_of_user(&mut **tx, user_id).await?;
+    Ok(links
+        .iter()
+        .any(|link| link.link_id == link_id && link.is_primary))
 }
 
 /// Tells of another primary address, if it is not `before` any more.

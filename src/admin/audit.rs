@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::input::QueryParams;
-use super::paging::{Limit, Page, decode};
+use super::paging::{Limit, Page, decode, moment};
 use crate::audit::Action;
 use crate::audit::view::EntryView;
 use crate::db;
@@ -98,8 +98,8 @@ pub async fn list(
         actor_user_id: query.actor_user_id,
         action: query.action.map(Action::as_str),
         target_id: query.target_id.as_deref(),
-        from: query.from,
-        until: query.until,
+        from: query.from.map(moment).transpose()?,
+        until: query.until.map(moment).transpose()?,
     };
     let mut tx = state.db.begin().await?;
     let entries = db::audit::list(&mut tx, &filter, before, query.limit.and_one()).await?;

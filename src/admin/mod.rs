@@ -13,6 +13,7 @@
 //! | `GET, POST /admin/clients` | [`clients`] |
 //! | `GET, PATCH, DELETE /admin/clients/{client_id}` | [`client`] |
 //! | `POST /admin/clients/{client_id}/secret` | [`client_secret`] |
+//! | `GET /admin/clients/{client_id}/deliveries`, `POST …/redeliver` | [`client_deliveries`] |
 //! | `GET, POST /admin/webhooks` | [`webhooks`] |
 //! | `GET, PATCH, DELETE /admin/webhooks/{webhook_id}` | [`webhook`] |
 //! | `POST /admin/webhooks/{webhook_id}/secret` | [`webhook_secret`] |
@@ -31,6 +32,7 @@ use crate::http::state::AppState;
 
 pub mod audit;
 pub mod client;
+pub mod client_deliveries;
 pub mod client_secret;
 pub mod clients;
 pub mod errors;
@@ -70,6 +72,14 @@ pub fn routes() -> Router<AppState> {
             get(client::show).patch(client::change).delete(client::remove),
         )
         .route("/admin/clients/{client_id}/secret", post(client_secret::rotate))
+        .route(
+            "/admin/clients/{client_id}/deliveries",
+            get(client_deliveries::list),
+        )
+        .route(
+            "/admin/clients/{client_id}/redeliver",
+            post(client_deliveries::redeliver),
+        )
         .route("/admin/webhooks", get(webhooks::list).post(webhooks::create))
         .route(
             "/admin/webhooks/{webhook_id}",

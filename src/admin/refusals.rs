@@ -44,7 +44,7 @@ impl From<AccountRefused> for AppError {
 impl From<ClientRefused> for AppError {
     fn from(refused: ClientRefused) -> Self {
         match refused {
-            ClientRefused::NoSuchClient => Self::not_found(),
+            ClientRefused::NoSuchClient | ClientRefused::NoSuchDelivery => Self::not_found(),
             ClientRefused::NotConfidential => Self::new(
                 StatusCode::CONFLICT,
                 "not_confidential",

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::input::{QueryParams, WebhookInPath};
-use super::paging::{Limit, Micros, Page, decode};
+use super::paging::{Limit, Micros, Page, decode, moment};
 use crate::db;
 use crate::db::deliveries::{Attempt, Delivery, Redelivery};
 use crate::error::{AppError, ErrorBody};
@@ -32,7 +32,8 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
-    fn as_str(self) -> &'static str {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Delivered => "delivered",
@@ -48,13 +49,23 @@ impl DeliveryStatus {
 pub struct DeliveriesQuery {
     /// These alone.
     #[param(inline)]
-    status: Option<DeliveryStatus>,
+    pub status: Option<DeliveryStatus>,
     /// How many at once: 1 to 500, 50 if it is left out.
     #[serde(default)]
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
-    limit: Limit,
+    pub limit: Limit,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+impl DeliveriesQuery {
+    /// Moment and id of the last one of the page before.
+    pub fn before(&self) -> Result<Option<(OffsetDateTime, Uuid)>, AppError> {
+        let before: Option<(Micros, Uuid)> = self.cursor.as_deref().map(decode).transpose()?;
+        before
+            .map(|(at, id)| OffsetDateTime::try_from(at).map(|at| (at, id)))
+            .transpose()
+    }
 }
 
 /// A delivery with its attempts.
@@ -132,6 +143,20 @@ pub struct RedeliveryBody {
     failed_since: Option<OffsetDateTime>,
 }
 
+impl RedeliveryBody {
+    /// One or the other, and not both.
+    pub fn which(&self) -> Result<Redelivery, AppError> {
+        match (self.delivery_id, self.failed_since) {
+            (Some(delivery_id), None) => Ok(Redelivery::One(delivery_id)),
+            (None, Some(since)) => moment(since).map(Redelivery::FailedSince),
+            _ => Err(AppError::bad_request(
+                "invalid_request",
+                "send delivery_id or failed_since, and not both",
+            )),
+        }
+    }
+}
+
 /// How many deliveries are sent again.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Redelivered {
@@ -166,10 +191,7 @@ pub async fn list(
     WebhookInPath(webhook_id): WebhookInPath,
     QueryParams(query): QueryParams<DeliveriesQuery>,
 ) -> Result<NoStore<Json<Page<DeliveryView>>>, AppError> {
-    let before: Option<(Micros, Uuid)> = query.cursor.as_deref().map(decode).transpose()?;
-    let before = before
-        .map(|(at, id)| OffsetDateTime::try_from(at).map(|at| (at, id)))
-        .transpose()?;
+    let before = query.before()?;
     db::webhooks::find(&state.db, webhook_id)
         .await?
         .ok_or_else(AppError::not_found)?;
@@ -212,19 +234,9 @@ pub async fn redeliver(
     WebhookInPath(webhook_id): WebhookInPath,
     JsonBody(asked): JsonBody<RedeliveryBody>,
 ) -> Result<(StatusCode, NoStore<Json<Redelivered>>), AppError> {
-    let which = match (asked.delivery_id, asked.failed_since) {
-        (Some(delivery_id), None) => Redelivery::One(delivery_id),
-        (None, Some(since)) => Redelivery::FailedSince(since),
-        _ => {
-            return Err(AppError::bad_request(
-                "invalid_request",
-                "send delivery_id or failed_since, and not both",
-            ));
-        }
-    };
     let mut tx = state.db.begin().await?;
     let recorder = administrator.recorder(&state, now);
-    let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
+    let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, asked.which()?).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
 }

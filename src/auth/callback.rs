@@ -210,7 +210,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     }
     let email_folded = identity.email.as_deref().and_then(normalised_email);
     let description = accounts::describe(identity, email_folded.as_deref());
-    let email_changed = db::oauth_links::mark_login(
+    let change = db::oauth_links::mark_login(
         &mut *tx,
         linked.link_id,
         &identity.provider,
@@ -218,6 +218,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
         visit.now,
     )
     .await?;
+    let email_changed = accounts::told_of(&mut tx, linked.user_id, linked.link_id, change).await?;
     let passthrough = &visit.state.config.claims.passthrough;
     let profile = UpstreamProfile {
         name: identity.name.as_deref(),

@@ -73,6 +73,7 @@ pub(super) fn client_refused(refused: ClientRefused) -> anyhow::Error {
         ClientRefused::NoSuchClient => {
             anyhow::anyhow!("there is no such client; `riley-auth list-clients` lists them")
         }
+        ClientRefused::NoSuchDelivery => super::redeliver::no_such_delivery(),
         ClientRefused::NotConfidential => anyhow::anyhow!(
             "there is no confidential client of this id; `riley-auth list-clients` lists them"
         ),

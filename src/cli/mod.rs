@@ -15,6 +15,7 @@ use crate::config::{Config, Source};
 
 mod administration;
 mod audit;
+mod change_webhook;
 mod completions;
 mod config_schema;
 mod delete;
@@ -29,6 +30,7 @@ mod generate_keys;
 mod healthcheck;
 mod keys;
 mod list_clients;
+mod list_deliveries;
 mod list_users;
 mod list_webhooks;
 pub mod logging;
@@ -39,6 +41,7 @@ mod person;
 mod ping_webhook;
 mod prepend;
 mod promote;
+mod redeliver;
 mod register_client;
 mod register_webhook;
 mod remove_client;
@@ -126,12 +129,18 @@ enum Command {
     RegisterWebhook(register_webhook::Args),
     /// List the registered webhooks
     ListWebhooks,
+    /// Change where a webhook is, what it hears of, or whether it is sent anything
+    ChangeWebhook(change_webhook::Args),
     /// Remove a webhook with what was still to be sent to it
     RemoveWebhook(remove_webhook::Args),
     /// Give a webhook a new secret; the old one signs, too, for a while
     RotateWebhookSecret(rotate_webhook_secret::Args),
     /// Send a webhook a ping
     PingWebhook(ping_webhook::Args),
+    /// List what a webhook was sent, or which logouts an app was told of, with every attempt
+    ListDeliveries(list_deliveries::Args),
+    /// Send events or logout notices again
+    Redeliver(redeliver::Args),
     /// Print the API document (OpenAPI 3.1)
     Openapi,
     /// Print a completion script for a shell
@@ -190,9 +199,12 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Unmerge(args) => unmerge::run(&global, &args).await,
         Command::RegisterWebhook(args) => register_webhook::run(&global, args).await,
         Command::ListWebhooks => list_webhooks::run(&global).await,
+        Command::ChangeWebhook(args) => change_webhook::run(&global, &args).await,
         Command::RemoveWebhook(args) => remove_webhook::run(&global, &args).await,
         Command::RotateWebhookSecret(args) => rotate_webhook_secret::run(&global, &args).await,
         Command::PingWebhook(args) => ping_webhook::run(&global, &args).await,
+        Command::ListDeliveries(args) => list_deliveries::run(&global, &args).await,
+        Command::Redeliver(args) => redeliver::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&global),
         Command::Man(args) => man::run(&args),

@@ -11,6 +11,7 @@ use crate::audit::{Action, Entry, Recorder, Target};
 use crate::config::Config;
 use crate::config::finding::Finding;
 use crate::db;
+use crate::db::deliveries::{Addressee, Redelivery};
 use crate::events::Event;
 use crate::protocol::client::{Client, ClientType};
 use crate::protocol::ids::ClientId;
@@ -27,6 +28,8 @@ const DELETION_SECS: u32 = 25;
 #[derive(Debug)]
 pub enum Refused {
     NoSuchClient,
+    /// It has no such logout notice that could be sent again.
+    NoSuchDelivery,
     /// A public or native client has no secret.
     NotConfidential,
     /// The rules that the registration would break.
@@ -164,6 +167,27 @@ pub async fn rotate_secret(
     let details = json!({ "overlap_secs": overlap_secs });
     record(tx, recorder, Action::ClientSecretRotated, client_id, details).await?;
     Ok(rotation)
+}
+
+/// Tells an app again of logouts that it was told of, or failed to be told of: the notices are made anew, attempts are counted
+/// anew. How many they are; `NoSuchDelivery` if one was named and is none of this app's, or still to be sent.
+pub async fn redeliver_logout(
+    tx: &mut PgTransaction<'_>,
+    recorder: &Recorder<'_>,
+    client_id: &ClientId,
+    which: Redelivery,
+) -> Result<u64, Refused> {
+    db::clients::lock(tx, client_id)
+        .await?
+        .ok_or(Refused::NoSuchClient)?;
+    let addressee = Addressee::Client(client_id.clone());
+    let count = db::deliveries::redeliver(tx, &addressee, which, recorder.now).await?;
+    if count == 0 && matches!(which, Redelivery::One(_)) {
+        return Err(Refused::NoSuchDelivery);
+    }
+    let details = json!({ "deliveries": count });
+    record(tx, recorder, Action::LogoutRedelivered, client_id, details).await?;
+    Ok(count)
 }
 
 async fn record(

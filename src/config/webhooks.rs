@@ -10,7 +10,7 @@ use crate::outbound::Policy;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebhooksConfig {
-    /// Deliveries that one instance sends at once.
+    /// Deliveries that one instance sends at once. Receivers that take longer than a second share half of them.
     pub max_concurrent_deliveries: u32,
     /// Of these, how many to one webhook or app: a slow one does not hold up the others.
     pub max_concurrent_per_endpoint: u32,

@@ -93,11 +93,38 @@ pub async fn enqueue_logout_at_client(
     Ok(())
 }
 
-/// How many more deliveries an endpoint may be sent at once than are under way to it.
+/// How promptly an endpoint answers, as far as the worker knows: it decides how many places its deliveries may take together
+/// with those of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It lets go of its places at once.
+    Prompt,
+    /// Nothing has come back from it yet, or not for a long time.
+    Unknown,
+    /// It keeps its places for long.
+    Slow,
+}
+
+impl Pace {
+    /// As the statement calls it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Unknown => "unknown",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+/// What the worker knows of an endpoint.
 #[derive(Clone, Debug)]
-pub struct Capacity {
+pub struct Known {
     pub endpoint: String,
-    pub deliveries: usize,
+    /// How many more deliveries it may be sent at once than are under way to it.
+    pub capacity: usize,
+    /// How many are under way to it.
+    pub running: usize,
+    pub pace: Pace,
 }
 
 /// What a worker asks for.
@@ -106,9 +133,13 @@ pub struct Claim<'a> {
     pub leased_until: OffsetDateTime,
     /// In all.
     pub most: usize,
-    /// To an endpoint that `capacities` does not name.
+    /// Of these, to endpoints whose pace is unknown.
+    pub most_unknown: usize,
+    /// Of these, to slow endpoints.
+    pub most_slow: usize,
+    /// To an endpoint that `known` does not name.
     pub per_endpoint: usize,
-    pub capacities: &'a [Capacity],
+    pub known: &'a [Known],
 }
 
 /// A delivery under our lease.
@@ -174,26 +205,23 @@ impl ClaimedRow {
     }
 }
 
-/// Takes what is due under a lease, oldest first, few of each endpoint, nothing that somebody else holds. A disabled
-/// webhook's deliveries wait.
+/// Takes what is due under a lease, few of each endpoint, nothing that somebody else holds: first for endpoints to which the
+/// least is under way, then the oldest, and no more than was asked for of each pace. A disabled webhook's deliveries wait.
 ///
-/// Endpoints are found by skipping through their index, so that it costs little however many deliveries wait for one.
+/// It costs little however many deliveries wait: endpoints are found by skipping through their index, those without
+/// capacity are left out, and what was chosen is then looked up row by row. The shape of the statement forces that: as plain
+/// joins, the planner reads the whole table as soon as its statistics are old or its estimates high.
 pub async fn claim(
     db: impl PgExecutor<'_>,
     claim: &Claim<'_>,
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<Claimed>> {
     let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let endpoints: Vec<String> = claim
-        .capacities
-        .iter()
-        .map(|known| known.endpoint.clone())
-        .collect();
-    let capacities: Vec<i64> = claim
-        .capacities
-        .iter()
-        .map(|known| whole(known.deliveries))
-        .collect();
+    let known = claim.known;
+    let endpoints: Vec<String> = known.iter().map(|known| known.endpoint.clone()).collect();
+    let capacities: Vec<i64> = known.iter().map(|known| whole(known.capacity)).collect();
+    let running: Vec<i64> = known.iter().map(|known| whole(known.running)).collect();
+    let paces: Vec<String> = known.iter().map(|known| known.pace.as_str().to_owned()).collect();
     let rows = sqlx::query_as!(
         ClaimedRow,
         r#"
@@ -210,13 +238,19 @@ pub async fn claim(
             FROM endpoints e
             WHERE e.endpoint IS NOT NULL
         ), open AS (
-            SELECT e.endpoint, coalesce(k.capacity, $4) AS capacity
+            SELECT e.endpoint,
+                   coalesce(k.capacity, $4) AS capacity,
+                   coalesce(k.running, 0) AS running,
+                   coalesce(k.pace, 'unknown') AS pace
             FROM endpoints e
-            LEFT JOIN unnest($5::text[], $6::bigint[]) AS k (endpoint, capacity) ON k.endpoint = e.endpoint
+            LEFT JOIN unnest($5::text[], $6::bigint[], $7::bigint[], $8::text[])
+                   AS k (endpoint, capacity, running, pace) ON k.endpoint = e.endpoint
             WHERE e.endpoint IS NOT NULL
+              AND coalesce(k.capacity, $4) > 0
               AND e.endpoint NOT IN (SELECT 'webhook:' || webhook_id::text FROM webhooks WHERE disabled_at IS NOT NULL)
         ), candidates AS (
-            SELECT d.delivery_id
+            SELECT d.delivery_id, d.next_attempt_at, o.pace,
+                   o.running + row_number() OVER (PARTITION BY o.endpoint ORDER BY d.next_attempt_at) AS turn
             FROM open o
             CROSS JOIN LATERAL (
                 SELECT d.delivery_id, d.next_attempt_at
@@ -228,20 +262,31 @@ pub async fn claim(
                 ORDER BY d.next_attempt_at
                 LIMIT o.capacity
             ) d
-            ORDER BY d.next_attempt_at
+        ), placed AS (
+            SELECT delivery_id, next_attempt_at, pace, turn,
+                   row_number() OVER (PARTITION BY pace ORDER BY turn, next_attempt_at) AS place
+            FROM candidates
+        ), chosen AS (
+            SELECT delivery_id
+            FROM placed
+            WHERE place <= CASE pace WHEN 'prompt' THEN $3::bigint WHEN 'unknown' THEN $9::bigint ELSE $10::bigint END
+            ORDER BY turn, next_attempt_at
             LIMIT $3
         ), free AS (
-            SELECT delivery_id
-            FROM deliveries
-            WHERE delivery_id IN (SELECT delivery_id FROM candidates)
-              AND status = 'pending'
-              AND (leased_until IS NULL OR leased_until <= $2)
-            FOR UPDATE SKIP LOCKED
+            SELECT locked.delivery_id
+            FROM chosen c
+            CROSS JOIN LATERAL (
+                SELECT d.delivery_id
+                FROM deliveries d
+                WHERE d.delivery_id = c.delivery_id
+                  AND d.status = 'pending'
+                  AND (d.leased_until IS NULL OR d.leased_until <= $2)
+                FOR UPDATE SKIP LOCKED
+            ) locked
         ), claimed AS (
             UPDATE deliveries d
-            SET lease_id = $1, leased_until = $7
-            FROM free
-            WHERE d.delivery_id = free.delivery_id
+            SET lease_id = $1, leased_until = $11
+            WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM free))
             RETURNING d.*
         )
         SELECT d.delivery_id AS "delivery_id!", d.endpoint AS "endpoint!",
@@ -254,8 +299,8 @@ pub async fn claim(
                w.sealed_previous_secret AS "sealed_previous_secret?",
                w.previous_secret_expires_at AS "previous_secret_expires_at?"
         FROM claimed d
-        LEFT JOIN events e ON e.event_id = d.event_id
-        LEFT JOIN webhooks w ON w.webhook_id = d.webhook_id
+        LEFT JOIN LATERAL (SELECT * FROM events e WHERE e.event_id = d.event_id LIMIT 1) e ON true
+        LEFT JOIN LATERAL (SELECT * FROM webhooks w WHERE w.webhook_id = d.webhook_id LIMIT 1) w ON true
         ORDER BY d.next_attempt_at
         "#,
         claim.lease_id,
@@ -264,6 +309,10 @@ pub async fn claim(
         whole(claim.per_endpoint),
         &endpoints,
         &capacities,
+        &running,
+        &paces,
+        whole(claim.most_unknown),
+        whole(claim.most_slow),
         claim.leased_until,
     )
     .fetch_all(db)
@@ -320,22 +369,51 @@ pub async fn record(db: impl PgExecutor<'_>, recorded: &Recorded) -> sqlx::Resul
     Ok(result.rows_affected() == 1)
 }
 
-/// Ends leases whose deliveries were not finished: they are due at once. How many those were.
-pub async fn release(db: impl PgExecutor<'_>, leases: &[Uuid]) -> sqlx::Result<u64> {
+/// Ends a lease without counting an attempt: nothing was sent, for a reason of our own. `false`: the lease was not its own any
+/// more.
+pub async fn postpone(
+    db: impl PgExecutor<'_>,
+    delivery_id: Uuid,
+    lease_id: Uuid,
+    next_attempt_at: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        r#"
+        UPDATE deliveries
+        SET next_attempt_at = $3, lease_id = NULL, leased_until = NULL
+        WHERE delivery_id = $1 AND lease_id = $2 AND status = 'pending'
+        "#,
+        delivery_id,
+        lease_id,
+        next_attempt_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Ends these leases of these deliveries, which were not finished: they are due at once. How many those were.
+pub async fn release(
+    db: impl PgExecutor<'_>,
+    delivery_ids: &[Uuid],
+    lease_ids: &[Uuid],
+) -> sqlx::Result<u64> {
     let result = sqlx::query!(
         r#"
         UPDATE deliveries
         SET lease_id = NULL, leased_until = NULL
-        WHERE lease_id = ANY ($1) AND status = 'pending'
+        WHERE delivery_id = ANY ($1) AND lease_id = ANY ($2) AND status = 'pending'
         "#,
-        leases,
+        delivery_ids,
+        lease_ids,
     )
     .execute(db)
     .await?;
     Ok(result.rows_affected())
 }
 
-/// Fails what has been due to an endpoint since `due_before` and is not under way, in one batch.
+/// Fails what has been due to an endpoint since `due_before` and is not under way, in one batch. What waited for a webhook
+/// while it was disabled was not due.
 pub async fn give_up(
     db: impl PgExecutor<'_>,
     endpoint: &str,
@@ -349,7 +427,14 @@ pub async fn give_up(
         WHERE delivery_id IN (
             SELECT delivery_id
             FROM deliveries
-            WHERE status = 'pending' AND endpoint = $1 AND next_attempt_at <= $2 AND lease_id IS NULL
+            WHERE status = 'pending'
+              AND endpoint = $1
+              AND next_attempt_at <= $2
+              AND lease_id IS NULL
+              AND NOT EXISTS (
+                  SELECT FROM webhooks
+                  WHERE 'webhook:' || webhook_id::text = $1 AND (disabled_at IS NOT NULL OR enabled_at > $2)
+              )
             LIMIT $4
             FOR UPDATE SKIP LOCKED
         )
@@ -438,11 +523,82 @@ pub async fn page_of_webhook(
         .collect())
 }
 
-/// Sends again what a webhook was sent, or failed to be sent: one delivery, or all that failed since a moment. Attempts are
+/// A logout notice to an app as administrators see it.
+#[derive(Clone, Debug)]
+pub struct LogoutDelivery {
+    pub delivery_id: Uuid,
+    pub user_id: UserId,
+    /// `None`: all of the user's sessions had ended.
+    pub session_id: Option<SessionId>,
+    /// `pending`, `delivered` or `failed`.
+    pub status: String,
+    pub next_attempt_at: OffsetDateTime,
+    pub created_at: OffsetDateTime,
+    pub completed_at: Option<OffsetDateTime>,
+    pub attempts: Vec<Attempt>,
+}
+
+/// A page of the logout notices to an app, as [`page_of_webhook`].
+pub async fn page_of_client(
+    db: impl PgExecutor<'_>,
+    client_id: &ClientId,
+    status: Option<&str>,
+    before: Option<(OffsetDateTime, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<LogoutDelivery>> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT d.delivery_id, d.user_id AS "user_id!: UserId", d.session_id AS "session_id?: SessionId", d.status,
+               d.next_attempt_at, d.created_at, d.completed_at,
+               (
+                   SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.attempt), '[]')
+                   FROM delivery_attempts a
+                   WHERE a.delivery_id = d.delivery_id
+               ) AS "attempts!: Json<Vec<Attempt>>"
+        FROM deliveries d
+        WHERE d.client_id = $1
+          AND d.kind = 'backchannel_logout'
+          AND ($2::text IS NULL OR d.status = $2)
+          AND ($3::timestamptz IS NULL OR (d.created_at, d.delivery_id) < ($3, $4::uuid))
+        ORDER BY d.created_at DESC, d.delivery_id DESC
+        LIMIT $5
+        "#,
+        client_id as _,
+        status,
+        before.map(|(created_at, _)| created_at),
+        before.map(|(_, delivery_id)| delivery_id),
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| LogoutDelivery {
+            delivery_id: row.delivery_id,
+            user_id: row.user_id,
+            session_id: row.session_id,
+            status: row.status,
+            next_attempt_at: row.next_attempt_at,
+            created_at: row.created_at,
+            completed_at: row.completed_at,
+            attempts: row.attempts.0,
+        })
+        .collect())
+}
+
+/// Who deliveries go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    Webhook(Uuid),
+    /// The app that is told of logouts.
+    Client(ClientId),
+}
+
+/// Sends again what somebody was sent, or failed to be sent: one delivery, or all that failed since a moment. Attempts are
 /// counted anew. How many deliveries that were; one that is still to be sent is none of them.
 pub async fn redeliver(
     tx: &mut PgTransaction<'_>,
-    webhook_id: Uuid,
+    addressee: &Addressee,
     which: Redelivery,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
@@ -450,17 +606,21 @@ pub async fn redeliver(
         Redelivery::One(delivery_id) => (Some(delivery_id), None),
         Redelivery::FailedSince(since) => (None, Some(since)),
     };
+    let (webhook_id, client_id) = match addressee {
+        Addressee::Webhook(webhook_id) => (Some(*webhook_id), None),
+        Addressee::Client(client_id) => (None, Some(client_id)),
+    };
     let count = sqlx::query_scalar!(
         r#"
         WITH again AS (
             UPDATE deliveries
             SET status = 'pending',
                 completed_at = NULL,
-                next_attempt_at = $4,
+                next_attempt_at = $5,
                 attempts_before_redelivery = attempts
-            WHERE webhook_id = $1
+            WHERE (webhook_id = $1 OR client_id = $2)
               AND status <> 'pending'
-              AND (delivery_id = $2 OR (status = 'failed' AND completed_at >= $3))
+              AND (delivery_id = $3 OR (status = 'failed' AND completed_at >= $4))
             RETURNING 1
         ), told AS (
             SELECT pg_notify('riley_auth_deliveries', '')::text AS notified
@@ -469,6 +629,7 @@ pub async fn redeliver(
         SELECT (SELECT count(*) FROM again) + 0 * (SELECT count(notified) FROM told) AS "count!"
         "#,
         webhook_id,
+        client_id as _,
         delivery_id,
         failed_since,
         now,

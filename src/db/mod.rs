@@ -60,7 +60,7 @@ const BACKGROUND_CONNECTIONS: u32 = 2;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    connect_as("riley-auth", config, config.max_connections)
+    connect_as("riley-auth", config, config.max_connections, &[])
 }
 
 /// The same for everything that runs beside requests.
@@ -70,13 +70,26 @@ pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
 
 /// The same for workers, which take no connection from requests and have a name of their own in `pg_stat_activity`.
 pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
-    connect_as("riley-auth-workers", config, max_connections)
+    connect_as("riley-auth-workers", config, max_connections, &[])
+}
+
+/// The same for those who deliver. Their few statements find everything by an index: a plan that was made while the table of
+/// deliveries was small must not read all of it once much waits there, and is not made anew for each claim.
+pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+    let settings = [
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        // What cannot do without reading a table is charged so much for it that it would be compiled.
+        ("jit", "off"),
+    ];
+    connect_as("riley-auth-workers", config, max_connections, &settings)
 }
 
 fn connect_as(
     application_name: &str,
     config: &DatabaseConfig,
     max_connections: u32,
+    settings: &[(&str, &str)],
 ) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?
@@ -86,7 +99,8 @@ fn connect_as(
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("timezone", "UTC"),
-        ]);
+        ])
+        .options(settings.iter().copied());
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))

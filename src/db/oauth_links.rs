@@ -244,16 +244,26 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
     Ok(())
 }
 
+/// What a login changed of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkChange {
+    /// The address, or what is said of it, is another now.
+    pub email_changed: bool,
+    /// It was the account's primary address until then.
+    pub was_primary: bool,
+}
+
 /// Takes over what the upstream says at a login. A provider that was renamed in the configuration is renamed here, unless
-/// the account has another identity under that name. Whether the address, or what is said of it, is another now.
+/// the account has another identity under that name.
 pub async fn mark_login(
     db: impl PgExecutor<'_>,
     link_id: LinkId,
     provider: &str,
     description: LinkDescription<'_>,
     now: OffsetDateTime,
-) -> sqlx::Result<bool> {
-    let email_changed = sqlx::query_scalar!(
+) -> sqlx::Result<LinkChange> {
+    let change = sqlx::query_as!(
+        LinkChange,
         r#"
         UPDATE oauth_links l
         SET provider = CASE
@@ -266,9 +276,19 @@ pub async fn mark_login(
                 ELSE $2
             END,
             display = $3, email = $4, email_folded = $5, email_verified = $6, last_login_at = $7
-        FROM (SELECT link_id, email, email_verified FROM oauth_links WHERE link_id = $1) before
-        WHERE l.link_id = before.link_id
-        RETURNING (before.email, before.email_verified) IS DISTINCT FROM (l.email, l.email_verified) AS "email_changed!"
+        FROM (
+            SELECT b.link_id, b.email, b.email_verified,
+                   b.email IS NOT NULL AND b.link_id = first_value(b.link_id) OVER (
+                       ORDER BY b.email IS NULL, b.link_id IS NOT DISTINCT FROM u.primary_link_id DESC,
+                                b.email_verified DESC, b.created_at, b.link_id
+                   ) AS is_primary
+            FROM oauth_links b
+            JOIN users u ON u.user_id = b.user_id
+            WHERE b.user_id = (SELECT user_id FROM oauth_links WHERE link_id = $1)
+        ) before
+        WHERE l.link_id = $1 AND before.link_id = l.link_id
+        RETURNING (before.email, before.email_verified) IS DISTINCT FROM (l.email, l.email_verified) AS "email_changed!",
+                  before.is_primary AS "was_primary!"
         "#,
         link_id as _,
         provider,
@@ -280,7 +300,7 @@ pub async fn mark_login(
     )
     .fetch_optional(db)
     .await?;
-    Ok(email_changed == Some(true))
+    Ok(change.unwrap_or_default())
 }
 
 /// An address of an account.

@@ -110,12 +110,14 @@ pub async fn lock(tx: &mut PgTransaction<'_>, webhook_id: Uuid) -> sqlx::Result<
     .await
 }
 
-/// Writes what may be changed of a webhook; what waits for one that was disabled is due again when it no longer is.
+/// Writes what may be changed of a webhook; what waits for one that was disabled is due again, from then on, when it no longer
+/// is.
 pub async fn update(tx: &mut PgTransaction<'_>, webhook: &Webhook) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE webhooks
-        SET url = $2, description = $3, event_types = $4, disabled_at = $5, updated_at = $6
+        SET url = $2, description = $3, event_types = $4, disabled_at = $5, updated_at = $6,
+            enabled_at = CASE WHEN disabled_at IS NOT NULL AND $5::timestamptz IS NULL THEN $6 ELSE enabled_at END
         WHERE webhook_id = $1
         "#,
         webhook.webhook_id,

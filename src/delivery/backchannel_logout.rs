@@ -8,6 +8,7 @@ use url::{Url, form_urlencoded};
 use uuid::Uuid;
 
 use super::Outcome;
+use super::ledger::Ledger;
 use crate::http::state::AppState;
 use crate::protocol::claims::LOGOUT_TOKEN_TYP;
 use crate::protocol::client::Client;
@@ -24,14 +25,13 @@ pub struct LogoutNotice {
 }
 
 /// Tells the app. 200 and 204 are a success, 400 is final (§2.8), everything else may work later.
-pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) -> Outcome {
-    let client = match crate::db::clients::find(&state.db, &notice.client_id).await {
+pub async fn send(state: &AppState, ledger: &Ledger, notice: &LogoutNotice, now: OffsetDateTime) -> Outcome {
+    let client = match ledger.client(&notice.client_id).await {
         Ok(client) => client,
         Err(error) => {
             tracing::warn!(error = %error, "a client could not be read to be told of a logout");
-            return Outcome::Retry {
-                code: "temporarily_unavailable",
-                status_code: None,
+            return Outcome::NotAttempted {
+                code: "client_unreadable",
             };
         }
     };
@@ -58,10 +58,7 @@ pub async fn send(state: &AppState, notice: &LogoutNotice, now: OffsetDateTime) 
     let signed =
         tokio::task::spawn_blocking(move || keys.sign(LOGOUT_TOKEN_TYP, &claims, algorithm, now)).await;
     let Ok(Ok(token)) = signed else {
-        return Outcome::Retry {
-            code: "not_signed",
-            status_code: None,
-        };
+        return Outcome::NotAttempted { code: "not_signed" };
     };
     let body = form_urlencoded::Serializer::new(String::new())
         .append_pair("logout_token", &token)

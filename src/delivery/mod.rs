@@ -8,6 +8,9 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`worker`] | who claims, how many at once, when it wakes up, how it stops |
+//! | [`endpoints`] | what is known of the endpoints, and how many places each may take |
+//! | [`attempt`] | one attempt: sent, and what came of it recorded |
+//! | [`ledger`] | the worker's statements, each with an end |
 //! | [`webhook`] | one attempt to tell a webhook of an event |
 //! | [`backchannel_logout`] | one attempt to tell an app that a session has ended |
 //! | [`signature`] | what proves to a webhook who sent it |
@@ -17,9 +20,12 @@
 //! An attempt is a function from what is due to an [`Outcome`]; it writes nothing. Its codes are fixed words: what a receiver
 //! answered, and where a name led to, is kept nowhere.
 
+pub mod attempt;
 pub mod backchannel_logout;
 pub mod backoff;
 pub mod breaker;
+pub mod endpoints;
+pub mod ledger;
 pub mod signature;
 pub mod webhook;
 pub mod worker;
@@ -45,6 +51,9 @@ pub enum Outcome {
         code: &'static str,
         status_code: Option<u16>,
     },
+    /// Nothing was sent, for a reason of our own (the database, the keys): it costs no attempt, and says nothing of the
+    /// receiver.
+    NotAttempted { code: &'static str },
 }
 
 impl Outcome {
@@ -74,6 +83,7 @@ impl Outcome {
         match self {
             Self::Delivered { status_code } => Some(status_code),
             Self::Permanent { status_code, .. } | Self::Retry { status_code, .. } => status_code,
+            Self::NotAttempted { .. } => None,
         }
     }
 
@@ -81,7 +91,9 @@ impl Outcome {
     pub fn code(self) -> Option<&'static str> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Permanent { code, .. } | Self::Retry { code, .. } => Some(code),
+            Self::Permanent { code, .. } | Self::Retry { code, .. } | Self::NotAttempted { code } => {
+                Some(code)
+            }
         }
     }
 }

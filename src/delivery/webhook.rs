@@ -42,7 +42,9 @@ pub async fn send(state: &AppState, notice: &EventNotice, now: OffsetDateTime) -
         status_code: None,
     };
     let Some(secrets) = secrets(&state.keyring, notice, now) else {
-        return not_sent("secret_unreadable");
+        return Outcome::NotAttempted {
+            code: "secret_unreadable",
+        };
     };
     let Ok(url) = Url::parse(&notice.url) else {
         return not_sent("url_not_allowed");

@@ -4,34 +4,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use time::OffsetDateTime;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::breaker::Breaker;
-use super::{Outcome, backchannel_logout, backoff, webhook};
+use super::endpoints::Endpoints;
+use super::ledger::Ledger;
+use super::{Outcome, attempt};
+use crate::config::Config;
 use crate::db;
-use crate::db::deliveries::{Capacity, Claim, Claimed, Recorded, Work};
+use crate::db::deliveries::Claim;
 use crate::http::state::AppState;
 
 /// How often the worker looks by itself: a notification may be lost, a retry is announced by nobody.
 const POLL: Duration = Duration::from_secs(1);
 /// How long it waits when the database does not answer.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How often a result is written when the database does not answer; then the delivery is taken over and sent again.
-const RECORD_ATTEMPTS: usize = 5;
 /// What has been due for so long is given up when its endpoint still does not answer.
 const GIVE_UP_AFTER: time::Duration = time::Duration::DAY;
-/// Connections of the worker: one listens, the others claim and record.
+/// Connections that claim and record. One more listens.
 const CONNECTIONS: u32 = 3;
+/// After so much silence the one that listens is asked whether anybody is at its other end, and given so long to answer.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Delivers until `shutdown`, then finishes what is under way and gives back what it cannot finish.
 pub async fn run(state: AppState, shutdown: CancellationToken) {
-    let db = match db::connect_workers(&state.config.database, CONNECTIONS) {
+    let db = match db::connect_deliveries(&state.config.database, CONNECTIONS) {
         Ok(db) => db,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "nothing can be delivered");
@@ -40,58 +41,71 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
     };
     let wake = Arc::new(Notify::new());
     let mut listener = JoinSet::new();
-    listener.spawn(listen(db.clone(), Arc::clone(&wake)));
+    listener.spawn(listen(Arc::clone(&state.config), Arc::clone(&wake)));
     let mut worker = Worker {
         state,
-        db,
-        endpoints: HashMap::new(),
+        ledger: Ledger::new(db),
+        endpoints: Endpoints::default(),
         under_way: HashMap::new(),
         tasks: JoinSet::new(),
+        chores: JoinSet::new(),
     };
     worker.work(&wake, &shutdown).await;
     listener.shutdown().await;
     worker.drain().await;
-    worker.db.close().await;
+    worker.ledger.close().await;
 }
 
 /// Wakes the worker whenever something is enqueued anywhere.
-async fn listen(db: PgPool, wake: Arc<Notify>) {
+async fn listen(config: Arc<Config>, wake: Arc<Notify>) {
     loop {
-        if let Ok(mut listener) = PgListener::connect_with(&db).await
-            && listener.listen(db::events::CHANNEL).await.is_ok()
+        // A pool of its own: a connection that is gone without a word takes nobody's place.
+        if let Ok(db) = db::connect_deliveries(&config.database, 1)
+            && let Ok(Ok(mut listener)) = timeout(SILENCE, PgListener::connect_with(&db)).await
+            && let Ok(Ok(())) = timeout(SILENCE, listener.listen(db::events::CHANNEL)).await
         {
             // What was enqueued while nobody listened is due, too.
             wake.notify_one();
-            while listener.recv().await.is_ok() {
-                wake.notify_one();
-            }
+            hear(&mut listener, &wake).await;
         }
         tokio::time::sleep(AFTER_FAILURE).await;
+    }
+}
+
+/// Listens until the connection breaks.
+async fn hear(listener: &mut PgListener, wake: &Notify) {
+    loop {
+        match timeout(SILENCE, listener.recv()).await {
+            Ok(Ok(_)) => wake.notify_one(),
+            Ok(Err(_)) => return,
+            Err(_) => {
+                let alive = sqlx::query("SELECT 1").execute(&mut *listener);
+                if !matches!(timeout(SILENCE, alive).await, Ok(Ok(_))) {
+                    return;
+                }
+            }
+        }
     }
 }
 
 /// One instance's worker.
 struct Worker {
     state: AppState,
-    db: PgPool,
-    /// What is known of endpoints that something is under way to, or that have failed lately.
-    endpoints: HashMap<String, Endpoint>,
-    /// Which delivery is under way under which lease.
-    under_way: HashMap<Uuid, Uuid>,
-    tasks: JoinSet<Finished>,
+    ledger: Ledger,
+    endpoints: Endpoints,
+    /// What each task is at.
+    under_way: HashMap<Id, UnderWay>,
+    tasks: JoinSet<Outcome>,
+    /// What nobody waits for.
+    chores: JoinSet<()>,
 }
 
-#[derive(Default)]
-struct Endpoint {
-    running: usize,
-    breaker: Breaker,
-}
-
-/// An attempt that has been made, and recorded if that was possible.
-struct Finished {
+/// A delivery that is being sent.
+struct UnderWay {
     delivery_id: Uuid,
+    lease_id: Uuid,
     endpoint: String,
-    outcome: Outcome,
+    since: Instant,
 }
 
 impl Worker {
@@ -107,96 +121,94 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                Some(finished) = self.tasks.join_next() => self.finished(finished).await,
+                Some(finished) = self.tasks.join_next_with_id() => self.finished(finished),
                 () = wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             // Several may have finished: one claim fills all their places.
-            while let Some(finished) = self.tasks.try_join_next() {
-                self.finished(finished).await;
+            while let Some(finished) = self.tasks.try_join_next_with_id() {
+                self.finished(finished);
             }
+            while self.chores.try_join_next().is_some() {}
         }
     }
 
     /// Claims as much as may be under way, and begins to send it.
     async fn claim(&mut self) -> sqlx::Result<()> {
         let config = &self.state.config.webhooks;
-        let free = (config.max_concurrent_deliveries as usize).saturating_sub(self.tasks.len());
-        if free == 0 {
+        let (now, at) = (self.state.clock.now(), Instant::now());
+        let places = self.endpoints.places(
+            config.max_concurrent_deliveries as usize,
+            config.max_concurrent_per_endpoint as usize,
+            at,
+            now,
+        );
+        if places.most == 0 {
             return Ok(());
         }
-        let now = self.state.clock.now();
-        let per_endpoint = config.max_concurrent_per_endpoint as usize;
-        let capacities: Vec<Capacity> = self
-            .endpoints
-            .iter()
-            .map(|(name, endpoint)| Capacity {
-                endpoint: name.clone(),
-                deliveries: endpoint
-                    .breaker
-                    .admits(per_endpoint, now)
-                    .saturating_sub(endpoint.running),
-            })
-            .collect();
         let claim = Claim {
             lease_id: Uuid::new_v4(),
             leased_until: now + time::Duration::seconds(config.stuck_after_secs.into()),
-            most: free,
-            per_endpoint,
-            capacities: &capacities,
+            most: places.most,
+            most_unknown: places.most_unknown,
+            most_slow: places.most_slow,
+            per_endpoint: places.per_endpoint,
+            known: &places.known,
         };
-        let claimed = db::deliveries::claim(&self.db, &claim, now).await?;
+        let claimed = self.ledger.claim(&claim, now).await?;
+        let since = Instant::now();
         for delivery in claimed {
-            self.under_way.insert(delivery.delivery_id, claim.lease_id);
-            self.endpoints
-                .entry(delivery.endpoint.clone())
-                .or_default()
-                .running += 1;
-            self.tasks.spawn(attempt(
-                self.state.clone(),
-                self.db.clone(),
-                delivery,
-                claim.lease_id,
-            ));
+            let under_way = UnderWay {
+                delivery_id: delivery.delivery_id,
+                lease_id: claim.lease_id,
+                endpoint: delivery.endpoint.clone(),
+                since,
+            };
+            self.endpoints.began(&under_way.endpoint, since);
+            let (state, ledger) = (self.state.clone(), self.ledger.clone());
+            let task = self
+                .tasks
+                .spawn(attempt::run(state, ledger, delivery, claim.lease_id));
+            self.under_way.insert(task.id(), under_way);
         }
         Ok(())
     }
 
-    async fn finished(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
-        let Ok(finished) = finished else {
-            // Its lease runs out and somebody else takes it over; the place it had stays taken until a restart.
-            tracing::error!("an attempt to deliver panicked");
+    fn finished(&mut self, finished: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match finished {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) => {
+                // Its lease runs out and somebody else takes it over.
+                tracing::error!("what came of a delivery could not be written, because of a panic");
+                (error.id(), None)
+            }
+        };
+        let Some(under_way) = self.under_way.remove(&id) else {
             return;
         };
-        self.under_way.remove(&finished.delivery_id);
-        let now = self.state.clock.now();
-        let endpoint = self.endpoints.entry(finished.endpoint.clone()).or_default();
-        endpoint.running = endpoint.running.saturating_sub(1);
-        match finished.outcome {
-            Outcome::Retry { .. } => {
-                let had_tripped = endpoint.breaker.has_tripped();
-                endpoint.breaker.failed(now);
-                if had_tripped {
-                    self.give_up(&finished.endpoint, now).await;
-                }
-            }
-            // A final refusal is an answer, too.
-            Outcome::Delivered { .. } | Outcome::Permanent { .. } => {
-                endpoint.breaker.succeeded();
-                if endpoint.running == 0 {
-                    self.endpoints.remove(&finished.endpoint);
-                }
-            }
+        let (endpoint, since, at) = (under_way.endpoint, under_way.since, Instant::now());
+        let Some(outcome) = outcome else {
+            self.endpoints.left(&endpoint, since, at);
+            return;
+        };
+        if self
+            .endpoints
+            .ended(&endpoint, since, outcome, at, self.state.clock.now())
+        {
+            self.give_up(endpoint);
         }
     }
 
     /// The endpoint was tried just now, after a pause, and does not answer: what has waited for a day has failed.
-    async fn give_up(&self, endpoint: &str, now: OffsetDateTime) {
-        match db::deliveries::give_up(&self.db, endpoint, now - GIVE_UP_AFTER, now).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::warn!(endpoint, rows, "deliveries that were due for a day are given up"),
-            Err(error) => tracing::warn!(error = %error, "deliveries could not be given up"),
-        }
+    fn give_up(&mut self, endpoint: String) {
+        let (ledger, now) = (self.ledger.clone(), self.state.clock.now());
+        self.chores.spawn(async move {
+            match ledger.give_up(&endpoint, now - GIVE_UP_AFTER, now).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::warn!(endpoint, rows, "deliveries that were due for a day are given up"),
+                Err(error) => tracing::warn!(error = %error, "deliveries could not be given up"),
+            }
+        });
     }
 
     /// Waits for what is under way, as long as the grace period lasts; the rest is given back, so that another instance
@@ -205,110 +217,26 @@ impl Worker {
         let grace = Duration::from_secs(self.state.config.server.shutdown_grace_secs)
             .saturating_sub(Duration::from_millis(500));
         let all = async {
-            while let Some(finished) = self.tasks.join_next().await {
-                if let Ok(finished) = finished {
-                    self.under_way.remove(&finished.delivery_id);
+            while let Some(finished) = self.tasks.join_next_with_id().await {
+                if let Ok((id, _)) = finished {
+                    self.under_way.remove(&id);
                 }
             }
         };
-        let _ = tokio::time::timeout(grace, all).await;
+        let _ = timeout(grace, all).await;
         self.tasks.shutdown().await;
-        let leases: Vec<Uuid> = self.under_way.values().copied().collect();
-        if leases.is_empty() {
+        self.chores.shutdown().await;
+        if self.under_way.is_empty() {
             return;
         }
-        match db::deliveries::release(&self.db, &leases).await {
+        let (delivery_ids, lease_ids): (Vec<Uuid>, Vec<Uuid>) = self
+            .under_way
+            .values()
+            .map(|one| (one.delivery_id, one.lease_id))
+            .unzip();
+        match self.ledger.release(&delivery_ids, &lease_ids).await {
             Ok(rows) => tracing::info!(rows, "deliveries under way were given back"),
             Err(error) => tracing::warn!(error = %error, "deliveries under way were not given back"),
-        }
-    }
-}
-
-/// Sends one delivery and records what came of it.
-async fn attempt(state: AppState, db: PgPool, delivery: Claimed, lease_id: Uuid) -> Finished {
-    let started = Instant::now();
-    let now = state.clock.now();
-    let outcome = match &delivery.work {
-        Work::Event(notice) => webhook::send(&state, notice, now).await,
-        Work::Logout(notice) => backchannel_logout::send(&state, notice, now).await,
-    };
-    let recorded = recorded(&state, &delivery, lease_id, outcome, now, started.elapsed());
-    record(&db, &delivery, &recorded).await;
-    state
-        .metrics
-        .webhook_delivery(matches!(outcome, Outcome::Delivered { .. }));
-    Finished {
-        delivery_id: delivery.delivery_id,
-        endpoint: delivery.endpoint,
-        outcome,
-    }
-}
-
-/// What is written of an attempt: whether it is the last one, and when the next one is due.
-fn recorded(
-    state: &AppState,
-    delivery: &Claimed,
-    lease_id: Uuid,
-    outcome: Outcome,
-    attempted_at: OffsetDateTime,
-    took: Duration,
-) -> Recorded {
-    let config = &state.config.webhooks;
-    let most = match delivery.work {
-        Work::Event(_) => config.max_attempts,
-        Work::Logout(_) => config.backchannel_max_attempts,
-    };
-    let made = delivery.attempts_made + 1;
-    let now = state.clock.now();
-    let (status, next_attempt_at) = match outcome {
-        Outcome::Delivered { .. } => ("delivered", now),
-        Outcome::Permanent { .. } => ("failed", now),
-        Outcome::Retry { .. } if made >= most => ("failed", now),
-        Outcome::Retry { .. } => ("pending", now + backoff::delay(made, &state.rng)),
-    };
-    Recorded {
-        delivery_id: delivery.delivery_id,
-        lease_id,
-        status,
-        next_attempt_at,
-        completed_at: (status != "pending").then_some(now),
-        attempted_at,
-        duration_ms: i32::try_from(took.as_millis()).unwrap_or(i32::MAX),
-        status_code: outcome
-            .status_code()
-            .map(|code| i16::try_from(code).unwrap_or(i16::MAX)),
-        error: outcome.code(),
-    }
-}
-
-async fn record(db: &PgPool, delivery: &Claimed, recorded: &Recorded) {
-    for attempt in 1..=RECORD_ATTEMPTS {
-        match db::deliveries::record(db, recorded).await {
-            Ok(true) => {
-                if let Some(error) = recorded.error {
-                    tracing::warn!(
-                        event = "delivery.attempt_failed",
-                        delivery.id = %delivery.delivery_id,
-                        endpoint = delivery.endpoint,
-                        status = recorded.status,
-                        code = error,
-                        "a delivery did not succeed"
-                    );
-                }
-                return;
-            }
-            Ok(false) => {
-                tracing::warn!(
-                    event = "delivery.fenced",
-                    delivery.id = %delivery.delivery_id,
-                    "a result came after the delivery had been taken over, and is not counted"
-                );
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, attempt, "the result of a delivery could not be written");
-                tokio::time::sleep(AFTER_FAILURE).await;
-            }
         }
     }
 }

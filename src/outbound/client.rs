@@ -16,7 +16,7 @@ use rustls_platform_verifier::ConfigVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
@@ -26,7 +26,7 @@ use super::target::{self, Policy, check_url};
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// What of a body is read before the connection is closed. Nobody looks at it; it is taken so that the other end can finish.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How long that may take once the status is known.
+/// How long that may take once the status is known, beyond the limit for the status.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// How much later the next address of a name is tried, as long as none has answered (RFC 8305 §5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -120,21 +120,29 @@ impl Client {
     ) -> Result<StatusCode, Failure> {
         check_url(url, self.policy).map_err(|_| Failure::UrlNotAllowed)?;
         let request = request(url, content_type, headers, body)?;
-        timeout(self.limits.total, self.exchange(url, request))
+        let deadline = Instant::now() + self.limits.total;
+        let (status, answer) = timeout_at(deadline, self.exchange(url, request))
             .await
-            .unwrap_or(Err(Failure::TimedOut))
+            .unwrap_or(Err(Failure::TimedOut))?;
+        // The status is the answer, whenever it came; that the rest is late or never ends changes nothing.
+        let _ = timeout(BODY_PATIENCE, answer.take_some()).await;
+        Ok(status)
     }
 
-    async fn exchange(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
-        let deadline = tokio::time::Instant::now() + self.limits.connect;
-        let stream = tokio::time::timeout_at(deadline, self.connect(url))
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Rest), Failure> {
+        let deadline = Instant::now() + self.limits.connect;
+        let stream = timeout_at(deadline, self.connect(url))
             .await
             .unwrap_or(Err(Failure::TimedOut))?;
         if url.scheme() != "https" {
             return send(stream, request).await;
         }
         let name = server_name(url).ok_or(Failure::UrlNotAllowed)?;
-        let connected = tokio::time::timeout_at(
+        let connected = timeout_at(
             deadline,
             TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream),
         )
@@ -213,7 +221,7 @@ fn request(
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<StatusCode, Failure> {
+) -> Result<(StatusCode, Rest), Failure> {
     let (mut sender, connection) = http1::Builder::new()
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(2 * MAX_HEAD_BYTES)
@@ -231,16 +239,27 @@ async fn send(
         }
     })?;
     let status = response.status();
-    // The status is the answer; that the rest is late or never ends changes nothing.
-    let _ = timeout(BODY_PATIENCE, take_some(response.into_body())).await;
-    Ok(status)
+    let rest = Rest {
+        body: response.into_body(),
+        _driver: driver,
+    };
+    Ok((status, rest))
 }
 
-async fn take_some(mut body: Incoming) {
-    let mut taken = 0;
-    while taken < MAX_BODY_BYTES
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        taken += frame.data_ref().map_or(0, Bytes::len);
+/// What comes after the head of an answer, and the connection that it comes by.
+struct Rest {
+    body: Incoming,
+    /// Ends, and with it the connection, when this is dropped.
+    _driver: JoinSet<hyper::Result<()>>,
+}
+
+impl Rest {
+    async fn take_some(mut self) {
+        let mut taken = 0;
+        while taken < MAX_BODY_BYTES
+            && let Some(Ok(frame)) = self.body.frame().await
+        {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+        }
     }
 }

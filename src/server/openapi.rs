@@ -92,6 +92,8 @@ use crate::server::{health, metrics, probe};
         admin::client::change,
         admin::client::remove,
         admin::client_secret::rotate,
+        admin::client_deliveries::list,
+        admin::client_deliveries::redeliver,
         admin::reserved_usernames::list,
         admin::reserved_usernames::reserve,
         admin::reserved_usernames::release,

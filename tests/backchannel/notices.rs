@@ -3,8 +3,11 @@ use std::time::Duration;
 
 use reqwest::Method;
 use riley_auth::accounts::{self, EndReason};
+use riley_auth::clients::{NewClient, validate};
+use riley_auth::jwt::{KeySet, KeySource, generate};
 use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::protocol::redirect_uri::validate_backchannel_logout_uri;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::common::checks::{self, peek};
@@ -252,6 +255,172 @@ async fn a_private_address_is_not_told() {
         assert!(["url_not_allowed", "no_public_address"].contains(&code), "{code}");
     }
     assert!(receiver.received().is_empty());
+}
+
+/// WH-6: a registration is refused whose URI leads into our own network, by API and command line alike; a machine of a
+/// developer, whose issuer is on loopback, has its apps there, too.
+#[tokio::test]
+async fn a_private_address_is_not_registered() {
+    let op = TestProvider::start().await;
+    let root = op.administrator("root").await;
+    let registration = |uri: &str| json!({ "name": "App", "redirect_uris": ["https://app.test/callback"], "backchannel_logout_uri": uri });
+    for uri in [
+        "https://127.0.0.1/out",
+        "https://[::1]/out",
+        "https://[::ffff:10.0.0.1]/out",
+        "https://2130706433/out",
+        "https://169.254.169.254/out",
+        "https://localhost/out",
+        "https://app.test:22/out",
+    ] {
+        root.send(Method::POST, "/admin/clients", &registration(uri))
+            .await
+            .refused_with(400, "invalid_client");
+    }
+    let public = registration("https://app.test:8443/out");
+    let created = root.send(Method::POST, "/admin/clients", &public).await;
+    let created = created.is(201).json();
+    let path = format!("/admin/clients/{}", created["client_id"].as_str().unwrap());
+    let change = json!({ "backchannel_logout_uri": "https://10.0.0.1/out" });
+    root.send(Method::PATCH, &path, &change)
+        .await
+        .refused_with(400, "invalid_client");
+    let mut development = (*op.state().config).clone();
+    development.jwt.issuer = "http://localhost:8081".to_owned();
+    let new = NewClient {
+        name: "App".to_owned(),
+        redirect_uris: vec!["http://localhost:9000/callback".to_owned()],
+        backchannel_logout_uri: Some("http://127.0.0.1:9000/out".to_owned()),
+        ..NewClient::default()
+    };
+    assert!(validate(&new, &development).is_ok());
+}
+
+/// What we could not sign costs the app none of its attempts, and is sent as soon as we can.
+#[tokio::test]
+async fn keys_that_we_lack_cost_no_attempt() {
+    let (op, receiver) = (provider().await, Receiver::start().await);
+    let app = op
+        .client_with(|client| {
+            client.backchannel_logout_uri = Some(receiver.uri());
+            client.id_token_signed_response_alg = Some(SigningAlgorithm::Rs256);
+        })
+        .await;
+    let ada = op.browser();
+    app.tokens_of(&ada, "ada", "openid").await;
+    let es256 = generate::generate(SigningAlgorithm::Es256, None).unwrap();
+    let source = |algorithm, pem: &SecretString| KeySource {
+        algorithm,
+        kid: None,
+        private_key_pem: Some(pem.clone()),
+        public_key_pem: None,
+        signs_from: None,
+        origin: "a test".to_owned(),
+    };
+    let without_rsa = vec![source(SigningAlgorithm::Es256, &es256.private_key_pem)];
+    op.state().keys.replace(KeySet::new(without_rsa).unwrap());
+    log_out(&ada).await;
+    let waits = async || -> (String, i32, bool) {
+        sqlx::query_as("SELECT status, attempts, next_attempt_at > $1 FROM deliveries")
+            .bind(op.clock().now())
+            .fetch_one(op.db())
+            .await
+            .unwrap()
+    };
+    // More often than there are attempts.
+    for _ in 0..5 {
+        while waits().await != ("pending".to_owned(), 0, true) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        op.advance(time::Duration::seconds(30));
+        op.wake_workers().await;
+    }
+    let rs256 = generate::generate(SigningAlgorithm::Rs256, None).unwrap();
+    let with_rsa = vec![
+        source(SigningAlgorithm::Es256, &es256.private_key_pem),
+        source(SigningAlgorithm::Rs256, &rs256.private_key_pem),
+    ];
+    op.state().keys.replace(KeySet::new(with_rsa).unwrap());
+    op.advance(time::Duration::seconds(30));
+    op.wake_workers().await;
+    verified(&op, &receiver.wait_for(1).await[0]).await;
+    assert_eq!(deliveries(&op, 1).await, [("delivered".to_owned(), vec![None])]);
+}
+
+/// §2.5, WH-10: an administrator sees which logouts an app was told of, and lets it be told again.
+#[tokio::test]
+async fn an_administrator_sees_notices_and_sends_failed_ones_again() {
+    let (op, receiver) = (provider().await, Receiver::start().await);
+    let app = listening_client(&op, &receiver).await;
+    let root = op.administrator("root").await;
+    receiver.answer(&[400, 400]);
+    let mut told = Vec::new();
+    for person in ["ada", "alan"] {
+        let browser = op.browser();
+        app.tokens_of(&browser, person, "openid").await;
+        told.push((browser.user_id().await, sid(&browser)));
+        log_out(&browser).await;
+        deliveries(&op, i64::try_from(told.len()).unwrap()).await;
+        op.advance(time::Duration::minutes(1));
+    }
+    let path = format!("/admin/clients/{}/deliveries", app.client_id());
+    let listed = root.read(&format!("{path}?status=failed&limit=1")).await;
+    let last = &listed["items"][0];
+    assert_eq!(
+        (&last["user_id"], &last["session_id"], &last["status"]),
+        (&json!(told[1].0), &json!(told[1].1), &json!("failed"))
+    );
+    assert_eq!(
+        (&last["attempts"][0]["status_code"], &last["attempts"][0]["error"]),
+        (&json!(400), &json!("refused_by_receiver"))
+    );
+    let cursor = listed["next_cursor"].as_str().unwrap();
+    let first = root
+        .read(&format!("{path}?status=failed&limit=1&cursor={cursor}"))
+        .await;
+    assert_eq!(first["items"][0]["user_id"], json!(told[0].0));
+
+    let again = format!("/admin/clients/{}/redeliver", app.client_id());
+    let one = json!({ "delivery_id": first["items"][0]["delivery_id"] });
+    let answer = root.send(Method::POST, &again, &one).await;
+    assert_eq!(answer.is(202).json(), json!({ "deliveries": 1 }));
+    let claims = verified(&op, &receiver.wait_for(3).await[2]).await;
+    assert_eq!(claims["sid"], json!(told[0].1));
+    let since = json!({ "failed_since": "2020-01-01T00:00:00Z" });
+    let answer = root.send(Method::POST, &again, &since).await;
+    assert_eq!(answer.is(202).json(), json!({ "deliveries": 1 }), "the other one");
+    let claims = verified(&op, &receiver.wait_for(4).await[3]).await;
+    assert_eq!(claims["sid"], json!(told[1].1));
+    for (status, codes) in deliveries(&op, 4).await {
+        assert_eq!(
+            (status.as_str(), codes),
+            ("delivered", vec![Some("refused_by_receiver".to_owned()), None])
+        );
+    }
+    // Nobody else's, nothing unknown, no moment that the calendar does not have.
+    let other = listening_client(&op, &receiver).await;
+    let others = format!("/admin/clients/{}/redeliver", other.client_id());
+    root.send(Method::POST, &others, &one)
+        .await
+        .refused_with(404, "not_found");
+    root.send(Method::POST, "/admin/clients/nobody/redeliver", &since)
+        .await
+        .refused_with(404, "not_found");
+    for body in [json!({}), json!({ "failed_since": "9999-12-31T23:59:59-01:00" })] {
+        root.send(Method::POST, &again, &body)
+            .await
+            .refused_with(400, "invalid_request");
+    }
+    let from = "/admin/audit?from=9999-12-31T23:59:59-01:00";
+    root.call(Method::GET, from, None)
+        .await
+        .refused_with(400, "invalid_request");
+    let actions: Vec<String> =
+        sqlx::query_scalar("SELECT action FROM audit_entries WHERE action = 'logout_redelivered'")
+            .fetch_all(op.db())
+            .await
+            .unwrap();
+    assert_eq!(actions.len(), 2);
 }
 
 /// WH-13: whatever ends a session, its apps are told in the same transaction, and the event names the reason.

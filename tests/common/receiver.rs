@@ -28,6 +28,8 @@ pub(crate) enum Behaviour {
     Redirect(String),
     /// With 200 and a body that never ends.
     EndlessBody,
+    /// With 200 after `head`, and the body so much later.
+    SlowBody { head: Duration, body: Duration },
     /// With a line of headers of so many bytes.
     HugeHead(usize),
     /// With what is no HTTP.
@@ -233,6 +235,14 @@ async fn answer(stream: &mut TcpStream, behaviour: Behaviour) -> std::io::Result
                 stream.write_all(&[b'a'; 1024]).await?;
                 stream.write_all(b"\r\n").await?;
             }
+        }
+        Behaviour::SlowBody { head, body } => {
+            tokio::time::sleep(head).await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
+                .await?;
+            tokio::time::sleep(body).await;
+            stream.write_all(b"ok").await
         }
         Behaviour::HugeHead(bytes) => {
             let head = format!(

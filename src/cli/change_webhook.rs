@@ -1,0 +1,53 @@
+//! `riley-auth change-webhook WEBHOOK_ID`: where events are sent, which, and whether at all.
+
+use anyhow::Context as _;
+
+use super::Global;
+use super::register_webhook::{Tools, explained, webhook_id};
+use crate::webhooks::{self, Change};
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true, args = ["url", "event_types", "all_events", "description", "disable", "enable"])]
+pub(super) struct Args {
+    /// The webhook's id
+    webhook_id: String,
+    /// Where events are sent from now on: https, a public host
+    #[arg(long)]
+    url: Option<String>,
+    /// An event to hear of, instead of those it heard of before; may be repeated
+    #[arg(long = "event", value_name = "EVENT", conflicts_with = "all_events")]
+    event_types: Vec<String>,
+    /// Hear of every event
+    #[arg(long)]
+    all_events: bool,
+    /// What it is for
+    #[arg(long)]
+    description: Option<String>,
+    /// Keep nothing new for it, and let what waits go on waiting
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Send to it again, what waited first
+    #[arg(long)]
+    enable: bool,
+}
+
+pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let (config, db) = global.database()?;
+    let webhook_id = webhook_id(&args.webhook_id)?;
+    let change = Change {
+        url: args.url.clone(),
+        description: args.description.clone(),
+        event_types: (args.all_events || !args.event_types.is_empty()).then(|| args.event_types.clone()),
+        disabled: (args.disable || args.enable).then_some(args.disable),
+    };
+    let tools = Tools::new(&config);
+    let mut tx = db.begin().await.context("the database does not answer")?;
+    let policy = config.webhooks.policy();
+    let webhook = webhooks::change(&mut tx, &tools.recorder(), policy, webhook_id, &change)
+        .await
+        .map_err(explained)?;
+    tx.commit().await.context("the change cannot be stored")?;
+    global.print(&super::list_webhooks::describe(&webhook), |_| {
+        format!("webhook {webhook_id} is changed\n")
+    })
+}
