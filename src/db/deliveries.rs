@@ -139,6 +139,7 @@ pub struct Claim<'a> {
     pub most_slow: usize,
     /// To an endpoint that `known` does not name.
     pub per_endpoint: usize,
+    /// The one that was dealt with last comes last.
     pub known: &'a [Known],
 }
 
@@ -206,7 +207,8 @@ impl ClaimedRow {
 }
 
 /// Takes what is due under a lease, few of each endpoint, nothing that somebody else holds: first for endpoints to which the
-/// least is under way, then the oldest, and no more than was asked for of each pace. A disabled webhook's deliveries wait.
+/// least is under way, of these for the one that has waited longest, there the oldest, and no more than was asked for of each
+/// pace. A disabled webhook's deliveries wait.
 ///
 /// It costs little however many deliveries wait: endpoints are found by skipping through their index, those without
 /// capacity are left out, and what was chosen is then looked up row by row. The shape of the statement forces that: as plain
@@ -241,15 +243,16 @@ pub async fn claim(
             SELECT e.endpoint,
                    coalesce(k.capacity, $4) AS capacity,
                    coalesce(k.running, 0) AS running,
-                   coalesce(k.pace, 'unknown') AS pace
+                   coalesce(k.pace, 'unknown') AS pace,
+                   coalesce(k.rank, 0) AS rank
             FROM endpoints e
-            LEFT JOIN unnest($5::text[], $6::bigint[], $7::bigint[], $8::text[])
-                   AS k (endpoint, capacity, running, pace) ON k.endpoint = e.endpoint
+            LEFT JOIN unnest($5::text[], $6::bigint[], $7::bigint[], $8::text[]) WITH ORDINALITY
+                   AS k (endpoint, capacity, running, pace, rank) ON k.endpoint = e.endpoint
             WHERE e.endpoint IS NOT NULL
               AND coalesce(k.capacity, $4) > 0
               AND e.endpoint NOT IN (SELECT 'webhook:' || webhook_id::text FROM webhooks WHERE disabled_at IS NOT NULL)
         ), candidates AS (
-            SELECT d.delivery_id, d.next_attempt_at, o.pace,
+            SELECT d.delivery_id, d.next_attempt_at, o.pace, o.rank,
                    o.running + row_number() OVER (PARTITION BY o.endpoint ORDER BY d.next_attempt_at) AS turn
             FROM open o
             CROSS JOIN LATERAL (
@@ -263,14 +266,14 @@ pub async fn claim(
                 LIMIT o.capacity
             ) d
         ), placed AS (
-            SELECT delivery_id, next_attempt_at, pace, turn,
-                   row_number() OVER (PARTITION BY pace ORDER BY turn, next_attempt_at) AS place
+            SELECT delivery_id, next_attempt_at, pace, rank, turn,
+                   row_number() OVER (PARTITION BY pace ORDER BY turn, rank, next_attempt_at) AS place
             FROM candidates
         ), chosen AS (
             SELECT delivery_id
             FROM placed
             WHERE place <= CASE pace WHEN 'prompt' THEN $3::bigint WHEN 'unknown' THEN $9::bigint ELSE $10::bigint END
-            ORDER BY turn, next_attempt_at
+            ORDER BY turn, rank, next_attempt_at
             LIMIT $3
         ), free AS (
             SELECT locked.delivery_id

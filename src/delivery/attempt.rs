@@ -28,8 +28,16 @@ struct Tried {
     at: OffsetDateTime,
 }
 
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    pub outcome: Outcome,
+    /// How long the receiver took, or kept us waiting.
+    pub took: Duration,
+}
+
 /// Sends one delivery and records what came of it.
-pub async fn run(state: AppState, ledger: Ledger, delivery: Claimed, lease_id: Uuid) -> Outcome {
+pub async fn run(state: AppState, ledger: Ledger, delivery: Claimed, lease_id: Uuid) -> Finished {
     let started = Instant::now();
     let config = &state.config.webhooks;
     let tried = Tried {
@@ -52,16 +60,20 @@ pub async fn run(state: AppState, ledger: Ledger, delivery: Claimed, lease_id: U
         }
     };
     let outcome = even_if_it_panics(sending).await;
+    let finished = Finished {
+        outcome,
+        took: started.elapsed(),
+    };
     if let Outcome::NotAttempted { code } = outcome {
         postpone(&state, &ledger, tried, &delivery.endpoint, code).await;
-        return outcome;
+        return finished;
     }
-    let recorded = recorded(&state, tried, outcome, started.elapsed());
+    let recorded = recorded(&state, tried, outcome, finished.took);
     record(&ledger, &delivery.endpoint, &recorded).await;
     state
         .metrics
         .webhook_delivery(matches!(outcome, Outcome::Delivered { .. }));
-    outcome
+    finished
 }
 
 /// A mistake of ours in sending one thing is a failed attempt like any other: it gives its place back and is not repeated

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::Outcome;
+use super::attempt::Finished;
 use super::breaker::Breaker;
 use crate::db::deliveries::{Known, Pace};
 
 /// An endpoint is slow while an attempt takes longer than this, and afterwards until one takes less.
 const PROMPT_WITHIN: Duration = Duration::from_secs(1);
+/// How long nothing is sent to an endpoint to which something could not be sent for a reason of our own: there may be more of
+/// it, and none of it would get any further.
+const HELD_FOR: time::Duration = time::Duration::seconds(10);
 /// Endpoints that are remembered although nothing is under way to them. One that was forgotten is as one that is new.
 const REMEMBERED: usize = 256;
 
@@ -27,6 +31,7 @@ struct Endpoint {
     /// When the attempts began that are under way.
     running: Vec<Instant>,
     breaker: Breaker,
+    held_until: Option<OffsetDateTime>,
     /// As the last attempt showed.
     pace: Pace,
     /// When it was last dealt with.
@@ -44,6 +49,7 @@ pub struct Places {
     pub most_slow: usize,
     /// To each that `known` does not name.
     pub per_endpoint: usize,
+    /// The one that was dealt with last comes last.
     pub known: Vec<Known>,
 }
 
@@ -52,6 +58,7 @@ impl Endpoint {
         Self {
             running: Vec::new(),
             breaker: Breaker::default(),
+            held_until: None,
             pace: Pace::Unknown,
             touched: at,
         }
@@ -98,7 +105,7 @@ impl Endpoints {
         &mut self,
         endpoint: &str,
         since: Instant,
-        outcome: Outcome,
+        finished: Finished,
         at: Instant,
         now: OffsetDateTime,
     ) -> bool {
@@ -107,15 +114,17 @@ impl Endpoints {
             .entry(endpoint.to_owned())
             .or_insert_with(|| Endpoint::new(at));
         endpoint.free(since, at);
-        if matches!(outcome, Outcome::NotAttempted { .. }) {
+        if matches!(finished.outcome, Outcome::NotAttempted { .. }) {
+            endpoint.held_until = Some(now + HELD_FOR);
             return false;
         }
-        endpoint.pace = if at.saturating_duration_since(since) > PROMPT_WITHIN {
+        endpoint.held_until = None;
+        endpoint.pace = if finished.took > PROMPT_WITHIN {
             Pace::Slow
         } else {
             Pace::Prompt
         };
-        if matches!(outcome, Outcome::Retry { .. }) {
+        if matches!(finished.outcome, Outcome::Retry { .. }) {
             let had_tripped = endpoint.breaker.has_tripped();
             endpoint.breaker.failed(now);
             had_tripped
@@ -145,10 +154,13 @@ impl Endpoints {
             .min((for_slow + for_unknown).saturating_sub(slow + unknown))
             .min(most);
         let most_slow = for_slow.saturating_sub(slow).min(most);
-        let known = self.0.iter().map(|(name, endpoint)| {
+        let mut in_turn: Vec<(&String, &Endpoint)> = self.0.iter().collect();
+        in_turn.sort_unstable_by_key(|(_, endpoint)| endpoint.touched);
+        let known = in_turn.into_iter().map(|(name, endpoint)| {
             let pace = endpoint.pace(at);
             let admitted = endpoint.breaker.admits(per_endpoint, now);
             let capacity = match pace {
+                _ if endpoint.held_until.is_some_and(|until| now < until) => 0,
                 Pace::Prompt => admitted,
                 Pace::Slow if most_slow > 0 => admitted,
                 // One, to see what it does.
@@ -203,6 +215,12 @@ mod tests {
         status_code: None,
     };
 
+    /// The attempt that began at `since` ended at `at`, with nothing to wait for but the receiver.
+    fn end(endpoints: &mut Endpoints, name: &str, since: Instant, outcome: Outcome, at: Instant) -> bool {
+        let took = at.saturating_duration_since(since);
+        endpoints.ended(name, since, Finished { outcome, took }, at, NOW)
+    }
+
     fn of<'a>(places: &'a Places, endpoint: &str) -> &'a Known {
         let mut known = places.known.iter();
         known.find(|known| known.endpoint == endpoint).unwrap()
@@ -223,7 +241,13 @@ mod tests {
         );
         endpoints.began("a", start);
         assert_eq!(of(&endpoints.places(10, 2, start, NOW), "a").capacity, 0);
-        endpoints.ended("a", start, DELIVERED, start + Duration::from_millis(20), NOW);
+        end(
+            &mut endpoints,
+            "a",
+            start,
+            DELIVERED,
+            start + Duration::from_millis(20),
+        );
         let places = endpoints.places(10, 2, start, NOW);
         assert_eq!(
             (of(&places, "a").capacity, of(&places, "a").pace),
@@ -244,16 +268,22 @@ mod tests {
         assert_eq!((places.most, places.most_slow, places.most_unknown), (3, 0, 0));
         assert!(places.known.iter().all(|known| known.capacity == 0));
         assert_eq!(places.per_endpoint, 0);
-        endpoints.ended("a", start, FAILED, later, NOW);
-        endpoints.ended("b", start, FAILED, later, NOW);
+        end(&mut endpoints, "a", start, FAILED, later);
+        end(&mut endpoints, "b", start, FAILED, later);
         let places = endpoints.places(10, 2, later, NOW);
         assert_eq!((places.most, places.most_slow, places.most_unknown), (5, 0, 2));
-        endpoints.ended("c", start, FAILED, later, NOW);
+        end(&mut endpoints, "c", start, FAILED, later);
         let places = endpoints.places(10, 2, later, NOW);
         assert_eq!((places.most_slow, of(&places, "c").capacity), (1, 2));
         // What answers in time is prompt again.
         endpoints.began("c", later);
-        endpoints.ended("c", later, DELIVERED, later + Duration::from_millis(5), NOW);
+        end(
+            &mut endpoints,
+            "c",
+            later,
+            DELIVERED,
+            later + Duration::from_millis(5),
+        );
         assert_eq!(of(&endpoints.places(10, 2, later, NOW), "c").pace, Pace::Prompt);
     }
 
@@ -265,14 +295,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_attempted_says_nothing_of_the_endpoint() {
+    fn what_was_not_attempted_says_nothing_of_the_endpoint_and_waits_a_little() {
         let (mut endpoints, start) = (Endpoints::default(), Instant::now());
         for _ in 0..10 {
             endpoints.began("a", start);
             let not_attempted = Outcome::NotAttempted { code: "not_signed" };
-            assert!(!endpoints.ended("a", start, not_attempted, start + PROMPT_WITHIN * 2, NOW));
+            let at = start + PROMPT_WITHIN * 2;
+            assert!(!end(&mut endpoints, "a", start, not_attempted, at));
         }
-        let places = endpoints.places(10, 2, start, NOW);
+        assert_eq!(of(&endpoints.places(10, 2, start, NOW), "a").capacity, 0);
+        let places = endpoints.places(10, 2, start, NOW + HELD_FOR);
         assert_eq!(
             (of(&places, "a").capacity, of(&places, "a").pace),
             (1, Pace::Unknown)
@@ -284,7 +316,7 @@ mod tests {
         let (mut endpoints, start) = (Endpoints::default(), Instant::now());
         let fail = |endpoints: &mut Endpoints| {
             endpoints.began("a", start);
-            endpoints.ended("a", start, FAILED, start, NOW)
+            end(endpoints, "a", start, FAILED, start)
         };
         for _ in 0..5 {
             assert!(!fail(&mut endpoints));
@@ -303,7 +335,7 @@ mod tests {
                 start + Duration::from_millis(number.into()),
             );
             endpoints.began(&name, at);
-            endpoints.ended(&name, at, FAILED, at, NOW);
+            end(&mut endpoints, &name, at, FAILED, at);
             let places = endpoints.places(10, 2, at, NOW);
             assert!(places.known.len() <= 2 * REMEMBERED);
         }

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::attempt::{self, Finished};
 use super::endpoints::Endpoints;
 use super::ledger::Ledger;
-use super::{Outcome, attempt};
 use crate::config::Config;
 use crate::db;
 use crate::db::deliveries::Claim;
@@ -95,7 +95,7 @@ struct Worker {
     endpoints: Endpoints,
     /// What each task is at.
     under_way: HashMap<Id, UnderWay>,
-    tasks: JoinSet<Outcome>,
+    tasks: JoinSet<Finished>,
     /// What nobody waits for.
     chores: JoinSet<()>,
 }
@@ -174,9 +174,9 @@ impl Worker {
         Ok(())
     }
 
-    fn finished(&mut self, finished: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match finished {
-            Ok((id, outcome)) => (id, Some(outcome)),
+    fn finished(&mut self, finished: Result<(Id, Finished), JoinError>) {
+        let (id, finished) = match finished {
+            Ok((id, finished)) => (id, Some(finished)),
             Err(error) => {
                 // Its lease runs out and somebody else takes it over.
                 tracing::error!("what came of a delivery could not be written, because of a panic");
@@ -187,13 +187,13 @@ impl Worker {
             return;
         };
         let (endpoint, since, at) = (under_way.endpoint, under_way.since, Instant::now());
-        let Some(outcome) = outcome else {
+        let Some(finished) = finished else {
             self.endpoints.left(&endpoint, since, at);
             return;
         };
         if self
             .endpoints
-            .ended(&endpoint, since, outcome, at, self.state.clock.now())
+            .ended(&endpoint, since, finished, at, self.state.clock.now())
         {
             self.give_up(endpoint);
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use riley_auth::events::Event;
-use riley_auth::outbound::{Client, Limits, Policy};
+use riley_auth::outbound::client::Limits;
+use riley_auth::outbound::{Client, Policy};
 use riley_auth::protocol::ids::ClientId;
 use riley_auth::webhooks::{self, Change};
 use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use url::Url;
@@ -188,14 +190,17 @@ impl Silencer {
                 let mut far = TcpStream::connect(server.clone()).await.unwrap();
                 let (mut current, mine) = (current.clone(), *current.borrow());
                 tokio::spawn(async move {
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = current.wait_for(|generation| *generation != mine) => {
-                            // Held, and never looked at again.
-                            std::future::pending::<()>().await;
-                        }
+                    let silenced = async {
+                        let _ = current.wait_for(|generation| *generation != mine).await;
+                    };
+                    let broken = tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => true,
+                        () = silenced => false,
+                    };
+                    if !broken {
+                        // Held, and never looked at again.
+                        std::future::pending::<()>().await;
                     }
-                    drop((near, far));
                 });
             }
         });
@@ -287,4 +292,37 @@ async fn a_webhook_that_is_removed_while_it_is_sent_to_is_forgotten() {
     let delivery_id: Uuid = op.ping(hook.id()).await;
     let all = op.deliveries_become(hook.id(), delivered).await;
     assert_eq!(all[0].delivery_id, delivery_id);
+}
+
+/// WH-7: whoever speaks no TLS on a port that was to be https gets nothing of the message, and what is kept of it is one word.
+#[tokio::test]
+async fn whoever_speaks_no_tls_is_told_nothing() {
+    let op = TestProvider::with(on_loopback).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 mail.example ESMTP\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    });
+    let elsewhere = Receiver::start().await;
+    let hook = op.webhook(&elsewhere).await;
+    sqlx::query("UPDATE webhooks SET url = $1")
+        .bind(format!("https://127.0.0.1:{port}/hook"))
+        .execute(op.db())
+        .await
+        .unwrap();
+    op.ping(hook.id()).await;
+    let all = op
+        .deliveries_become(hook.id(), |all| !all[0].attempts.is_empty())
+        .await;
+    assert_eq!(all[0].attempts[0].error.as_deref(), Some("tls_failed"));
+    let heard = heard.await.unwrap();
+    assert!(
+        !heard
+            .windows(4)
+            .any(|window| window == b"POST" || window == b"ping")
+    );
 }

@@ -89,9 +89,9 @@ impl World {
 
     /// An identity joins an account and leaves it, by its owner and by an operator.
     async fn identities(&mut self) {
-        let alan = self.signed_in("github", "alan").await;
+        let alan = self.signed_in("github", "alan@gmail.com").await;
         let user_id = alan.user_id().await;
-        let alan = self.signed_in("google", "alan").await;
+        let alan = self.signed_in("google", "alan@gmail.com").await;
         assert_eq!(alan.user_id().await, user_id, "the address joins them");
         let joined = link_id(&alan, "google").await;
         let told = json!({ "user_id": user_id, "link_id": joined, "provider": "google" });
@@ -107,9 +107,9 @@ impl World {
         );
         self.expect("link.deleted", unlinked[0].clone());
 
-        let grace = self.signed_in("github", "grace").await;
+        let grace = self.signed_in("github", "grace@gmail.com").await;
         let user_id = grace.user_id().await;
-        let joined = link_id(&self.signed_in("google", "grace").await, "google").await;
+        let joined = link_id(&self.signed_in("google", "grace@gmail.com").await, "google").await;
         let new_user_id = self.unmerge(&joined).await;
         let told = json!({
             "user_id": user_id, "new_user_id": new_user_id, "link_id": joined, "provider": "google",
@@ -322,9 +322,10 @@ async fn only_another_primary_address_is_told_of() {
             .unwrap();
         let browser = signed_in(&op, provider, "ada").await;
         assert_eq!(browser.user_id().await, user_id);
-        op.events("user.updated").await
+        let told = op.events("user.updated").await;
+        let of_address = |told: &&Value| told["changed"].as_array().unwrap().contains(&json!("email"));
+        told.iter().filter(of_address).count()
     };
-    assert_eq!(had_another("google").await, Vec::<Value>::new());
-    let told = json!({ "user_id": user_id, "changed": ["email"] });
-    assert_eq!(had_another("github").await, [told]);
+    assert_eq!(had_another("google").await, 0);
+    assert_eq!(had_another("github").await, 1);
 }
