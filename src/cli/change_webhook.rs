@@ -7,7 +7,13 @@ use super::register_webhook::{Tools, explained, webhook_id};
 use crate::webhooks::{self, Change};
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, args = ["url", "event_types", "all_events", "description", "disable", "enable"])]
+#[group(skip)]
+#[command(group(
+    clap::ArgGroup::new("change")
+        .args(["url", "event_types", "all_events", "description", "disable", "enable"])
+        .required(true)
+        .multiple(true)
+))]
 pub(super) struct Args {
     /// The webhook's id
     webhook_id: String,

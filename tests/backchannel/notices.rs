@@ -9,6 +9,7 @@ use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::protocol::redirect_uri::validate_backchannel_logout_uri;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
 
 use crate::common::checks::{self, peek};
 use crate::common::provider::ISSUER;
@@ -320,20 +321,26 @@ async fn keys_that_we_lack_cost_no_attempt() {
     let without_rsa = vec![source(SigningAlgorithm::Es256, &es256.private_key_pem)];
     op.state().keys.replace(KeySet::new(without_rsa).unwrap());
     log_out(&ada).await;
-    let waits = async || -> (String, i32, bool) {
-        sqlx::query_as("SELECT status, attempts, next_attempt_at > $1 FROM deliveries")
-            .bind(op.clock().now())
+    let waits = async || -> (String, i32, OffsetDateTime) {
+        sqlx::query_as("SELECT status, attempts, next_attempt_at FROM deliveries")
             .fetch_one(op.db())
             .await
             .unwrap()
     };
-    // More often than there are attempts.
+    // It is put off more often than there are attempts.
+    let mut last = waits().await.2;
     for _ in 0..5 {
-        while waits().await != ("pending".to_owned(), 0, true) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        op.advance(time::Duration::seconds(30));
-        op.wake_workers().await;
+        let next = loop {
+            let (status, attempts, next) = waits().await;
+            assert_eq!((status.as_str(), attempts), ("pending", 0));
+            if next != last {
+                break next;
+            }
+            op.advance(time::Duration::seconds(30));
+            op.wake_workers().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        last = next;
     }
     let rs256 = generate::generate(SigningAlgorithm::Rs256, None).unwrap();
     let with_rsa = vec![
@@ -341,8 +348,11 @@ async fn keys_that_we_lack_cost_no_attempt() {
         source(SigningAlgorithm::Rs256, &rs256.private_key_pem),
     ];
     op.state().keys.replace(KeySet::new(with_rsa).unwrap());
-    op.advance(time::Duration::seconds(30));
-    op.wake_workers().await;
+    while receiver.received().is_empty() {
+        op.advance(time::Duration::seconds(30));
+        op.wake_workers().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     verified(&op, &receiver.wait_for(1).await[0]).await;
     assert_eq!(deliveries(&op, 1).await, [("delivered".to_owned(), vec![None])]);
 }
