@@ -267,7 +267,7 @@ allow_insecure_http = true
         dynamic = (ROOT / "deploy/traefik/riley-auth.yaml").read_text()
         # The access log that is shown there, switched on.
         static, commented = static.split("# accessLog:")
-        static += "accessLog:" + commented.replace("\n#", "\n")
+        static += "accessLog:" + commented.replace("\n# ", "\n")
         for old, new in [
             ('":80"', f'"127.0.0.1:{self.plain_port}"'),
             ('":443"', f'"127.0.0.1:{self.port}"'),
