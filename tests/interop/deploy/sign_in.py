@@ -479,4 +479,5 @@ def main():
           f"two instances were restarted under {answered}")
 
 
-main()
+if __name__ == "__main__":
+    main()
