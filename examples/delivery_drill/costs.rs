@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use riley_auth::clock::Clock;
 use riley_auth::db;
 use riley_auth::events::Event;
 use riley_auth::protocol::ids::ClientId;
@@ -67,10 +68,20 @@ pub(crate) async fn enqueue() -> anyhow::Result<()> {
 pub(crate) async fn cleanup() -> anyhow::Result<()> {
     let program = Program::prepare().await?;
     program.register("http://127.0.0.1:9/", &["client.created"])?;
-    let idle = waits(&program.db, Arc::new(AtomicBool::new(false)), Some(500)).await?;
+    let idle = waits(
+        &program.db,
+        &program.clock,
+        Arc::new(AtomicBool::new(false)),
+        Some(500),
+    )
+    .await?;
     fill(&program.db).await?;
     let cleaning = Arc::new(AtomicBool::new(true));
-    let others = tokio::spawn(waits_owned(program.db.clone(), Arc::clone(&cleaning)));
+    let others = tokio::spawn(waits_owned(
+        program.db.clone(),
+        program.clock.clone(),
+        Arc::clone(&cleaning),
+    ));
     let now = program.clock.now();
     let started = Instant::now();
     let mut longest = Vec::new();
@@ -155,13 +166,14 @@ async fn fill(db: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn waits_owned(db: PgPool, cleaning: Arc<AtomicBool>) -> anyhow::Result<Vec<Duration>> {
-    waits(&db, cleaning, None).await
+async fn waits_owned(db: PgPool, clock: Clock, cleaning: Arc<AtomicBool>) -> anyhow::Result<Vec<Duration>> {
+    waits(&db, &clock, cleaning, None).await
 }
 
 /// How long others take for a change that is told of: while the clean-up runs, or so often.
 async fn waits(
     db: &PgPool,
+    clock: &Clock,
     cleaning: Arc<AtomicBool>,
     times: Option<usize>,
 ) -> anyhow::Result<Vec<Duration>> {
@@ -173,7 +185,7 @@ async fn waits(
             client_id: ClientId(Uuid::new_v4().to_string()),
             name: "An app".to_owned(),
         };
-        db::events::emit(&mut tx, &[event], OffsetDateTime::now_utc()).await?;
+        db::events::emit(&mut tx, &[event], clock.now()).await?;
         tx.commit().await?;
         all.push(started.elapsed());
         tokio::time::sleep(Duration::from_millis(1)).await;

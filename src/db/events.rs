@@ -1,8 +1,9 @@
 //! The outbox: `events`, and the `deliveries` of them that webhooks are due.
 
 use serde_json::Value;
-use sqlx::PgTransaction;
+use sqlx::postgres::PgListener;
 use sqlx::types::Json;
+use sqlx::{Acquire as _, Connection as _, PgTransaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -11,6 +12,11 @@ use crate::protocol::ids::{UserId, time_ordered_id};
 
 /// The channel on which the delivery worker hears that something is due.
 pub const CHANNEL: &str = "riley_auth_deliveries";
+
+/// Fails when nobody is at the other end of a connection that listens.
+pub async fn ping(listener: &mut PgListener) -> sqlx::Result<()> {
+    listener.acquire().await?.ping().await
+}
 
 /// Writes events and what webhooks are due of them, in one statement of the transaction that made them happen.
 ///

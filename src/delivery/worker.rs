@@ -79,8 +79,7 @@ async fn hear(listener: &mut PgListener, wake: &Notify) {
             Ok(Ok(_)) => wake.notify_one(),
             Ok(Err(_)) => return,
             Err(_) => {
-                let alive = sqlx::query("SELECT 1").execute(&mut *listener);
-                if !matches!(timeout(SILENCE, alive).await, Ok(Ok(_))) {
+                if !matches!(timeout(SILENCE, db::events::ping(listener)).await, Ok(Ok(()))) {
                     return;
                 }
             }
