@@ -2,8 +2,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -11,9 +9,13 @@ use time::OffsetDateTime;
 use super::authorization::{OAuthErrorCode, OAuthRefusal, PARAMETERS};
 use super::client::Client;
 use super::params::Params;
+use crate::jwt::foreign::{ForeignAlgorithm, ForeignKeys};
 
 /// `alg` values that are understood; `none` only from clients that have registered no keys.
 pub const ALGORITHMS: [&str; 3] = ["none", "RS256", "ES256"];
+
+/// Those of them that sign.
+const SIGNED: [ForeignAlgorithm; 2] = [ForeignAlgorithm::RS256, ForeignAlgorithm::ES256];
 
 /// A longer request object is refused before it is decoded.
 pub const MAX_BYTES: usize = 16 * 1024;
@@ -64,12 +66,7 @@ pub fn validate_jwks(jwks: &Value) -> Result<(), &'static str> {
     {
         return Err("the JWK set contains private or symmetric keys; register the public ones");
     }
-    let usable = |jwk: &Jwk| {
-        [Algorithm::RS256, Algorithm::ES256]
-            .iter()
-            .any(|algorithm| fits(jwk, *algorithm))
-    };
-    if !registered_keys(jwks).any(|jwk| usable(&jwk)) {
+    if !keys_of(jwks).has_key_for(&SIGNED) {
         return Err("the JWK set has no key for RS256 or ES256");
     }
     Ok(())
@@ -100,7 +97,6 @@ fn verify(jwt: &str, client: &Client) -> Result<Map<String, Value>, OAuthRefusal
     let [header, payload, signature] = jwt.split('.').collect::<Vec<_>>()[..] else {
         return Err(invalid("the request object is no signed or unsigned JWT"));
     };
-    let signed = &jwt[..header.len() + 1 + payload.len()];
     let header = decode_object(header)?;
     if header.contains_key("crit") {
         return Err(invalid("the request object has critical header members"));
@@ -116,13 +112,8 @@ fn verify(jwt: &str, client: &Client) -> Result<Map<String, Value>, OAuthRefusal
                 "this client has registered keys: its request objects have to be signed",
             ));
         }
-        (Some(name @ ("RS256" | "ES256")), Some(jwks)) => {
-            let algorithm = match name {
-                "RS256" => Algorithm::RS256,
-                _ => Algorithm::ES256,
-            };
-            let kid = header.get("kid").and_then(Value::as_str);
-            if !is_signed(signed, signature, algorithm, kid, jwks) {
+        (Some("RS256" | "ES256"), Some(jwks)) => {
+            if keys_of(jwks).verify(jwt, &SIGNED).is_err() {
                 return Err(invalid("the request object is not signed by a registered key"));
             }
         }
@@ -136,36 +127,10 @@ fn verify(jwt: &str, client: &Client) -> Result<Map<String, Value>, OAuthRefusal
     decode_object(payload)
 }
 
-/// Whether one of the client's keys made `signature`. `kid` chooses among them; without it every key that fits is tried.
-fn is_signed(signed: &str, signature: &str, algorithm: Algorithm, kid: Option<&str>, jwks: &Value) -> bool {
-    registered_keys(jwks)
-        .filter(|jwk| fits(jwk, algorithm) && (kid.is_none() || jwk.common.key_id.as_deref() == kid))
-        .filter_map(|jwk| DecodingKey::from_jwk(&jwk).ok())
-        .any(|key| {
-            jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key, algorithm).unwrap_or(false)
-        })
-}
-
-/// The keys of a set that can be read; a set may hold others (RFC 7517 §5).
-fn registered_keys(jwks: &Value) -> impl Iterator<Item = Jwk> {
-    let keys = jwks.get("keys").and_then(Value::as_array);
-    keys.into_iter()
-        .flatten()
-        .filter_map(|key| Jwk::deserialize(key).ok())
-}
-
-/// Whether `jwk` is a key for `algorithm`: the algorithm is a matter of the key, never of the token alone (RFC 8725 §3.1).
-fn fits(jwk: &Jwk, algorithm: Algorithm) -> bool {
-    let (kind_fits, name) = match (&jwk.algorithm, algorithm) {
-        (AlgorithmParameters::RSA(_), Algorithm::RS256) => (true, "RS256"),
-        (AlgorithmParameters::EllipticCurve(key), Algorithm::ES256) => {
-            (key.curve == EllipticCurve::P256, "ES256")
-        }
-        _ => (false, ""),
-    };
-    let alg_fits = jwk.common.key_algorithm.is_none_or(|own| own.to_string() == name);
-    let use_fits = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
-    kind_fits && alg_fits && use_fits
+/// The keys of a set that can be used; a set may hold others (RFC 7517 §5). The algorithm is a matter of the key, never of the
+/// token alone (RFC 8725 §3.1).
+fn keys_of(jwks: &Value) -> ForeignKeys {
+    ForeignKeys::from_jwks(jwks).unwrap_or_default()
 }
 
 /// RFC 9101 §4, §10: what the object says of its sender, its receiver and its time has to be true.
