@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -204,9 +204,14 @@ mod hanging_up {
     fn by(browser: &Browser, method: Method, path_and_query: &str) -> RequestBuilder {
         let url = Url::parse(&format!("{ISSUER}{path_and_query}")).unwrap();
         let now = browser.op.clock().now();
-        let cookies = browser.jar().header(&url, Context::SameSite, now).unwrap_or_default();
+        let cookies = browser
+            .jar()
+            .header(&url, Context::SameSite, now)
+            .unwrap_or_default();
         let request = browser.op.request(method, path_and_query);
-        request.header("cookie", cookies).header("sec-fetch-site", "same-origin")
+        request
+            .header("cookie", cookies)
+            .header("sec-fetch-site", "same-origin")
     }
 
     fn exchange(op: &TestProvider) -> Prepared<'_> {
@@ -254,7 +259,11 @@ mod hanging_up {
             let app = op.client().await;
             let ada = op.signed_in("ada").await;
             let url = Url::parse(&ada.authorize(&app).url()).unwrap();
-            by(&ada, Method::GET, &format!("{}?{}", url.path(), url.query().unwrap()))
+            by(
+                &ada,
+                Method::GET,
+                &format!("{}?{}", url.path(), url.query().unwrap()),
+            )
         })
     }
 
@@ -280,7 +289,11 @@ mod hanging_up {
             };
             let decided = ada.send_decision(&page, true).await;
             let next = Url::parse(decided.json()["redirect_to"].as_str().unwrap()).unwrap();
-            by(&ada, Method::GET, &format!("{}?{}", next.path(), next.query().unwrap()))
+            by(
+                &ada,
+                Method::GET,
+                &format!("{}?{}", next.path(), next.query().unwrap()),
+            )
         })
     }
 
@@ -288,7 +301,11 @@ mod hanging_up {
         Box::pin(async {
             let browser = op.browser();
             let callback = browser.up_to_callback("simulated", "ada").await;
-            by(&browser, Method::GET, &format!("{}?{}", callback.path(), callback.query().unwrap()))
+            by(
+                &browser,
+                Method::GET,
+                &format!("{}?{}", callback.path(), callback.query().unwrap()),
+            )
         })
     }
 
@@ -318,7 +335,11 @@ mod hanging_up {
             let app = op.asking_client().await;
             let ada = op.signed_in("ada").await;
             app.tokens_of(&ada, "ada", "openid").await;
-            by(&ada, Method::DELETE, &format!("/auth/me/consents/{}", app.client_id()))
+            by(
+                &ada,
+                Method::DELETE,
+                &format!("/auth/me/consents/{}", app.client_id()),
+            )
         })
     }
 
@@ -346,6 +367,24 @@ mod hanging_up {
         ("a deletion", deletion),
     ];
 
+    /// What the first step of a sign-in leaves when the rest does not happen: the flow is used up before the upstream is asked,
+    /// since its answer counts once whatever comes of it (UP-1). The person starts again.
+    const SPENT: [(&str, i64); 1] = [("upstream_flows", -1)];
+
+    /// The tables whose rows `state` and this tell apart: new rows and new versions of rows have a new number.
+    async fn newest_versions(db: &PgPool) -> BTreeMap<String, i64> {
+        let mut versions = BTreeMap::new();
+        for table in state(db).await.into_keys() {
+            let newest = format!("SELECT coalesce(max(xmin::text::bigint), 0) FROM {table}");
+            let newest: i64 = sqlx::query_scalar(AssertSqlSafe(newest))
+                .fetch_one(db)
+                .await
+                .unwrap();
+            versions.insert(table, newest);
+        }
+        versions
+    }
+
     /// Every table that requests write, and how much has happened in it: rows, and rows that were used up or ended.
     async fn state(db: &PgPool) -> BTreeMap<String, i64> {
         let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'
@@ -357,11 +396,25 @@ mod hanging_up {
                          FROM information_schema.columns
                          WHERE table_schema = 'public' AND table_name = $1 AND column_name = ANY ($2)";
             let names = [
-                "used_at", "consumed_at", "ended_at", "revoked_at", "decision", "deleted_at", "username_changed_at",
+                "used_at",
+                "consumed_at",
+                "ended_at",
+                "revoked_at",
+                "decision",
+                "deleted_at",
+                "username_changed_at",
             ];
-            let marks: String = sqlx::query_scalar(marks).bind(&table).bind(&names[..]).fetch_one(db).await.unwrap();
+            let marks: String = sqlx::query_scalar(marks)
+                .bind(&table)
+                .bind(&names[..])
+                .fetch_one(db)
+                .await
+                .unwrap();
             let sum = format!("SELECT count(*){marks} FROM {table}");
-            let sum: i64 = sqlx::query_scalar(AssertSqlSafe(sum)).fetch_one(db).await.unwrap();
+            let sum: i64 = sqlx::query_scalar(AssertSqlSafe(sum))
+                .fetch_one(db)
+                .await
+                .unwrap();
             state.insert(table, sum);
         }
         state
@@ -374,7 +427,9 @@ mod hanging_up {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, quiet).await.expect("the connections come back");
+        tokio::time::timeout(PATIENCE, quiet)
+            .await
+            .expect("the connections come back");
     }
 
     async fn provider() -> TestProvider {
@@ -382,7 +437,10 @@ mod hanging_up {
     }
 
     /// Runs the effect and hangs up as soon as it waits for a write to `table`. `None`: it writes nothing there.
-    async fn interrupted(effect: Effect, table: &str) -> Option<(BTreeMap<String, i64>, BTreeMap<String, i64>)> {
+    async fn interrupted(
+        effect: Effect,
+        table: &str,
+    ) -> Option<(BTreeMap<String, i64>, BTreeMap<String, i64>)> {
         let op = provider().await;
         let request = effect(&op).await;
         at_rest(&op).await;
@@ -399,7 +457,9 @@ mod hanging_up {
             }
             false
         };
-        let waits = tokio::time::timeout(PATIENCE, waits).await.expect("it waits or it ends");
+        let waits = tokio::time::timeout(PATIENCE, waits)
+            .await
+            .expect("it waits or it ends");
         asking.abort();
         // The end of the connection has to reach the server before the lock is released.
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -424,21 +484,23 @@ mod hanging_up {
             let op = provider().await;
             let request = effect(&op).await;
             at_rest(&op).await;
-            let before = state(op.db()).await;
+            let (before, versions) = (state(op.db()).await, newest_versions(op.db()).await);
             let answer = Answer::of(request).await;
             assert!(!answer.status.is_server_error(), "{name}: {}", answer.text);
             at_rest(&op).await;
             let whole = difference(&before, &state(op.db()).await);
             assert!(!whole.is_empty(), "{name} changes something");
+            let written = difference(&versions, &newest_versions(op.db()).await);
+            let spent = SPENT.map(|(table, sum)| (table.to_owned(), sum)).into();
             let mut interruptions = 0;
-            for table in before.keys() {
+            for table in written.keys().chain(whole.keys()).collect::<BTreeSet<_>>() {
                 let Some((before, after)) = interrupted(effect, table).await else {
                     continue;
                 };
                 interruptions += 1;
                 let left = difference(&before, &after);
                 assert!(
-                    left.is_empty() || left == whole,
+                    left.is_empty() || left == whole || (name == "a first sign-in" && left == spent),
                     "{name}, interrupted at {table}, left {left:?} of {whole:?}"
                 );
                 left_nothing += usize::from(left.is_empty());

@@ -42,13 +42,18 @@ const FILL: &str = "
     INSERT INTO authorization_codes
             (code_hash, client_id, user_id, session_id, grant_id, redirect_uri, scope, auth_time, issued_at, expires_at)
         SELECT sha256(grant_id::text::bytea), 'app', user_id, session_id, grant_id, '', 'openid', 0, now(), now() FROM grants;
-    INSERT INTO authorization_requests (request_hash, browser_hash, client_id, sealed, created_at, expires_at)
-        SELECT sha256(n::text::bytea), sha256((n / 3)::text::bytea), 'app', '', now(), now() FROM generate_series(1, 20000) n;
-    INSERT INTO upstream_flows (state_hash, browser_hash, provider, kind, sealed, created_at, expires_at)
-        SELECT sha256(n::text::bytea), sha256((n / 3)::text::bytea), 'simulated', 'login', '', now(), now()
-        FROM generate_series(1, 20000) n;
-    INSERT INTO pending_identities (handle_hash, browser_hash, kind, sealed, created_at, expires_at)
-        SELECT sha256(n::text::bytea), sha256((n / 3)::text::bytea), 'setup', '', now(), now() FROM generate_series(1, 20000) n;
+    INSERT INTO authorization_requests
+            (request_hash, browser_hash, client_id, sealed, user_id, session_id, created_at, expires_at)
+        SELECT sha256((session_id || ' ' || n)::bytea), sha256(session_id::text::bytea), 'app', '', user_id, session_id, now(), now()
+        FROM sessions, generate_series(1, 10) n;
+    INSERT INTO upstream_flows
+            (state_hash, browser_hash, provider, kind, user_id, session_id, sealed, created_at, expires_at)
+        SELECT sha256((session_id || ' ' || n)::bytea), sha256(session_id::text::bytea), 'simulated', 'link', user_id, session_id, '', now(), now()
+        FROM sessions, generate_series(1, 10) n;
+    INSERT INTO pending_identities
+            (handle_hash, browser_hash, kind, user_id, session_id, sealed, created_at, expires_at)
+        SELECT sha256((session_id || ' ' || n)::bytea), sha256(session_id::text::bytea), 'link', user_id, session_id, '', now(), now()
+        FROM sessions, generate_series(1, 10) n;
     ANALYZE;";
 
 async fn connect(database: &TestDatabase) -> PgConnection {
@@ -75,7 +80,11 @@ fn statements() -> Vec<(String, usize)> {
 /// What PostgreSQL does for any values of the parameters, as one text.
 async fn plan(db: &mut PgConnection, statement: &str, parameters: usize) -> String {
     let values = vec!["NULL"; parameters].join(", ");
-    let values = if values.is_empty() { values } else { format!("({values})") };
+    let values = if values.is_empty() {
+        values
+    } else {
+        format!("({values})")
+    };
     let prepare = format!("DEALLOCATE ALL; PREPARE asked AS {statement}");
     db.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap();
     let explain = format!("EXPLAIN (COSTS OFF) EXECUTE asked{values}");
@@ -91,7 +100,9 @@ async fn every_look_up_by_a_hash_goes_through_its_unique_index() {
     let database = TestDatabase::create().await;
     let mut db = connect(&database).await;
     db.execute(sqlx::raw_sql(FILL)).await.unwrap();
-    db.execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+    db.execute("SET plan_cache_mode = force_generic_plan")
+        .await
+        .unwrap();
     let by_hash = Regex::new(r"(?:WHERE|AND|ON|\()\s+(?:\w+\.)?(\w+_hash) = \$\d").unwrap();
     let mut looked_at = BTreeSet::new();
     for (statement, parameters) in statements() {
@@ -109,14 +120,22 @@ async fn every_look_up_by_a_hash_goes_through_its_unique_index() {
             looked_at.insert(column);
         }
     }
-    assert_eq!(Vec::from_iter(looked_at), HANDLES, "every kind of handle is looked up");
+    assert_eq!(
+        Vec::from_iter(looked_at),
+        HANDLES,
+        "every kind of handle is looked up"
+    );
     // The check can fail: nothing leads from a nonce to its code.
     let read_all = plan(&mut db, "SELECT FROM authorization_codes WHERE nonce = $1", 1).await;
     assert!(read_all.contains("Seq Scan") && !uses_index(&read_all, "nonce"));
     let unique = "SELECT count(DISTINCT a.attname)
                   FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                   WHERE i.indisunique AND i.indnkeyatts = 1 AND a.attname = ANY ($1)";
-    let unique: i64 = sqlx::query_scalar(unique).bind(&HANDLES[..]).fetch_one(&mut db).await.unwrap();
+    let unique: i64 = sqlx::query_scalar(unique)
+        .bind(&HANDLES[..])
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
     assert_eq!(unique, 5, "each of these indexes is unique");
 }
 
@@ -181,16 +200,19 @@ async fn every_reference_is_a_foreign_key_with_a_delete_rule() {
         ORDER BY 1";
     let loose: Vec<String> = sqlx::query_scalar(loose).fetch_all(&mut db).await.unwrap();
     let expected = [
-        "audit_entries.actor_user_id",     // the trail outlives whom it names
-        "audit_entries.key_id",            // of the configuration
-        "audit_entries.target_id",         // of any kind
-        "audit_entries.target_user_id",    // as the actor
-        "authorization_codes.grant_id",    // the grant's id to be, made before the grant
-        "deliveries.lease_id",             // a worker's
-        "deliveries.session_id",           // the notice outlives the session
-        "events.client_id",                // the event outlives the client
+        "audit_entries.actor_user_id",  // the trail outlives whom it names
+        "audit_entries.key_id",         // of the configuration
+        "audit_entries.target_id",      // of any kind
+        "audit_entries.target_user_id", // as the actor
+        "authorization_codes.grant_id", // the grant's id to be, made before the grant
+        "deliveries.lease_id",          // a worker's
+        "deliveries.session_id",        // the notice outlives the session
+        "events.client_id",             // the event outlives the client
     ];
-    assert_eq!(loose, expected, "a column that refers to something is a foreign key");
+    assert_eq!(
+        loose, expected,
+        "a column that refers to something is a foreign key"
+    );
 }
 
 /// DB-3: a column that holds one of a few words admits no other.
@@ -201,7 +223,11 @@ async fn a_column_of_a_few_words_admits_no_other() {
     let algorithms: Vec<&str> = SigningAlgorithm::ALL.iter().map(|one| one.as_str()).collect();
     let enumerations: [(&str, &str, &[&str]); 10] = [
         ("users", "role", &["user", "admin"]),
-        ("oauth_clients", "client_type", &["confidential", "public", "native"]),
+        (
+            "oauth_clients",
+            "client_type",
+            &["confidential", "public", "native"],
+        ),
         (
             "oauth_clients",
             "token_endpoint_auth_method",
@@ -226,13 +252,23 @@ async fn a_column_of_a_few_words_admits_no_other() {
             .fetch_one(&mut db)
             .await
             .unwrap();
-        let admitted: BTreeSet<&str> = word.captures_iter(&check).map(|found| found.extract::<1>().1[0]).collect();
-        assert_eq!(admitted, words.iter().copied().collect(), "{table}.{column}: {check}");
+        let admitted: BTreeSet<&str> = word
+            .captures_iter(&check)
+            .map(|found| found.extract::<1>().1[0])
+            .collect();
+        assert_eq!(
+            admitted,
+            words.iter().copied().collect(),
+            "{table}.{column}: {check}"
+        );
     }
     let refused = "INSERT INTO users (user_id, username, username_folded, role, created_at, updated_at)
                    VALUES (gen_random_uuid(), 'eve', 'eve', 'root', now(), now())";
     let error = db.execute(refused).await.unwrap_err();
-    assert_eq!(error.as_database_error().unwrap().constraint(), Some("users_role_known"));
+    assert_eq!(
+        error.as_database_error().unwrap().constraint(),
+        Some("users_role_known")
+    );
 }
 
 /// DB-3: a hash that serves as a key is the whole hash.
@@ -242,13 +278,22 @@ async fn a_stored_hash_is_a_whole_one() {
     let mut db = connect(&database).await;
     db.execute(sqlx::raw_sql(FILL)).await.unwrap();
     for table in ["session_tokens", "refresh_tokens", "authorization_codes"] {
-        let column = if table == "authorization_codes" { "code_hash" } else { "token_hash" };
+        let column = if table == "authorization_codes" {
+            "code_hash"
+        } else {
+            "token_hash"
+        };
         let cut = format!(
             "UPDATE {table} SET {column} = substr({column}, 1, 31)
              WHERE {column} IN (SELECT {column} FROM {table} LIMIT 1)"
         );
         let error = db.execute(AssertSqlSafe(cut)).await.unwrap_err();
-        let constraint = error.as_database_error().unwrap().constraint().unwrap().to_owned();
+        let constraint = error
+            .as_database_error()
+            .unwrap()
+            .constraint()
+            .unwrap()
+            .to_owned();
         assert_eq!(constraint, format!("{table}_hash_size"));
     }
 }
