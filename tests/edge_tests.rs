@@ -256,16 +256,17 @@ async fn what_is_refused_before_the_client_is_known_leads_nowhere_and_sets_nothi
         let parameters: Vec<_> = case.iter().chain(&common).copied().collect();
         for method in [Method::GET, Method::POST] {
             for cookies in [None, Some(&cookies)] {
-                let request = op.request(method.clone(), "/oauth/authorize");
-                let request = cookies.map_or_else(
-                    || request.try_clone().unwrap(),
-                    |all| request.try_clone().unwrap().header("cookie", all),
-                );
-                let request = if method == Method::GET {
-                    request.query(&parameters)
+                let encoded = url::form_urlencoded::Serializer::new(String::new())
+                    .extend_pairs(&parameters)
+                    .finish();
+                let mut request = if method == Method::GET {
+                    op.request(Method::GET, &format!("/oauth/authorize?{encoded}"))
                 } else {
-                    request.form(&parameters)
+                    op.request(Method::POST, "/oauth/authorize").form(&parameters)
                 };
+                if let Some(cookies) = cookies {
+                    request = request.header("cookie", cookies);
+                }
                 let answer = Answer::of(request).await;
                 answer.is(400);
                 for header in ["location", "refresh", "set-cookie"] {

@@ -413,6 +413,7 @@ async fn ids_of_consents_that_are_not_ones_own_cost_and_say_the_same() {
     let (open, decided, expired) = (ask(&ada).await, ask(&ada).await, ask(&ada).await);
     ada.send_decision(&decided, false).await.is(200);
     let of_predecessor = ask(&replaced).await;
+    counted.op.upstream().sign_everybody_out();
     replaced.sign_in("alan").await;
     let mut made_up = open.clone();
     made_up

@@ -34,10 +34,12 @@ const FILL: &str = "
     INSERT INTO grants (grant_id, client_id, user_id, session_id, scope, offline, created_at)
         SELECT gen_random_uuid(), 'app', user_id, session_id, 'openid', false, now() FROM sessions;
     INSERT INTO session_tokens (token_hash, session_id, parent_hash, consumed_at, issued_at)
-        SELECT sha256((session_id || ' ' || n)::bytea), session_id, sha256((session_id || ' ' || n - 1)::bytea), now(), now()
+        SELECT sha256((session_id || ' ' || n)::bytea), session_id, sha256((session_id || ' ' || n - 1)::bytea),
+            CASE WHEN n < 10 THEN now() END, now()
         FROM sessions, generate_series(1, 10) n;
     INSERT INTO refresh_tokens (token_hash, grant_id, auth_time, parent_hash, consumed_at, issued_at, expires_at)
-        SELECT sha256((grant_id || ' ' || n)::bytea), grant_id, 0, sha256((grant_id || ' ' || n - 1)::bytea), now(), now(), now()
+        SELECT sha256((grant_id || ' ' || n)::bytea), grant_id, 0, sha256((grant_id || ' ' || n - 1)::bytea),
+            CASE WHEN n < 10 THEN now() END, now(), now()
         FROM grants, generate_series(1, 10) n;
     INSERT INTO authorization_codes
             (code_hash, client_id, user_id, session_id, grant_id, redirect_uri, scope, auth_time, issued_at, expires_at)
