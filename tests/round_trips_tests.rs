@@ -11,9 +11,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_lc_rs::rand::SystemRandom;
 use common::app::basic;
 use common::{Answer, Browser, Outcome, TestClient, TestProvider, Tokens};
 use reqwest::Method;
+use riley_auth::protocol::opaque::Opaque;
 use secrecy::ExposeSecret;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
@@ -419,7 +421,7 @@ async fn ids_of_consents_that_are_not_ones_own_cost_and_say_the_same() {
     made_up
         .query_pairs_mut()
         .clear()
-        .append_pair("consent_id", &common::random_text(43));
+        .append_pair("consent_id", &Opaque::generate(&SystemRandom::new()).expose());
 
     let mut seen = Vec::new();
     for (case, browser, page) in [
