@@ -172,6 +172,28 @@ fn the_printed_lines_make_the_configuration_load() {
     assert_eq!(keys[0]["stage"], "active");
 }
 
+/// ES256 unless RSA is asked for, RSA of 4096 bits unless another size is asked for.
+#[test]
+fn algorithm_and_size_have_defaults() {
+    use rsa::pkcs8::DecodePublicKey as _;
+    use rsa::traits::PublicKeyParts as _;
+    let operator = Operator::new(NO_DATABASE);
+    assert_eq!(operator.json(&["generate-keys"])["algorithm"], "ES256");
+    for (size, bytes) in [(&[][..], 512), (&["--key-size", "3072"], 384)] {
+        let made = operator.json(&[&["generate-keys", "--algorithm", "rs256"], size].concat());
+        let pem = fs::read_to_string(operator.path(made["public_key_path"].as_str().unwrap())).unwrap();
+        assert_eq!(
+            rsa::RsaPublicKey::from_public_key_pem(&pem).unwrap().size(),
+            bytes
+        );
+    }
+    assert!(
+        operator
+            .fails(&["generate-keys", "--algorithm", "es256", "--key-size", "2048"])
+            .contains("--key-size")
+    );
+}
+
 #[test]
 fn an_existing_file_is_never_overwritten() {
     let operator = Operator::new(NO_DATABASE);

@@ -8,8 +8,8 @@
 mod common;
 
 use common::cookies::Context;
-use common::provider::{ISSUER, PAGES};
-use common::{Outcome, TestProvider};
+use common::provider::{CALLBACK, ISSUER, PAGES};
+use common::{Answer, Outcome, TestProvider};
 use reqwest::Method;
 use riley_auth::config::oauth::Onboarding;
 use riley_auth::maintenance;
@@ -195,4 +195,166 @@ async fn the_clean_up_needs_one_connection() {
     })
     .await;
     maintenance::clean_up(op.state(), op.clock().now()).await.unwrap();
+}
+
+/// RFC 6749 §4.1.2.1, rule AZ-1: as long as it is not settled who asks and where to answer, the answer is a page of ours. It
+/// leads nowhere, sets nothing and repeats nothing, however it is asked for, with a session and without.
+#[tokio::test]
+async fn what_is_refused_before_the_client_is_known_leads_nowhere_and_sets_nothing() {
+    let op = TestProvider::start().await;
+    let (app, disabled) = (op.client().await, op.client().await);
+    sqlx::query("UPDATE oauth_clients SET disabled_at = now() WHERE client_id = $1")
+        .bind(disabled.client_id())
+        .execute(op.db())
+        .await
+        .unwrap();
+    let ada = op.signed_in("ada").await;
+    let refused: [&[(&str, &str)]; 13] = [
+        &[],
+        &[("client_id", "")],
+        &[("client_id", "echo-unknown")],
+        &[("client_id", "echo-<script>")],
+        &[("client_id", "echo'; DROP TABLE users; --")],
+        &[("client_id", disabled.client_id()), ("redirect_uri", CALLBACK)],
+        &[("client_id", app.client_id())],
+        &[("client_id", app.client_id()), ("redirect_uri", "")],
+        &[
+            ("client_id", app.client_id()),
+            ("redirect_uri", "https://echo.test/callback"),
+        ],
+        &[
+            ("client_id", app.client_id()),
+            ("redirect_uri", "javascript:echo()"),
+        ],
+        &[
+            ("client_id", app.client_id()),
+            ("redirect_uri", "https://app.test/callback?echo=1"),
+        ],
+        &[
+            ("client_id", app.client_id()),
+            ("client_id", app.client_id()),
+            ("redirect_uri", CALLBACK),
+        ],
+        &[
+            ("client_id", app.client_id()),
+            ("redirect_uri", CALLBACK),
+            ("redirect_uri", CALLBACK),
+        ],
+    ];
+    let common = [
+        ("response_type", "code"),
+        ("scope", "openid echo"),
+        ("state", "echo"),
+        ("prompt", "none"),
+    ];
+    let authorize = Url::parse(&format!("{ISSUER}/oauth/authorize")).unwrap();
+    let cookies = ada
+        .jar()
+        .header(&authorize, Context::SameSite, op.clock().now())
+        .unwrap();
+    for case in refused {
+        let parameters: Vec<_> = case.iter().chain(&common).copied().collect();
+        for method in [Method::GET, Method::POST] {
+            for cookies in [None, Some(&cookies)] {
+                let encoded = url::form_urlencoded::Serializer::new(String::new())
+                    .extend_pairs(&parameters)
+                    .finish();
+                let mut request = if method == Method::GET {
+                    op.request(Method::GET, &format!("/oauth/authorize?{encoded}"))
+                } else {
+                    op.request(Method::POST, "/oauth/authorize").form(&parameters)
+                };
+                if let Some(cookies) = cookies {
+                    request = request.header("cookie", cookies);
+                }
+                let answer = Answer::of(request).await;
+                answer.is(400);
+                for header in ["location", "refresh", "set-cookie"] {
+                    assert!(answer.header(header).is_none(), "{header} after {case:?}");
+                }
+                answer.is_not_stored();
+                assert!(answer.header("content-type").unwrap().starts_with("text/html"));
+                assert!(!answer.text.contains("echo"), "{case:?}: {}", answer.text);
+                assert!(!answer.text.contains("<script"), "{case:?}");
+            }
+        }
+    }
+}
+
+/// RD-4: a place that a caller names is gone to as it is, with a query at most: no path is put behind it.
+#[tokio::test]
+async fn nothing_but_a_query_is_added_to_a_place_that_a_caller_named() {
+    let op = TestProvider::start().await;
+    let registered = [
+        "https://app.test/callback",
+        "https://app.test/a/b?x=%2F..",
+        "https://app.test/c/",
+    ];
+    let app = op
+        .client_with(|client| {
+            client.redirect_uris = registered.map(str::to_owned).to_vec();
+            client.post_logout_redirect_uris = registered.map(str::to_owned).to_vec();
+        })
+        .await;
+    let same_place = |arrived: &Url, named: &str| {
+        let (arrived, named) = (arrived.as_str(), named);
+        let added = arrived
+            .strip_prefix(named)
+            .unwrap_or_else(|| panic!("{arrived} is not {named}"));
+        let separator = if named.contains('?') { '&' } else { '?' };
+        assert!(
+            added.is_empty() || added.starts_with(separator),
+            "{added:?} is added to {named}"
+        );
+        assert_eq!(
+            Url::parse(arrived).unwrap().path(),
+            Url::parse(named).unwrap().path()
+        );
+    };
+    for redirect_uri in registered {
+        let ada = op.signed_in("ada").await;
+        for scope in ["openid", "unknown-to-all"] {
+            let request = ada
+                .authorize(&app)
+                .with("redirect_uri", redirect_uri)
+                .scope(scope);
+            same_place(&request.visit().await.url, redirect_uri);
+        }
+        let code = ada
+            .authorize(&app)
+            .with("redirect_uri", redirect_uri)
+            .visit()
+            .await;
+        let granted = common::Granted {
+            code: common::browser::query(&code.url, "code").unwrap(),
+            state: None,
+            iss: None,
+            nonce: None,
+            verifier: None,
+            redirect_uri: redirect_uri.to_owned(),
+            params: Vec::new(),
+            posted: false,
+        };
+        let tokens = app.redeem(&granted).await.tokens();
+        let mut logout = Url::parse(&format!("{ISSUER}/oauth/logout")).unwrap();
+        logout
+            .query_pairs_mut()
+            .append_pair("id_token_hint", tokens.id())
+            .append_pair("post_logout_redirect_uri", redirect_uri)
+            .append_pair("state", "s");
+        same_place(&ada.open(logout.as_str()).await.url, redirect_uri);
+    }
+    for return_to in [
+        "https://pages.op.test/a/b?x=%2F..",
+        "https://pages.op.test/c/",
+        "/d/e",
+    ] {
+        let browser = op.browser();
+        let mut start = Url::parse(&format!("{ISSUER}/auth/simulated")).unwrap();
+        start.query_pairs_mut().append_pair("return_to", return_to);
+        let visit = browser.open(start.as_str()).await;
+        let visit = browser.pass_upstream(visit, "ada").await;
+        let named = Url::parse(ISSUER).unwrap().join(return_to).unwrap();
+        assert_eq!(visit.url, named);
+    }
 }

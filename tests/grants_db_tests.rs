@@ -491,3 +491,32 @@ async fn a_grant_is_dead_to_userinfo_and_introspection_as_soon_as_anything_ends_
         assert!(userinfo().await.is_none(), "{change}");
     }
 }
+
+/// Where a cap ends a family early, its last access token outlives its last refresh token: the grant stays for as long as that
+/// token runs, since UserInfo and introspection judge it by the grant.
+#[tokio::test]
+async fn a_grant_is_kept_while_the_last_access_token_of_a_capped_family_runs() {
+    let world = World::new().await;
+    let access_token_ttl = Duration::minutes(15);
+    world.grant("openid").await;
+    let long_ago = world.now - Duration::days(30);
+    world
+        .run(&format!("UPDATE grants SET created_at = '{long_ago}'"))
+        .await;
+    world
+        .run(&format!(
+            "UPDATE refresh_tokens SET issued_at = '{}', expires_at = '{}'",
+            world.now,
+            world.now + Duration::seconds(5)
+        ))
+        .await;
+    let clean_up = async |after: Duration| {
+        let now = world.now + after;
+        db::maintenance::delete_dead_grants(&world.db, now - access_token_ttl, now)
+            .await
+            .unwrap()
+    };
+    assert_eq!(clean_up(Duration::seconds(6)).await, 0);
+    assert_eq!(clean_up(access_token_ttl).await, 0);
+    assert_eq!(clean_up(access_token_ttl + Duration::seconds(1)).await, 1);
+}

@@ -113,6 +113,67 @@ fn the_database_layer_knows_no_web_and_sql_is_nowhere_else() {
     );
 }
 
+/// DB-4: a statement is a text of the source, and what comes from outside is bound to it. The library takes nothing else
+/// unless it is told that a text is safe; nobody says so here.
+#[test]
+fn no_statement_is_put_together_at_run_time() {
+    nowhere(
+        "src",
+        r"AssertSqlSafe|QueryBuilder|\bsqlx::raw_sql|\bSqlStr\b|\bquery_unchecked!|\bquery(_as|_scalar)?_unchecked!",
+        |_| false,
+    );
+    nowhere(
+        "src",
+        r#"(format|concat|write|writeln)!\(\s*"[^"]*\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|ALTER|CREATE|DROP|TRUNCATE) "#,
+        |_| false,
+    );
+}
+
+/// JW-5: `rsa` and `p256` read key files and give members of JWKs; whatever uses a private key is aws-lc-rs. RUSTSEC-2023-0071
+/// is about how long `rsa` takes with one.
+#[test]
+fn private_keys_are_used_by_one_library_alone() {
+    let of_others = r"(^|[^:\w])(rsa|p256|ecdsa|elliptic_curve|ed25519_dalek|rust_crypto)::";
+    nowhere("src", of_others, |path| {
+        [
+            "src/jwt/generate.rs",
+            "src/jwt/jwk.rs",
+            "src/jwt/pem.rs",
+            "src/jwt/private_key.rs",
+        ]
+        .contains(&path)
+            || path.ends_with("tests.rs")
+    });
+    nowhere(
+        "src/jwt",
+        r"(^|[^:\w])(rsa|p256)::.*(Sign|sign|RsaPrivateKey|ecdsa|ecdh|decrypt)|\bRsaPrivateKey\b|\bp256::ecdsa\b|\bjsonwebtoken::encode\b",
+        |path| path.ends_with("tests.rs"),
+    );
+    let lints = fs::read_to_string(format!("{ROOT}/.clippy.toml")).unwrap();
+    let refused = [
+        "rsa::RsaPrivateKey::sign",
+        "rsa::RsaPrivateKey::new",
+        "rsa::pkcs1v15::SigningKey",
+        "jsonwebtoken::encode",
+    ];
+    for path in refused {
+        assert!(
+            lints.contains(&format!("path = \"{path}\"")),
+            ".clippy.toml refuses {path}"
+        );
+    }
+    // The providers of a token library are chosen by its features.
+    let manifest = fs::read_to_string(format!("{ROOT}/Cargo.toml")).unwrap();
+    let jsonwebtoken = manifest
+        .lines()
+        .find(|line| line.starts_with("jsonwebtoken ="))
+        .unwrap();
+    assert!(jsonwebtoken.contains("default-features = false") && jsonwebtoken.contains("aws_lc_rs"));
+    assert!(!jsonwebtoken.contains("rust_crypto"));
+    let deny = fs::read_to_string(format!("{ROOT}/.cargo/deny.toml")).unwrap();
+    assert!(deny.contains("RUSTSEC-2023-0071"), "the exception says why");
+}
+
 #[test]
 fn cookies_are_made_in_one_file_and_dev_is_used_by_its_command_alone() {
     nowhere("src", r"__Host-|__Secure-|Cookie::build", |path| {

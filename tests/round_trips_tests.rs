@@ -6,13 +6,16 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Answer, Browser, TestClient, TestProvider, Tokens};
+use aws_lc_rs::rand::SystemRandom;
+use common::app::basic;
+use common::{Answer, Browser, Outcome, TestClient, TestProvider, Tokens};
 use reqwest::Method;
+use riley_auth::protocol::opaque::Opaque;
 use secrecy::ExposeSecret;
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
@@ -68,6 +71,16 @@ impl Counted {
         let answer = request.await;
         self.at_rest().await;
         (Cost::of(&self.wire.take()), answer)
+    }
+
+    /// The statements that answering took, in their order.
+    async fn statements(&self, request: impl Future<Output = Answer>) -> (Vec<String>, Answer) {
+        drop(self.op.db().acquire().await.unwrap());
+        self.at_rest().await;
+        self.wire.take();
+        let answer = request.await;
+        self.at_rest().await;
+        (self.wire.take().into_iter().flatten().collect(), answer)
     }
 
     /// Until nobody but this test holds a connection.
@@ -367,6 +380,110 @@ async fn forged_tokens_ask_nothing() {
         .request(Method::GET, "/oauth/userinfo")
         .bearer_auth("x");
     assert_eq!(counted.cost(Answer::of(malformed)).await.0, Cost::NOTHING);
+}
+
+/// What an answer says, all of it but when it was given and which request it was.
+fn told(answer: &Answer) -> (u16, String, BTreeMap<String, Vec<String>>) {
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in &answer.headers {
+        if !["date", "x-request-id"].contains(&name.as_str()) {
+            headers
+                .entry(name.to_string())
+                .or_default()
+                .push(value.to_str().unwrap().to_owned());
+        }
+    }
+    (answer.status.as_u16(), answer.text.clone(), headers)
+}
+
+/// CO-2: an id that is another's, another session's, expired, decided or made up costs the same statements and gets the same
+/// answer, to the last header: neither words nor time tell them apart.
+#[tokio::test]
+async fn ids_of_consents_that_are_not_ones_own_cost_and_say_the_same() {
+    let counted = Counted::start().await;
+    let app = counted.op.asking_client().await;
+    let ada = counted.op.signed_in("ada").await;
+    let (alan, elsewhere) = (
+        counted.op.signed_in("alan").await,
+        counted.op.signed_in("ada").await,
+    );
+    let replaced = counted.op.signed_in("ada").await;
+    let ask = async |browser: &Browser| match browser.authorize(&app).send().await {
+        Outcome::Page(page) => page,
+        other => panic!("consent is asked for: {other:?}"),
+    };
+    let (open, decided, expired) = (ask(&ada).await, ask(&ada).await, ask(&ada).await);
+    ada.send_decision(&decided, false).await.is(200);
+    let of_predecessor = ask(&replaced).await;
+    counted.op.upstream().sign_everybody_out();
+    replaced.sign_in("alan").await;
+    let mut made_up = open.clone();
+    made_up
+        .query_pairs_mut()
+        .clear()
+        .append_pair("consent_id", &Opaque::generate(&SystemRandom::new()).expose());
+
+    let mut seen = Vec::new();
+    for (case, browser, page) in [
+        ("made up", &ada, &made_up),
+        ("another's", &alan, &open),
+        ("of another session", &elsewhere, &open),
+        ("of another session of this browser", &replaced, &of_predecessor),
+        ("decided", &ada, &decided),
+        ("expired", &ada, &expired),
+    ] {
+        if case == "expired" {
+            counted.op.advance_secs(601);
+        }
+        let (read, answer) = counted.statements(browser.consent_context(page)).await;
+        let (written, refused) = counted.statements(browser.send_decision(page, true)).await;
+        answer.is(404);
+        assert!(!read.is_empty(), "{case}: the statements are seen");
+        seen.push((case, read, told(&answer), written, told(&refused)));
+    }
+    let (_, read, answer, written, refused) = seen[0].clone();
+    for (case, read_then, answer_then, written_then, refused_then) in seen {
+        assert_eq!(read_then, read, "{case}");
+        assert_eq!(answer_then, answer, "{case}");
+        assert_eq!(written_then, written, "{case}");
+        assert_eq!(refused_then, refused, "{case}");
+    }
+    // The check can fail: an id that is one's own costs more.
+    let (own, answer) = counted.statements(ada.consent_context(&ask(&ada).await)).await;
+    answer.is(200);
+    assert_ne!(own, read);
+}
+
+/// CA-4: an unknown client, a wrong secret and a disabled client cost the same statement and get the same answer.
+#[tokio::test]
+async fn clients_that_are_refused_cost_and_say_the_same() {
+    let counted = Counted::start().await;
+    let (app, _, _) = counted.warm().await;
+    let disabled = counted.op.client().await;
+    sqlx::query("UPDATE oauth_clients SET disabled_at = now() WHERE client_id = $1")
+        .bind(disabled.client_id())
+        .execute(counted.op.db())
+        .await
+        .unwrap();
+    let as_if = |client_id: &str, secret: &str| {
+        let request = counted.op.request(Method::POST, "/oauth/token");
+        let request = request.header("authorization", basic(client_id, secret));
+        Answer::of(request.form(&[("grant_type", "refresh_token"), ("refresh_token", "x")]))
+    };
+    let other = common::random_text(43);
+    let (statements, unknown) = counted
+        .statements(as_if(&common::random_text(22), app.secret()))
+        .await;
+    unknown.refused("invalid_client");
+    assert_eq!(statements.len(), 1);
+    for (case, client_id, secret) in [
+        ("wrong secret", app.client_id(), other.as_str()),
+        ("wrong secret of a disabled one", disabled.client_id(), &other),
+        ("disabled", disabled.client_id(), disabled.secret()),
+    ] {
+        let (then, answer) = counted.statements(as_if(client_id, secret)).await;
+        assert_eq!((&then, told(&answer)), (&statements, told(&unknown)), "{case}");
+    }
 }
 
 /// A registration that changed is loaded anew, and once only.

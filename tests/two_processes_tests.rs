@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use common::{Answer, Browser, Directory, Process, TestClient, TestProvider};
 use reqwest::StatusCode;
+use serde_json::Value;
 use sqlx::PgPool;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -19,7 +20,7 @@ const ROUNDS: usize = 100;
 
 /// Two processes, and what the kit needs to talk to either.
 struct Pair {
-    _processes: [Process; 2],
+    processes: [Process; 2],
     _directory: Directory,
     first: TestProvider,
     second: TestProvider,
@@ -34,7 +35,7 @@ impl Pair {
         Self {
             first: home.served_at(processes[0].address),
             second: home.served_at(processes[1].address),
-            _processes: processes,
+            processes,
             _directory: directory,
             home,
         }
@@ -108,7 +109,7 @@ async fn a_code_that_races_over_both_is_redeemed_at_most_once() {
     let pair = Pair::start().await;
     let app = pair.first.client().await;
     let browser = pair.signed_in("alice").await;
-    for _ in 0..10 {
+    for _ in 0..ROUNDS {
         let granted = browser.authorize(&app).code().await;
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
@@ -161,7 +162,7 @@ async fn a_race_without_leeway_has_one_winner_and_ends_the_family() {
         .client_with(|client| client.refresh_reuse_leeway_secs = Some(0))
         .await;
     let browser = pair.signed_in("alice").await;
-    for _ in 0..10 {
+    for _ in 0..ROUNDS {
         let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
         let answers = pair.race(&app, tokens.refresh()).await;
         let won: Vec<&Answer> = answers
@@ -193,6 +194,75 @@ async fn a_lost_response_is_asked_for_again_at_the_other_process() {
     assert_eq!(again.refresh(), and_again.refresh());
     assert_eq!(pair.unconsumed_rows().await, 1);
     app.refresh(again.refresh()).await.tokens();
+}
+
+/// The leeway is what heals a lost response: without the salt that leads to the successor, the second request is reuse.
+#[tokio::test]
+async fn a_lost_response_without_its_salt_is_seen_to_end_the_family() {
+    let pair = Pair::start().await;
+    let app = pair.first.client().await;
+    let browser = pair.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+
+    send_and_hang_up(&app, tokens.refresh()).await;
+    sqlx::raw_sql("UPDATE refresh_tokens SET successor_salt = NULL")
+        .execute(pair.db())
+        .await
+        .unwrap();
+    app.at(&pair.second)
+        .refresh(tokens.refresh())
+        .await
+        .refused("invalid_grant");
+}
+
+/// RT-4, RT-9: each repetition within the leeway and each reuse is one line of the log, a warning, with ids alone, at the
+/// process that saw it.
+#[tokio::test]
+async fn every_repetition_and_every_reuse_is_one_security_event() {
+    let pair = Pair::start().await;
+    let app = pair.first.client().await;
+    let browser = pair.signed_in("alice").await;
+    let first = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let second = app.refresh(first.refresh()).await.tokens();
+    assert_eq!(
+        events(&pair.processes[0]),
+        Vec::<String>::new(),
+        "a rotation is none"
+    );
+    app.refresh(first.refresh()).await.tokens();
+    app.refresh(first.refresh()).await.tokens();
+    app.at(&pair.second).refresh(first.refresh()).await.tokens();
+    app.refresh(second.refresh()).await.tokens();
+    app.at(&pair.second)
+        .refresh(first.refresh())
+        .await
+        .refused("invalid_grant");
+
+    let (repeated, reused) = ("refresh_token.repeated", "refresh_token.reused");
+    assert_eq!(events(&pair.processes[0]), [repeated, repeated]);
+    assert_eq!(events(&pair.processes[1]), [repeated, reused]);
+    for process in &pair.processes {
+        assert!(!process.log().contains(first.refresh()) && !process.log().contains(second.refresh()));
+    }
+}
+
+/// The security events of refresh tokens in the log, all of them warnings that name the grant and the client.
+fn events(process: &Process) -> Vec<String> {
+    let lines = process.log();
+    let events = lines.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let event = line["event"].as_str()?.to_owned();
+        if !event.starts_with("refresh_token.") {
+            return None;
+        }
+        assert_eq!(line["level"], "WARN", "{line}");
+        assert!(
+            line["grant.id"].is_string() && line["client.id"].is_string(),
+            "{line}"
+        );
+        Some(event)
+    });
+    events.collect()
 }
 
 /// Sends a refresh until the server must have read it, and never reads the answer.

@@ -82,7 +82,8 @@ pub async fn delete_dead_codes(db: impl PgExecutor<'_>, now: OffsetDateTime) -> 
 }
 
 /// Grants under which nothing can be alive: made before `made_before` (longer ago than an access token lives), with no
-/// refresh token that could still be used, or revoked before then. The last one of a live session at an app that wants to
+/// refresh token that could still be used (or whose access token could, where a cap ends the family early), or revoked before
+/// then. The last one of a live session at an app that wants to
 /// hear of its end stays: by it we know whom to tell.
 pub async fn delete_dead_grants(
     db: impl PgExecutor<'_>,
@@ -97,7 +98,7 @@ pub async fn delete_dead_grants(
             WHERE g.created_at < $1
               AND (g.revoked_at < $1 OR NOT EXISTS (
                   SELECT 1 FROM refresh_tokens r
-                  WHERE r.grant_id = g.grant_id AND r.consumed_at IS NULL AND r.expires_at > $2))
+                  WHERE r.grant_id = g.grant_id AND r.consumed_at IS NULL AND (r.expires_at > $2 OR r.issued_at >= $1)))
               AND NOT EXISTS (
                   SELECT 1
                   FROM sessions s

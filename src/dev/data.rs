@@ -5,9 +5,12 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
+use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
+use sqlx::postgres::PgConnectOptions;
 
 use super::database::DevDatabase;
 use super::postgres::{default_dev_directory, write_private};
@@ -63,14 +66,25 @@ impl DevData {
     }
 }
 
-/// Beside the private database; with a database of `DATABASE_URL`, in a directory of its own next to that.
+/// Beside the private database; with a database of `DATABASE_URL`, in a directory next to that, one for each database, so that
+/// two of them at once do not share keys and a configuration file.
 pub fn directory_for(database: &DevDatabase) -> anyhow::Result<PathBuf> {
     if let Some(directory) = database.directory() {
         return Ok(directory.to_owned());
     }
     let mut path = default_dev_directory()?.into_os_string();
-    path.push("-with-database-url");
+    path.push(format!("-with-database-url-{}", name_of(database.url())?));
     Ok(path.into())
+}
+
+/// A name for the database that a URL leads to, whoever connects to it with whatever password.
+fn name_of(database_url: &str) -> anyhow::Result<String> {
+    let options = PgConnectOptions::from_str(database_url).context("read DATABASE_URL")?;
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    let place = format!("{}:{}/{database}", options.get_host(), options.get_port());
+    let hash = digest::digest(&digest::SHA256, place.as_bytes());
+    let start = hash.as_ref().first_chunk().context("a digest has 32 bytes")?;
+    Ok(format!("{:08x}", u32::from_be_bytes(*start)))
 }
 
 /// The private key in `dir`, made now if there is none.
@@ -119,6 +133,21 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn every_database_has_a_directory_of_its_own() {
+        let name = |url: &str| name_of(url).unwrap();
+        let one = name("postgres://a:x@127.0.0.1:5432/one");
+        assert_eq!(one, name("postgres://b:y@127.0.0.1/one?sslmode=disable"));
+        for other in [
+            "postgres://a:x@127.0.0.1:5432/two",
+            "postgres://a:x@127.0.0.1:5433/one",
+            "postgres://a:x@db.example:5432/one",
+        ] {
+            assert_ne!(one, name(other), "{other}");
+        }
+        assert!(one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
 
     #[test]
     fn keys_and_secret_are_made_once_and_readable_by_their_owner_only() {

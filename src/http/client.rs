@@ -177,11 +177,17 @@ async fn authenticate(
     credentials: ClientCredentials,
     now: OffsetDateTime,
 ) -> Result<(Arc<Client>, ClientCredentials), OAuthError> {
-    let mut client = app.clients.get(&app.db, &credentials.client_id).await?;
-    if client.is_some() && client_auth::authenticate(&credentials, client.as_deref(), now).is_err() {
-        client = app.clients.reload(&app.db, &credentials.client_id).await?;
-    }
-    client_auth::authenticate(&credentials, client.as_deref(), now)?;
+    let copy = app.clients.copy(&credentials.client_id);
+    let by_copy = client_auth::authenticate(&credentials, copy.as_deref(), now);
+    let client = match copy {
+        Some(client) if by_copy.is_ok() => Some(client),
+        // One statement, whether there is such a client or not, and whether it was in memory or not.
+        _ => {
+            let client = app.clients.reload(&app.db, &credentials.client_id).await?;
+            client_auth::authenticate(&credentials, client.as_deref(), now)?;
+            client
+        }
+    };
     let client = client
         .ok_or_else(|| OAuthError::new(OAuthErrorCode::InvalidClient, "client authentication failed"))?;
     Ok((client, credentials))

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 
 use crate::db;
 use crate::protocol::client::Client;
@@ -20,15 +20,7 @@ const MAX_COPIES: usize = 10_000;
 pub struct Clients(RwLock<HashMap<ClientId, Arc<Client>>>);
 
 impl Clients {
-    /// The copy in memory, which may be stale, or else the row.
-    pub async fn get(&self, db: &PgPool, client_id: &ClientId) -> sqlx::Result<Option<Arc<Client>>> {
-        match self.copy(client_id) {
-            Some(client) => Ok(Some(client)),
-            None => self.reload(db, client_id).await,
-        }
-    }
-
-    /// The copy in memory alone.
+    /// The copy in memory, which may be stale.
     pub fn copy(&self, client_id: &ClientId) -> Option<Arc<Client>> {
         let copies = self.0.read().unwrap_or_else(PoisonError::into_inner);
         copies.get(client_id).cloned()

@@ -169,6 +169,13 @@ impl ForeignKeys {
         self.keys.is_empty()
     }
 
+    /// Whether one of them verifies signatures by one of `algorithms`.
+    pub fn has_key_for(&self, algorithms: &[ForeignAlgorithm]) -> bool {
+        self.keys
+            .iter()
+            .any(|key| algorithms.iter().any(|algorithm| key.fits(*algorithm)))
+    }
+
     /// Verifies header and signature; the claims are for the caller to judge.
     pub fn verify(
         &self,

@@ -21,6 +21,9 @@ pub struct ClientCredentials {
 /// What is compared where there is no secret to compare with. Nobody knows a value with this hash.
 const NO_SECRET: TokenHash = TokenHash([0; 32]);
 
+/// The secrets of a client: its own, and the one before while a rotation overlaps. The table has room for no more.
+const MAX_SECRETS: usize = 2;
+
 /// The one answer to an unknown client, a wrong secret and a disabled client: nobody learns which it was.
 const AUTHENTICATION_FAILED: OAuthRefusal = invalid_client("client authentication failed");
 
@@ -79,20 +82,29 @@ pub fn authenticate(
     }
 }
 
-/// Compares the presented secret with every secret of the client that is good at `now`, and always with one more, without
-/// stopping at the first that fits.
+/// Compares the presented secret with as many hashes whoever is asked for, without stopping at one that fits.
 fn secret_is_right(credentials: &ClientCredentials, client: Option<&Client>, now: OffsetDateTime) -> bool {
     let presented = credentials.secret.as_deref().and_then(Opaque::parse);
     let hash = presented.as_ref().map_or(NO_SECRET, Opaque::hash);
+    let fits = good_secrets(client, now)
+        .iter()
+        .fold(false, |fits, good| hash.equals(good) | fits);
+    // The filling fits exactly where nothing was presented.
+    presented.is_some() && fits
+}
+
+/// The hashes that are good at `now`, filled up to the number that a client has at most: two, while a rotation overlaps.
+/// Nobody tells by the time it takes whether there is such a client, whether it has a secret, or how many.
+fn good_secrets(client: Option<&Client>, now: OffsetDateTime) -> [TokenHash; MAX_SECRETS] {
+    let mut hashes = [NO_SECRET; MAX_SECRETS];
     let good = client
         .iter()
         .flat_map(|client| &client.secrets)
         .filter(|secret| secret.expires_at.is_none_or(|expires_at| now < expires_at));
-    // At least one comparison, whoever asks. The dummy fits exactly where nothing was presented.
-    let fits = good.fold(hash.equals(&NO_SECRET), |fits, secret| {
-        hash.equals(&secret.hash) | fits
-    });
-    presented.is_some() && fits
+    for (slot, secret) in hashes.iter_mut().zip(good) {
+        *slot = secret.hash;
+    }
+    hashes
 }
 
 fn from_body(client_id: Option<&str>, secret: Option<&str>) -> Result<ClientCredentials, OAuthRefusal> {
@@ -366,6 +378,33 @@ mod tests {
         ] {
             let refused = authenticate(&credentials(presented, method), client, at(NOW));
             assert_eq!(refused, Err(AUTHENTICATION_FAILED));
+        }
+    }
+
+    /// CA-4: unknown, disabled, public, with one secret or with two: the comparisons are as many.
+    #[test]
+    fn there_are_as_many_comparisons_whoever_is_asked_for() {
+        let (one, _) = with_secret();
+        let mut two = one.clone();
+        two.secrets.extend(with_secret().0.secrets);
+        let mut run_out = two.clone();
+        run_out.secrets[0].expires_at = Some(at(NOW));
+        let disabled = Client {
+            disabled: true,
+            ..two.clone()
+        };
+        for (client, real) in [
+            (None, 0),
+            (Some(public_client()), 0),
+            (Some(one), 1),
+            (Some(run_out), 1),
+            (Some(two), 2),
+            (Some(disabled), 2),
+        ] {
+            let compared = good_secrets(client.as_ref(), at(NOW));
+            assert_eq!(compared.len(), MAX_SECRETS);
+            let dummies = compared.iter().filter(|hash| **hash == NO_SECRET).count();
+            assert_eq!(dummies, MAX_SECRETS - real);
         }
     }
 
