@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
+use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
@@ -43,6 +44,15 @@ impl From<sqlx::Error> for NotCreated {
     }
 }
 
+impl Failure for NotCreated {
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Makes an account with its first link.
 pub async fn create(
     tx: &mut PgTransaction<'_>,
@@ -73,15 +83,16 @@ pub async fn create(
         username: user.username.clone(),
     };
     db::events::emit(tx, &[created], now).await?;
-    let link_id = link(tx, user.user_id, new.identity, now).await?;
+    let link_id = link(tx, user.user_id, new.identity, None, now).await?;
     Ok((user, link_id))
 }
 
-/// Links an identity to an account.
+/// Links an identity to an account. `added_by`: the link of that account that it comes by; `None` for the first one.
 pub async fn link(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     identity: &Identity,
+    added_by: Option<LinkId>,
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
     let link_id = LinkId(time_ordered_id(now));
@@ -94,6 +105,7 @@ pub async fn link(
             provider: &identity.provider,
             issuer: &identity.issuer,
             subject: &identity.subject,
+            added_by,
             description: describe(identity, email_folded.as_deref()),
         },
         now,

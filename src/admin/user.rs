@@ -13,6 +13,7 @@ use crate::accounts::administration::{self, AccountView};
 use crate::accounts::{self, Deletion};
 use crate::db;
 use crate::db::accounts::{AccountConsent, AccountLink, AccountSession};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -154,13 +155,17 @@ pub async fn change(
     JsonBody(change): JsonBody<UserChange>,
 ) -> Result<NoStore<Json<AccountView>>, AppError> {
     let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
-    let account = if change.disabled {
-        administration::disable(&mut tx, &recorder, user_id).await?
-    } else {
-        administration::enable(&mut tx, &recorder, user_id).await?
-    };
-    tx.commit().await?;
+    let account = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let account = if change.disabled {
+            administration::disable(&mut tx, &recorder, user_id).await?
+        } else {
+            administration::enable(&mut tx, &recorder, user_id).await?
+        };
+        tx.commit().await?;
+        Ok::<_, AppError>(account)
+    })
+    .await?;
     tracing::info!(
         event = if change.disabled { "user.disabled" } else { "user.enabled" },
         user.id = %user_id,
@@ -172,7 +177,7 @@ pub async fn change(
 
 /// Deletes an account for good.
 ///
-/// the account goes for good, and everything that is held of the person with it.
+/// Everything that is held of the person goes with it.
 #[utoipa::path(
     delete,
     path = "/admin/users/{user_id}",
@@ -199,12 +204,16 @@ pub async fn remove(
         actor: administrator.actor(),
         usernames: &state.config.usernames,
     };
-    let mut tx = state.db.begin().await?;
-    administration::require_actor(&mut tx, administrator.actor()).await?;
-    accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
-        .await
-        .map_err(not_deleted)?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        administration::require_actor(&mut tx, administrator.actor()).await?;
+        accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
+            .await
+            .map_err(not_deleted)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     tracing::info!(
         event = "user.deleted",
         user.id = %user_id,

@@ -222,8 +222,7 @@ pub async fn redeliver(
             ));
         }
     };
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
@@ -251,8 +250,7 @@ pub async fn ping(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<(StatusCode, NoStore<Json<Pinged>>), AppError> {
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Pinged { delivery_id }))))

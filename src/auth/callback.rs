@@ -17,6 +17,7 @@ use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
 use crate::config::oauth::Reauth;
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::upstream_flows::LinkStarter;
 use crate::db::users::UpstreamProfile;
 use crate::error::AppError;
@@ -181,7 +182,8 @@ async fn admit(
     audience: Audience,
 ) -> Result<Response, AppError> {
     for _ in 0..ATTEMPTS {
-        let admission = match known(visit, identity, target).await? {
+        let again = || known(visit, identity, target);
+        let admission = match retrying(&visit.state.rng, again).await? {
             Some(signed_in) => Admission::SignedIn(Box::new(signed_in)),
             None => newcomer::admit(visit, provider, identity, target).await?,
         };

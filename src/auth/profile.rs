@@ -162,7 +162,7 @@ async fn view(state: &AppState, user_id: UserId, now: OffsetDateTime) -> Result<
         user: UserView::from(&account.user),
         email_verified: primary
             .as_ref()
-            .is_some_and(|email| email.email_verified && state.upstreams.vouches_for_email(&email.provider)),
+            .is_some_and(|email| email.email_verified && state.upstreams.vouches_for_email(&email.provider, &email.issuer)),
         email: primary.map(|email| email.email),
         primary_link_id: account.primary_link_id,
         username_changes_allowed: rules.changes_allowed,

@@ -18,6 +18,7 @@ use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, Forged};
 use crate::http::cookies::{CookieKind, Cookies};
@@ -132,7 +133,8 @@ pub async fn choose(
     let max_length = visit.state.config.usernames.max_display_name_length;
     let display_name = accounts::profile::display_name(choice.display_name.as_deref(), max_length)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
-    let (signed_in, setup) = create(&visit, &handle, &username, display_name).await?;
+    let made = || create(&visit, &handle, &username, display_name);
+    let (signed_in, setup) = retrying(&visit.state.rng, made).await?;
     let response = json_answer(&SetupDone {
         user: UserView::from(&signed_in.user),
         redirect_to: destination::after_login(&visit.state.config, &setup.target),

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 
 use super::respond::{json_answer, with_cookies};
 use crate::accounts::{self, NotUnlinked, Unlinking};
+use crate::db::oauth_links::Link;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession};
@@ -44,12 +46,16 @@ pub async fn unlink(
         provider: &provider,
         browser_hash: &browser.hash(),
     };
-    let is_usable = |name: &str| state.upstreams.get(name).is_some();
-    let mut tx = state.db.begin().await?;
-    let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
-        .await
-        .map_err(not_unlinked)?;
-    tx.commit().await?;
+    let is_usable = |link: &Link| state.upstreams.of_link(&link.provider, &link.issuer).is_some();
+    let ended = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
+            .await
+            .map_err(not_unlinked)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(ended)
+    })
+    .await?;
     tracing::info!(user.id = %session.session.user_id, "an identity was unlinked");
     let signed_out = ended.contains(&session.session.session_id);
     let cookies = Cookies::new(&state.config);

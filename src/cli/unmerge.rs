@@ -38,20 +38,24 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let data = json!({
         "link_id": link.link_id,
         "provider": done.provider,
+        "went_along": done.went_along,
         "user_id": done.user_id,
         "new_user_id": done.new_user.user_id,
         "new_username": done.new_user.username,
         "sessions_ended": done.sessions_ended,
         "grants_revoked": done.grants_revoked,
     });
+    let went_along = done.went_along.join(", ");
     global.print(&data, |_| {
         format!(
             "the identity at {} has left account {} and has account {} now, under the name {}\n\
+             what came by it and went along: {}\n\
              sessions ended: {}, tokens' grants revoked: {}\n",
             done.provider,
             done.user_id,
             done.new_user.user_id,
             done.new_user.username,
+            if went_along.is_empty() { "nothing" } else { &went_along },
             done.sessions_ended,
             done.grants_revoked,
         )
