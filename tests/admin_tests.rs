@@ -24,6 +24,10 @@ mod names_and_errors;
 #[path = "admin/races.rs"]
 mod races;
 
+/// Who is demoted, disabled or deleted while a request of theirs waits (AD-1, SE-4).
+#[path = "admin/meanwhile.rs"]
+mod meanwhile;
+
 /// The same on the command line.
 #[path = "admin/command_line.rs"]
 mod command_line;

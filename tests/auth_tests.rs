@@ -35,3 +35,7 @@ mod reauthentication;
 /// Who may join, and who may no longer come in.
 #[path = "auth/signup.rs"]
 mod signup;
+
+/// Transactions that the database gave up are tried again (DB-6).
+#[path = "auth/given_up.rs"]
+mod given_up;

@@ -21,6 +21,29 @@ use riley_auth::protocol::ids::LinkId;
 use riley_auth::usernames::UsernameRules;
 use serde_json::{Value, json};
 
+/// What else goes when a merge is undone, and whose word a provider's name is.
+#[path = "merge/undone.rs"]
+mod undone;
+
+/// How often a race is run.
+const ROUNDS: usize = 100;
+
+/// Undoes the merge of a link, as an operator.
+async fn unmerge(op: &TestProvider, link_id: LinkId) -> Result<Unmerged, NotUnmerged> {
+    let state = op.state();
+    let rules = UsernameRules::new(&state.config.usernames).unwrap();
+    let unmerging = Unmerging {
+        link_id,
+        actor: &Actor::CommandLine,
+        usernames: &rules.candidates(&["ada"], &SystemRandom::new()),
+    };
+    let mut tx = op.db().begin().await?;
+    let now = op.clock().now();
+    let done = accounts::unmerge(&mut tx, &unmerging, &state.keyring, &state.rng, now).await?;
+    tx.commit().await?;
+    Ok(done)
+}
+
 fn merging(config: &mut Config) {
     config.oauth.account_merge_policy = AccountMergePolicy::VerifiedEmail;
 }
@@ -95,18 +118,7 @@ impl Both {
 
     /// Undoes the merge of a link, as an operator.
     async fn unmerge(&self, link_id: LinkId) -> Result<Unmerged, NotUnmerged> {
-        let state = self.op.state();
-        let rules = UsernameRules::new(&state.config.usernames).unwrap();
-        let unmerging = Unmerging {
-            link_id,
-            actor: &Actor::CommandLine,
-            usernames: &rules.candidates(&["ada"], &SystemRandom::new()),
-        };
-        let mut tx = self.op.db().begin().await?;
-        let now = self.op.clock().now();
-        let done = accounts::unmerge(&mut tx, &unmerging, &state.keyring, &state.rng, now).await?;
-        tx.commit().await?;
-        Ok(done)
+        unmerge(&self.op, link_id).await
     }
 
     /// Tokens of an app for somebody who is signed in here.
@@ -565,7 +577,7 @@ async fn a_merge_that_is_undone_is_told_of_and_stands_in_the_trail() {
     let details: Value = serde_json::from_str(details).unwrap();
     assert_eq!(
         details,
-        json!({ "provider": "google", "link_id": link_id, "new_user_id": new })
+        json!({ "provider": "google", "link_id": link_id, "went_along": [], "new_user_id": new })
     );
 }
 

@@ -13,7 +13,8 @@ use crate::audit::{self, Action, Actor, Entry, Target};
 use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::Link;
-use crate::db::users::{NewUser, User};
+use crate::db::retry::Failure;
+use crate::db::users::{Availability, NewUser, User};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::sealing::Keyring;
@@ -99,6 +100,15 @@ impl From<sqlx::Error> for NotUnmerged {
             Self::NoUsername
         } else {
             Self::Database(error)
+        }
+    }
+}
+
+impl Failure for NotUnmerged {
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
         }
     }
 }
@@ -239,7 +249,12 @@ async fn account_of_its_own(
         picture: None,
         upstream_claims: &Map::new(),
     };
-    Ok(db::users::insert(&mut **tx, &new, now).await?)
+    let user = db::users::insert(&mut **tx, &new, now).await?;
+    // As for every newcomer: judged again once the name is ours.
+    match db::users::username_availability(&mut **tx, new.username_folded, Some(user.user_id), now).await? {
+        Availability::Free => Ok(user),
+        Availability::Taken | Availability::Reserved => Err(NotUnmerged::NoUsername),
+    }
 }
 
 /// Both accounts' apps hear of every identity that changed hands.

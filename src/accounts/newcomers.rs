@@ -59,11 +59,6 @@ pub async fn create(
     new: &NewAccount<'_>,
     now: OffsetDateTime,
 ) -> Result<(User, LinkId), NotCreated> {
-    match db::users::username_availability(&mut **tx, &new.username.folded, None, now).await? {
-        Availability::Free => {}
-        Availability::Taken => return Err(NotCreated::UsernameTaken),
-        Availability::Reserved => return Err(NotCreated::UsernameReserved),
-    }
     let user = db::users::insert(
         &mut **tx,
         &NewUser {
@@ -78,6 +73,13 @@ pub async fn create(
         now,
     )
     .await?;
+    // Now that the name is ours: who had it when we looked, and gave it up since, holds it.
+    let (name, taker) = (&new.username.folded, Some(user.user_id));
+    match db::users::username_availability(&mut **tx, name, taker, now).await? {
+        Availability::Free => {}
+        Availability::Taken => return Err(NotCreated::UsernameTaken),
+        Availability::Reserved => return Err(NotCreated::UsernameReserved),
+    }
     let created = Event::UserCreated {
         user_id: user.user_id,
         username: user.username.clone(),

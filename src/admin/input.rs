@@ -2,7 +2,9 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, Error as _};
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::error::AppError;
@@ -111,6 +113,18 @@ where
             .map(|query| Self(query.0))
             .map_err(|_| unreadable())
     }
+}
+
+/// A moment of RFC 3339 for the database, in UTC. One that has no year of four digits there is none: the database's
+/// driver cannot write it.
+pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let Some(moment) = time::serde::rfc3339::option::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let in_utc = moment.checked_to_offset(UtcOffset::UTC);
+    in_utc
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("there is no such moment in UTC"))
 }
 
 fn unreadable() -> AppError {

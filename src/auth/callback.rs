@@ -188,7 +188,7 @@ async fn admit(
             None => newcomer::admit(visit, provider, identity, target).await?,
         };
         match admission {
-            Admission::SignedIn(signed_in) => return welcome(visit, &signed_in, target, audience),
+            Admission::SignedIn(signed_in) => return welcome(visit, &signed_in, target, audience).await,
             Admission::Elsewhere(response) => return Ok(response),
             Admission::Again => {}
         }
@@ -244,7 +244,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     Ok(Some(signed_in))
 }
 
-fn welcome(
+async fn welcome(
     visit: &Visit,
     signed_in: &SignedIn,
     target: &Target,
@@ -254,7 +254,7 @@ fn welcome(
         Some(url) => page::redirect(&url),
         None => audience.signed_in(),
     };
-    Ok(with_cookies(response, visit.cookies(signed_in)?))
+    Ok(with_cookies(response, visit.cookies(signed_in).await?))
 }
 
 /// A sign-in that the upstream did not confirm. Its own words stay there; what goes on is a fixed code.

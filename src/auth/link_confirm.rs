@@ -161,7 +161,7 @@ pub async fn confirm(
     });
     let mut cookies = vec![Cookies::new(&visit.state.config).clear(CookieKind::Setup)];
     if let Some(signed_in) = &signed_in {
-        cookies.extend(visit.cookies(signed_in)?);
+        cookies.extend(visit.cookies(signed_in).await?);
     }
     Ok(with_cookies(response, cookies))
 }

@@ -66,7 +66,7 @@ pub async fn refresh(
         match rotation::decide(&facts, state.config.oauth.refresh_reuse_leeway_secs, now) {
             SessionRotation::Rotate => {
                 if let Some((successor, expires_at)) = rotate(&state, &presented, now).await? {
-                    return refreshed(&state, token, &successor, expires_at, now);
+                    return refreshed(&state, token, &successor, expires_at, now).await;
                 }
             }
             SessionRotation::Repeat(salt) => {
@@ -76,7 +76,7 @@ pub async fn refresh(
                     "a session cookie was renewed again within the leeway"
                 );
                 let expires_at = token.expires_at;
-                return refreshed(&state, token, &presented.successor(&salt), expires_at, now);
+                return refreshed(&state, token, &presented.successor(&salt), expires_at, now).await;
             }
             SessionRotation::Reused => {
                 end_reused(&state, &token, now).await?;
@@ -113,7 +113,7 @@ async fn rotate(
     Ok(expires_at.map(|expires_at| (successor, expires_at)))
 }
 
-fn refreshed(
+async fn refreshed(
     state: &AppState,
     token: StoredSessionToken,
     successor: &Opaque,
@@ -136,7 +136,7 @@ fn refreshed(
         token: successor,
         expires_at,
     };
-    let cookies = session_cookies(state, &session, now)?;
+    let cookies = session_cookies(state, &session, now).await?;
     let body = Refreshed {
         expires_in: state.config.jwt.access_token_ttl_secs,
         user: UserView::from(&user),

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db;
 use crate::db::oauth_links::Link;
+use crate::db::retry::retrying;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::usernames::{UsernameRules, fold};
 
@@ -111,12 +112,14 @@ async fn unmerge(config: &Config, db: &PgPool, link: &Link, now: OffsetDateTime)
             actor: &Actor::CommandLine,
             usernames: &rules.candidates(&hints, &rng),
         };
-        let mut tx = db.begin().await.context("the database cannot be reached")?;
-        match accounts::unmerge(&mut tx, &unmerging, &keyring, &rng, now).await {
-            Ok(done) => {
-                tx.commit().await.context("the merge cannot be undone")?;
-                return Ok(done);
-            }
+        let undone = retrying(&rng, || async {
+            let mut tx = db.begin().await?;
+            let done = accounts::unmerge(&mut tx, &unmerging, &keyring, &rng, now).await?;
+            tx.commit().await?;
+            Ok(done)
+        });
+        match undone.await {
+            Ok(done) => return Ok(done),
             Err(NotUnmerged::NoUsername) => {}
             Err(NotUnmerged::NotFound) => bail!("there is no such link or account"),
             Err(NotUnmerged::NotMerged) => {
