@@ -28,6 +28,10 @@ mod races;
 #[path = "admin/meanwhile.rs"]
 mod meanwhile;
 
+/// Every operation of the document, accounts' and administration's, with what nobody should send (AC-12, AD-2 to AD-4, RS-2).
+#[path = "admin/bad_input.rs"]
+mod bad_input;
+
 /// The same on the command line.
 #[path = "admin/command_line.rs"]
 mod command_line;

@@ -184,6 +184,7 @@ mod tests {
             user_id: UserId(Uuid::from_u128(1)),
             provider: provider.to_owned(),
             issuer: format!("https://{provider}.example"),
+            subject: String::new(),
             display: None,
             email: None,
             email_verified: false,

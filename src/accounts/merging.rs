@@ -214,9 +214,8 @@ async fn lock_merged(tx: &mut PgTransaction<'_>, link_id: LinkId) -> Result<Merg
 fn came_by(links: &[Link], root: LinkId) -> Vec<Link> {
     let mut ids = vec![root];
     loop {
-        let is_next = |link: &&Link| {
-            !ids.contains(&link.link_id) && link.added_by.is_some_and(|by| ids.contains(&by))
-        };
+        let is_next =
+            |link: &&Link| !ids.contains(&link.link_id) && link.added_by.is_some_and(|by| ids.contains(&by));
         match links.iter().find(is_next) {
             Some(link) => ids.push(link.link_id),
             None => break,
@@ -305,6 +304,7 @@ mod tests {
             user_id: UserId(Uuid::from_u128(1)),
             provider: format!("provider{number}"),
             issuer: String::new(),
+            subject: String::new(),
             display: None,
             email: None,
             email_verified: false,

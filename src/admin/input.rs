@@ -1,6 +1,6 @@
 //! What stands in the path and in the query. An id of another form names nothing, so it is answered as an unknown one.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, Error as _};
@@ -8,6 +8,7 @@ use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::error::AppError;
+use crate::http::segment::Segment;
 use crate::protocol::ids::{ClientId, UserId};
 use crate::usernames;
 
@@ -35,12 +36,10 @@ pub struct WebhookInPath(pub Uuid);
 #[derive(Clone, Debug)]
 pub struct QueryParams<T>(pub T);
 
-/// A segment of the path, decoded. `None`: it is not UTF-8, or has a NUL, which PostgreSQL does not hold.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, AppError> {
-    match Path::<String>::from_request_parts(parts, state).await {
-        Ok(Path(segment)) if !segment.contains('\0') => Ok(segment),
-        _ => Err(AppError::not_found()),
-    }
+    Segment::from_request_parts(parts, state)
+        .await
+        .map(|Segment(segment)| segment)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for UserInPath {

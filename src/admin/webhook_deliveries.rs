@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::input::{QueryParams, WebhookInPath};
+use super::input::{QueryParams, WebhookInPath, moment};
 use super::paging::{Limit, Micros, Page, decode};
 use crate::db;
 use crate::db::deliveries::{Attempt, Delivery, Redelivery};
@@ -127,7 +127,7 @@ pub struct RedeliveryBody {
     /// This delivery, failed or delivered.
     delivery_id: Option<Uuid>,
     /// Every delivery that failed at this moment or later.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     #[schema(value_type = Option<String>, format = DateTime)]
     failed_since: Option<OffsetDateTime>,
 }

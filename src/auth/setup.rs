@@ -143,11 +143,7 @@ pub async fn choose(
     let setup_cookie = Cookies::new(&visit.state.config).clear(CookieKind::Setup);
     Ok(with_cookies(
         response,
-        visit
-            .cookies(&signed_in)
-            .await?
-            .into_iter()
-            .chain([setup_cookie]),
+        visit.cookies(&signed_in).await?.into_iter().chain([setup_cookie]),
     ))
 }
 

@@ -1,6 +1,6 @@
 //! `DELETE /auth/link/{provider}`: a provider shall lead to the account no longer.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::http::browser::{Browser, BrowserSession};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 
 /// The link is gone.
@@ -35,11 +36,11 @@ pub struct Unlinked {
         (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left")))]
 pub async fn unlink(
     State(state): State<AppState>,
-    Path(provider): Path<String>,
     Now(now): Now,
     _same_site: SameSiteRequest,
     session: BrowserSession,
     browser: Browser,
+    Segment(provider): Segment,
 ) -> Result<Response, AppError> {
     let unlinking = Unlinking {
         user_id: session.session.user_id,

@@ -56,7 +56,11 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
             done.user_id,
             done.new_user.user_id,
             done.new_user.username,
-            if went_along.is_empty() { "nothing" } else { &went_along },
+            if went_along.is_empty() {
+                "nothing"
+            } else {
+                &went_along
+            },
             done.sessions_ended,
             done.grants_revoked,
         )

@@ -85,7 +85,12 @@ macro_rules! stored_person {
                 .upstream_claims
                 .map(|sqlx::types::Json(claims)| claims)
                 .unwrap_or_default(),
-            email: match ($row.email, $row.email_verified, $row.email_provider, $row.email_issuer) {
+            email: match (
+                $row.email,
+                $row.email_verified,
+                $row.email_provider,
+                $row.email_issuer,
+            ) {
                 (Some(email), Some(verified), Some(provider), Some(issuer)) => {
                     Some($crate::db::grants::StoredEmail {
                         email,

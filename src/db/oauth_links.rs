@@ -101,6 +101,8 @@ pub struct Link {
     pub provider: String,
     /// Whose word the identity is: a name in the configuration can be pointed at another issuer.
     pub issuer: String,
+    /// The person's id there.
+    pub subject: String,
     /// How the provider names this identity.
     pub display: Option<String>,
     pub email: Option<String>,
@@ -122,8 +124,8 @@ pub async fn list_of_user(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Res
     sqlx::query_as!(
         Link,
         r#"
-        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.issuer, l.display, l.email,
-               l.email_verified,
+        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.issuer, l.subject,
+               l.display, l.email, l.email_verified,
                l.email IS NOT NULL AND l.link_id = first_value(l.link_id) OVER (
                    ORDER BY l.email IS NULL, l.link_id IS NOT DISTINCT FROM u.primary_link_id DESC,
                             l.email_verified DESC, l.created_at, l.link_id

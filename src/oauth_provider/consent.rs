@@ -5,8 +5,8 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::request::Parts;
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -192,11 +192,7 @@ fn handle_of_query(query: Option<&str>) -> Option<Opaque> {
 
 /// The decision and what it is about. An id that stands in the query and in the body has to be the same; a member that
 /// stands there twice is refused, because two readers could take different ones.
-fn read_decision(
-    query: Option<&str>,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<(Opaque, bool), AppError> {
+fn read_decision(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<(Opaque, bool), AppError> {
     let expected = "send {consent_id, approved} as JSON, approved a boolean";
     let malformed = || AppError::bad_request("invalid_request", expected);
     let decision: ConsentDecision = json_body::object(headers, body, expected)?;

@@ -123,7 +123,7 @@ async fn only_its_starter_confirms_what_waits() {
                 jar.store(
                     &url,
                     &line,
-                    common::cookies::Context::SameSite,
+                    crate::common::cookies::Context::SameSite,
                     world.op.clock().now(),
                 );
             });
