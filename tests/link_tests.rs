@@ -32,9 +32,6 @@ mod suggestions;
 #[path = "link/races.rs"]
 mod races;
 
-/// How often a race is run.
-const ROUNDS: usize = 100;
-
 /// GitHub, by which people are in, and Google, which they add. Nothing is merged by itself.
 struct World {
     op: TestProvider,

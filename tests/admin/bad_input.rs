@@ -86,10 +86,8 @@ impl World {
 
     /// As a page of our own origin asks, which may read every answer.
     async fn send(&self, method: &Method, path: &str, body: Option<&Value>) -> Answer {
-        let headers = [("x-requested-with", "fetch")];
-        let sent = self
-            .root
-            .fetch(ISSUER, method.clone(), &format!("{ISSUER}{path}"), &headers, body);
+        let (url, headers) = (format!("{ISSUER}{path}"), [("x-requested-with", "fetch")]);
+        let sent = self.root.fetch(ISSUER, method.clone(), &url, &headers, body);
         sent.await.unwrap()
     }
 

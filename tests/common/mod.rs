@@ -19,6 +19,7 @@
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`proxy`] | a reverse proxy that behaves, or misbehaves as a test says |
+//! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
@@ -46,6 +47,7 @@ pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 
-use super::{ROUNDS, World};
+use super::World;
 use crate::common::linking::{confirm_id, link, proposal, unlink, wait_for_confirmation};
+use crate::common::races::{ROUNDS, all_at_once};
 
 /// AC-9, behind a barrier: of two unlinks at once, one at most succeeds, and one link always stays.
 #[tokio::test]
@@ -147,5 +148,24 @@ async fn a_confirmation_and_an_unlink_at_once_leave_an_account_that_can_be_enter
         assert_eq!(world.count("SELECT count(*) FROM pending_identities").await, 0);
         world.change("DELETE FROM oauth_links").await;
         world.change("INSERT INTO oauth_links SELECT * FROM kept").await;
+    }
+}
+
+/// AC-3, behind a barrier: who confirms twice, in two tabs, has linked once.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_confirmations_link_once() {
+    let world = World::start().await;
+    let ada = world.member("ada").await;
+    for round in 0..ROUNDS {
+        wait_for_confirmation(&ada, "google", "ada").await;
+        let shown = proposal(&ada).await.is(200).json();
+        let tabs = [ada.copy(), ada.copy()].map(|tab| {
+            let id = shown["confirmation_id"].as_str().unwrap().to_owned();
+            async move { confirm_id(&tab, &id).await.status.as_u16() }
+        });
+        let mut statuses = all_at_once(tabs.into()).await;
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 404], "round {round}");
+        unlink(&ada, "google").await.is(200);
     }
 }

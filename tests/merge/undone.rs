@@ -8,10 +8,11 @@ use riley_auth::protocol::ids::LinkId;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use super::{ROUNDS, unmerge};
+use super::unmerge;
 use crate::common::linking::{
     confirm_id, link, linked_providers, proposal, sign_in, unlink, wait_for_confirmation,
 };
+use crate::common::races::ROUNDS;
 use crate::common::upstreams::with_upstreams;
 use crate::common::{Browser, TestProvider};
 
@@ -219,7 +220,7 @@ async fn at_once<A: Send + 'static>(
 }
 
 /// The merge as it was, for another round.
-const MERGED_AGAIN: &str = "UPDATE oauth_links l
+pub(super) const MERGED_AGAIN: &str = "UPDATE oauth_links l
     SET user_id = g.user_id, merged_at = g.created_at, added_by_link_id = g.link_id
     FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google'";
 
