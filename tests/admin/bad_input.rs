@@ -162,7 +162,7 @@ async fn valid_body(world: &World, operation: &str) -> Value {
             "post_logout_redirect_uris": ["https://a.example/out"], "scope": "phone",
             "backchannel_logout_uri": "https://a.example/logout", "backchannel_logout_session_required": true,
             "grant_types": ["authorization_code"], "auto_approve": false, "require_pkce": true,
-            "token_endpoint_auth_method": "client_secret_post", "id_token_signed_response_alg": "ES256",
+            "token_endpoint_auth_method": "client_secret_post",
             "claims_in_id_token": true, "audience": "https://api.example/", "refresh_reuse_leeway_secs": 5,
         }),
         "change_client" => json!({
@@ -195,8 +195,6 @@ fn hostile_texts() -> Vec<Value> {
         "a\u{2066}b".to_owned(),
         "a\u{200f}b".to_owned(),
         "a\u{9b}b".to_owned(),
-        // A moment that has no year of four digits in UTC.
-        "9999-12-31T23:59:59-23:59".to_owned(),
     ];
     texts.into_iter().map(Value::from).collect()
 }
@@ -237,6 +235,10 @@ fn spoiled(valid: &Value) -> Vec<Value> {
             body[name] = impostor;
             bodies.push(body);
         }
+    }
+    if valid.get("failed_since").is_some() {
+        // A moment that has no year of four digits in UTC.
+        bodies.push(json!({ "failed_since": "9999-12-31T23:59:59-23:59" }));
     }
     for (name, value) in [
         ("role", json!("admin")),

@@ -137,16 +137,16 @@ async fn what_was_linked_through_a_merge_leaves_with_it() {
 #[tokio::test]
 async fn what_was_merged_by_a_wrong_address_leaves_with_it() {
     let wrong = Wrong::start().await;
-    link(&wrong.stranger, "gitlab", "mallory").await;
+    link(&wrong.stranger, "club", "moriarty").await;
     assert_eq!(
-        wrong.whose("work", "mallory").await,
+        wrong.whose("work", "moriarty").await,
         wrong.account,
         "merged by the address"
     );
     let done = unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
-    assert_eq!(done.went_along, ["gitlab", "work"]);
+    assert_eq!(done.went_along, ["club", "work"]);
     assert_eq!(
-        wrong.whose("work", "mallory").await,
+        wrong.whose("work", "moriarty").await,
         done.new_user.user_id.to_string()
     );
     let owner = wrong.signed_in("github", "ada").await;
