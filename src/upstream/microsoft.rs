@@ -125,6 +125,21 @@ mod tests {
             .issuer_for(metadata_issuer, claims.as_object().unwrap())
     }
 
+    /// What a link is judged by that was made when another tenant, or another issuer, was configured under this name.
+    #[test]
+    fn an_issuer_is_given_if_its_tenant_is_admitted() {
+        let gives = |tenant: &str, issuer: &str| Tenancy::new(ISSUER_TEMPLATE, tenant).unwrap().gives(issuer);
+        let of = |tenant: &str| ISSUER_TEMPLATE.replace(PLACEHOLDER, tenant);
+        assert!(gives("common", &of(CONTOSO)) && gives("common", &of(CONSUMERS)));
+        assert!(gives("organizations", &of(CONTOSO)) && !gives("organizations", &of(CONSUMERS)));
+        assert!(gives("consumers", &of(CONSUMERS)) && !gives("consumers", &of(CONTOSO)));
+        assert!(gives(CONTOSO, &of(CONTOSO)) && !gives(CONTOSO, &of(FABRIKAM)));
+        assert!(gives("contoso.example", &of(CONTOSO)));
+        for issuer in ["https://accounts.google.com", ISSUER_TEMPLATE, "", &of("common")] {
+            assert!(!gives("common", issuer), "{issuer}");
+        }
+    }
+
     #[test]
     fn the_issuer_of_an_id_token_is_the_template_with_its_tid() {
         let issuer = issuer_for("common", ISSUER_TEMPLATE, &json!(CONTOSO)).unwrap();
