@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::input::QueryParams;
+use super::input::{QueryParams, moment};
 use super::paging::{Limit, Page, decode};
 use crate::audit::Action;
 use crate::audit::view::EntryView;
@@ -33,10 +33,10 @@ pub struct AuditQuery {
     /// The id of the account, client or other thing that it was done to.
     target_id: Option<String>,
     /// From this moment on (RFC 3339).
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     from: Option<OffsetDateTime>,
     /// Before this moment (RFC 3339).
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     until: Option<OffsetDateTime>,
     /// How many at once: 1 to 500, 50 if it is left out.
     #[serde(default)]

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::input::{QueryParams, WebhookInPath};
+use super::input::{QueryParams, WebhookInPath, moment};
 use super::paging::{Limit, Micros, Page, decode};
 use crate::db;
 use crate::db::deliveries::{Attempt, Delivery, Redelivery};
@@ -127,7 +127,7 @@ pub struct RedeliveryBody {
     /// This delivery, failed or delivered.
     delivery_id: Option<Uuid>,
     /// Every delivery that failed at this moment or later.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     #[schema(value_type = Option<String>, format = DateTime)]
     failed_since: Option<OffsetDateTime>,
 }
@@ -222,8 +222,7 @@ pub async fn redeliver(
             ));
         }
     };
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
@@ -251,8 +250,7 @@ pub async fn ping(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<(StatusCode, NoStore<Json<Pinged>>), AppError> {
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Pinged { delivery_id }))))

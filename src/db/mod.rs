@@ -35,6 +35,7 @@ pub mod oauth_links;
 pub mod pending_identities;
 pub mod refresh_tokens;
 pub mod reserved_usernames;
+pub mod retry;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;

@@ -16,4 +16,5 @@ pub mod now;
 pub mod oauth_params;
 pub mod page;
 pub mod return_to;
+pub mod segment;
 pub mod state;
