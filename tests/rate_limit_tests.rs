@@ -243,6 +243,30 @@ async fn guessing_a_secret_is_limited_and_does_not_lock_the_client_out() {
     ask(&app, ADDRESS, app.secret()).await.is(400);
 }
 
+/// Whoever knows a client's id and shows no secret is a stranger: over the limit of its address it does not reach the database.
+#[tokio::test]
+async fn a_known_client_id_without_its_secret_costs_no_statement_over_the_limit() {
+    let op = provider().await;
+    let app = op.client().await;
+    ask(&app, ADDRESS, app.secret()).await.is(400);
+    let send = async || {
+        let form = [("client_id", app.client_id()), ("grant_type", "refresh_token")];
+        Answer::of(from(&op, ADDRESS, Method::POST, "/oauth/token").form(&form)).await
+    };
+    assert_eq!(admitted(70, send).await, 60);
+    let mut tx = op.db().begin().await.unwrap();
+    sqlx::query("LOCK TABLE oauth_clients IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    // A statement would wait for the lock, and then be 503.
+    for _ in 0..10 {
+        send().await.is(429);
+    }
+    tx.rollback().await.unwrap();
+    ask(&app, ADDRESS, app.secret()).await.is(400);
+}
+
 /// RL-3: whoever has an IPv6 network has many addresses. The /64 counts as one; the /48 around it, as four.
 #[tokio::test]
 async fn ipv6_counts_by_network() {

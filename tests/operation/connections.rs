@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use riley_auth::metrics::Metrics;
-use riley_auth::server::accept::{self, Options};
+use riley_auth::server::accept::{self, Options, Share};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ fn options() -> Options {
         head_timeout: HEAD_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         exchange_timeout: IDLE_TIMEOUT,
-        max_connections_per_prefix: None,
+        share: None,
         ..Options::new(false, Metrics::default())
     }
 }
@@ -137,7 +137,10 @@ async fn a_reader_that_does_not_read_is_cut() {
 #[tokio::test]
 async fn a_source_has_a_bounded_number_of_connections() {
     let address = listen(Options {
-        max_connections_per_prefix: Some(3),
+        share: Some(Share {
+            of_prefix: 3,
+            of_site: 3,
+        }),
         head_timeout: LIMIT,
         idle_timeout: LIMIT,
         ..options()
