@@ -213,7 +213,11 @@ impl Collector {
             if let Some(span) = found {
                 return span;
             }
-            assert!(Instant::now() < deadline, "no span of {request_id}: {:#?}", self.spans());
+            assert!(
+                Instant::now() < deadline,
+                "no span of {request_id}: {:#?}",
+                self.spans()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -228,7 +232,12 @@ struct Running {
 
 impl Running {
     /// `server`, `telemetry`: lines of these sections.
-    async fn start(collector: SocketAddr, server: &str, telemetry: &str, environment: &[(&str, &str)]) -> Self {
+    async fn start(
+        collector: SocketAddr,
+        server: &str,
+        telemetry: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let home = TestProvider::start().await;
         let own = home.configuration_text();
         let configuration = own.replacen("[server]", &format!("[server]\n{server}"), 1);
@@ -244,7 +253,10 @@ impl Running {
     }
 
     async fn ask(&self, path: &str, request_id: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.op.request(Method::GET, path).header("x-request-id", request_id);
+        let mut request = self
+            .op
+            .request(Method::GET, path)
+            .header("x-request-id", request_id);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -254,7 +266,12 @@ impl Running {
     async fn ends(&mut self) -> Duration {
         let started = Instant::now();
         self.process.signal(Signal::TERM);
-        assert_eq!(self.process.ended().await.code(), Some(0), "{}", self.process.log());
+        assert_eq!(
+            self.process.ended().await.code(),
+            Some(0),
+            "{}",
+            self.process.log()
+        );
         started.elapsed()
     }
 }
@@ -264,7 +281,8 @@ impl Running {
 #[tokio::test]
 async fn a_request_is_a_span_of_its_route() {
     let (collector, address) = Collector::start(200).await;
-    let headers = "headers = \"authorization=Bearer of-the-collector, x-tenant=7\"\nservice_name = \"sign-in\"";
+    let headers =
+        "headers = \"authorization=Bearer of-the-collector, x-tenant=7\"\nservice_name = \"sign-in\"";
     let running = Running::start(address, "", headers, &[AT_ONCE]).await;
     let secrets = [
         ("cookie", "__Host-auth_refresh=a-cookie-of-mine"),
@@ -275,21 +293,41 @@ async fn a_request_is_a_span_of_its_route() {
         .await
         .is(200);
     let basic = common::app::basic("a-client-of-mine", "a-secret-of-mine");
-    let refused = running.op.request(Method::POST, "/oauth/token").header("x-request-id", "bad.2");
+    let refused = running
+        .op
+        .request(Method::POST, "/oauth/token")
+        .header("x-request-id", "bad.2");
     let form = [("grant_type", "authorization_code"), ("code", "a-code-of-mine")];
-    Answer::of(refused.header("authorization", basic).form(&form)).await.is(401);
-    running.ask("/ada@engine.example", "nowhere.3", &secrets).await.is(404);
+    Answer::of(refused.header("authorization", basic).form(&form))
+        .await
+        .is(401);
+    running
+        .ask("/ada@engine.example", "nowhere.3", &secrets)
+        .await
+        .is(404);
     // Its discovery cannot be had.
-    running.ask("/auth/simulated?state=of-mine", "ours.4", &[]).await.is(503);
+    running
+        .ask("/auth/simulated?state=of-mine", "ours.4", &[])
+        .await
+        .is(503);
 
     for (request_id, name, route, status, kind_of_status) in [
-        ("good.1", "GET /.well-known/jwks.json", "/.well-known/jwks.json", "200", 0),
+        (
+            "good.1",
+            "GET /.well-known/jwks.json",
+            "/.well-known/jwks.json",
+            "200",
+            0,
+        ),
         ("bad.2", "POST /oauth/token", "/oauth/token", "401", 0),
         ("nowhere.3", "GET unmatched", "unmatched", "404", 0),
         ("ours.4", "GET /auth/{provider}", "/auth/{provider}", "503", ERROR),
     ] {
         let span = collector.span_of(request_id).await;
-        assert_eq!((span.name.as_str(), span.kind, span.status), (name, SERVER, kind_of_status));
+        assert_eq!(
+            (span.name.as_str(), span.kind, span.status),
+            (name, SERVER, kind_of_status)
+        );
         let method = name.split(' ').next().unwrap();
         let mut expected = BTreeMap::from([
             ("http.request.method", method),
@@ -301,7 +339,10 @@ async fn a_request_is_a_span_of_its_route() {
         if kind_of_status == ERROR {
             expected.insert("error.type", status);
         }
-        let found = span.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let found = span
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         assert_eq!(found.collect::<BTreeMap<_, _>>(), expected);
         assert_eq!(span.parent, "", "it begins here");
         assert_eq!(span.events, 0, "log lines stay here");
@@ -309,8 +350,13 @@ async fn a_request_is_a_span_of_its_route() {
         assert_eq!(span.service["service.version"], env!("CARGO_PKG_VERSION"));
         // The log leads to the trace.
         let log = running.process.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let line = lines.filter(|line| line["request.id"] == request_id).last().unwrap();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = lines
+            .filter(|line| line["request.id"] == request_id)
+            .last()
+            .unwrap();
         assert_eq!(line["span"]["trace_id"], span.trace_id, "{line}");
     }
     for (headers, body) in collector.batches() {
@@ -332,21 +378,36 @@ async fn a_traceparent_is_believed_from_a_trusted_proxy_alone() {
     let (collector, address) = Collector::start(200).await;
     let trusted = "behind_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]";
     let running = Running::start(address, trusted, "", &[AT_ONCE]).await;
-    running.ask("/health", "passed-over.1", &[("traceparent", &passed_over)]).await.is(200);
-    running.ask("/health", "recorded.2", &[("traceparent", &recorded)]).await.is(200);
-    running.ask("/health", "garbage.3", &[("traceparent", "00-zz-yy-01")]).await.is(200);
+    running
+        .ask("/health", "passed-over.1", &[("traceparent", &passed_over)])
+        .await
+        .is(200);
+    running
+        .ask("/health", "recorded.2", &[("traceparent", &recorded)])
+        .await
+        .is(200);
+    running
+        .ask("/health", "garbage.3", &[("traceparent", "00-zz-yy-01")])
+        .await
+        .is(200);
     let span = collector.span_of("recorded.2").await;
     assert_eq!((span.trace_id.as_str(), span.parent.as_str()), (TRACE, PARENT));
     let span = collector.span_of("garbage.3").await;
     assert_eq!(span.parent, "");
-    let passed_over_came = collector.spans().iter().any(|span| span.attributes["request.id"] == "passed-over.1");
+    let passed_over_came = collector
+        .spans()
+        .iter()
+        .any(|span| span.attributes["request.id"] == "passed-over.1");
     assert!(!passed_over_came, "the proxy did not want it");
 
     for server in ["", "behind_proxy = true\ntrusted_proxies = [\"192.0.2.1\"]"] {
         let (collector, address) = Collector::start(200).await;
         let running = Running::start(address, server, "", &[AT_ONCE]).await;
         for flags in [&recorded, &passed_over] {
-            running.ask("/health", "stranger.1", &[("traceparent", flags)]).await.is(200);
+            running
+                .ask("/health", "stranger.1", &[("traceparent", flags)])
+                .await
+                .is(200);
         }
         let span = collector.span_of("stranger.1").await;
         assert_ne!(span.trace_id, TRACE, "{server}");
@@ -369,7 +430,10 @@ async fn the_last_spans_are_sent_at_the_end_and_the_standard_variables_win() {
     running.ask("/health", "last.1", &[]).await.is(200);
     assert!(collector.spans().is_empty(), "the batch is not due");
     running.ends().await;
-    assert_eq!(collector.span_of("last.1").await.service["service.name"], "by-variable");
+    assert_eq!(
+        collector.span_of("last.1").await.service["service.name"],
+        "by-variable"
+    );
     assert!(unused.batches().is_empty());
 }
 
@@ -385,17 +449,35 @@ async fn a_collector_that_fails_harms_no_request() {
         let mut running = Running::start(address, "", "", &[AT_ONCE]).await;
         for index in 0..50 {
             let started = Instant::now();
-            running.ask("/health", &format!("request.{index}"), &[]).await.is(200);
-            assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+            running
+                .ask("/health", &format!("request.{index}"), &[])
+                .await
+                .is(200);
+            assert!(
+                started.elapsed() < Duration::from_secs(2),
+                "{:?}",
+                started.elapsed()
+            );
         }
         if says_so {
             running.process.logs("the collector does not take spans").await;
         }
         let took = running.ends().await;
-        assert!(took < Duration::from_secs(6), "{took:?}: {}", running.process.log());
-        let said = running.process.log().matches("the collector does not take spans").count();
+        assert!(
+            took < Duration::from_secs(6),
+            "{took:?}: {}",
+            running.process.log()
+        );
+        let said = running
+            .process
+            .log()
+            .matches("the collector does not take spans")
+            .count();
         assert!(said <= 1, "{}", running.process.log());
-        assert!(!running.process.log().contains(&address.to_string()), "the log names no address");
+        assert!(
+            !running.process.log().contains(&address.to_string()),
+            "the log names no address"
+        );
     }
     assert!(!refusing.batches().is_empty() && !silent.batches().is_empty());
 }
@@ -416,6 +498,9 @@ async fn a_collector_that_cannot_be_one_is_named() {
         let output = directory.run(&["validate", "--offline", "--json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let found = report["findings"].as_array().unwrap().iter();
-        assert!(found.clone().any(|finding| finding["key"] == key), "{line}: {report}");
+        assert!(
+            found.clone().any(|finding| finding["key"] == key),
+            "{line}: {report}"
+        );
     }
 }

@@ -236,7 +236,9 @@ async fn a_sound_deployment_has_no_finding() {
 #[tokio::test]
 async fn metrics_that_everybody_can_read_are_found() {
     let open = Deployment::configured("", BEHIND, Conduct::good()).await;
-    let finding = open.finds("metrics.bearer_token", "everybody can read /metrics").await;
+    let finding = open
+        .finds("metrics.bearer_token", "everybody can read /metrics")
+        .await;
     assert_eq!(finding["severity"], "warning");
     let kept_back = Conduct::answer(|answer: &mut Returned| {
         if answer.path_and_query.starts_with("/metrics") {
@@ -274,14 +276,17 @@ async fn a_store_of_the_limits_that_does_not_serve_is_found() {
     let nobody = gone.local_addr().unwrap();
     drop(gone);
     let deployment = Deployment::behind(Conduct::good()).await;
-    for (address, severity, words) in [
-        (nobody, "warning", "does not answer"),
-        (refuses, "error", "refuses"),
+    for (more, address, severity, words) in [
+        ("", nobody, "warning", "does not answer"),
+        ("", refuses, "error", "refuses"),
+        ("enabled = false\n", nobody, "warning", "nothing is counted"),
     ] {
         let before = std::fs::read_to_string(deployment.directory.file()).unwrap();
         deployment.directory.edit(
             "[metrics]",
-            &format!("[rate_limiting]\nredis_url = \"redis://:a-password-of-mine@{address}\"\n[metrics]"),
+            &format!(
+                "[rate_limiting]\n{more}redis_url = \"redis://:a-password-of-mine@{address}\"\n[metrics]"
+            ),
         );
         let report = deployment.directory.run(&["validate", "--json"]);
         let said = String::from_utf8_lossy(&report.stdout).into_owned();
@@ -292,9 +297,14 @@ async fn a_store_of_the_limits_that_does_not_serve_is_found() {
             .iter()
             .filter(|finding| finding["key"] == "rate_limiting.redis_url")
             .collect();
-        let [finding] = about[..] else { panic!("{report:#}") };
+        let [finding] = about[..] else {
+            panic!("{report:#}")
+        };
         assert_eq!(finding["severity"], severity, "{finding:#}");
-        assert!(finding["problem"].as_str().unwrap().contains(words), "{finding:#}");
+        assert!(
+            finding["problem"].as_str().unwrap().contains(words),
+            "{finding:#}"
+        );
         let offline = deployment.directory.run(&["validate", "--offline", "--json"]);
         assert!(!String::from_utf8_lossy(&offline.stdout).contains("rate_limiting"));
         std::fs::write(deployment.directory.file(), before).unwrap();

@@ -98,7 +98,10 @@ struct OneLine<'a, W>(&'a mut W);
 impl<W: fmt::Write> fmt::Write for OneLine<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for part in text.split_inclusive(char::is_control) {
-            let end = part.char_indices().next_back().filter(|(_, last)| last.is_control());
+            let end = part
+                .char_indices()
+                .next_back()
+                .filter(|(_, last)| last.is_control());
             let (plain, control) = part.split_at(end.map_or(part.len(), |(at, _)| at));
             self.0.write_str(plain)?;
             for control in control.chars() {
@@ -231,7 +234,12 @@ mod tests {
             assert!(line.matches("forged").count() >= 5, "{format:?}: {line}");
             if format == LogFormat::Json {
                 let read: serde_json::Value = serde_json::from_str(line).unwrap();
-                for value in [&read["plain"], &read["shown"], &read["message"], &read["span"]["within"]] {
+                for value in [
+                    &read["plain"],
+                    &read["shown"],
+                    &read["message"],
+                    &read["span"]["within"],
+                ] {
                     assert_eq!(value, hostile);
                 }
             }

@@ -8,7 +8,10 @@ use url::Url;
 use super::check::Check;
 
 /// The standard variables that name a collector; each of them wins over `telemetry.endpoint`.
-pub const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+pub const ENDPOINT_VARIABLES: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
 
 /// `[telemetry]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -60,7 +63,10 @@ impl TelemetryConfig {
                 "write one, or remove the key",
             );
         }
-        let headers = self.headers.as_ref().map_or("", |headers| headers.expose_secret());
+        let headers = self
+            .headers
+            .as_ref()
+            .map_or("", |headers| headers.expose_secret());
         let pairs = headers.split(',').filter(|pair| !pair.trim().is_empty());
         if pairs.count() != Self::parse_headers(headers).count() {
             check.error(

@@ -95,7 +95,10 @@ fn connect_as(
 }
 
 /// How every connection is opened: with limits of time, and a name in `pg_stat_activity`.
-pub fn connection_options(application_name: &str, config: &DatabaseConfig) -> anyhow::Result<PgConnectOptions> {
+pub fn connection_options(
+    application_name: &str,
+    config: &DatabaseConfig,
+) -> anyhow::Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("database.url is not a PostgreSQL connection URL")?;
     Ok(options.application_name(application_name).options([

@@ -47,7 +47,11 @@ impl AddressRule {
     /// What is no address leads back to the peer, since what stands to its left was written by somebody further away.
     pub fn client_ip(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> ClientIp {
         let peer = peer.map(|address| address.to_canonical());
-        let forwarded = if self.believes(peer) { self.forwarded(headers) } else { None };
+        let forwarded = if self.believes(peer) {
+            self.forwarded(headers)
+        } else {
+            None
+        };
         ClientIp(forwarded.or(peer))
     }
 

@@ -55,7 +55,10 @@ impl Readiness {
         }
         let connection = asked.connection.take();
         // A connection that did not answer is not used again: it may be half open.
-        let found = timeout(BUDGET, self.ask(connection)).await.ok().and_then(Result::ok);
+        let found = timeout(BUDGET, self.ask(connection))
+            .await
+            .ok()
+            .and_then(Result::ok);
         let answer = match found {
             Some((fit, connection)) => {
                 asked.connection = Some(connection);

@@ -24,7 +24,10 @@ impl SigningTurns {
     ///
     /// # Errors
     /// The work panicked.
-    pub async fn take<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    pub async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
         let turn = Arc::clone(&self.0)
             .acquire_owned()
             .await

@@ -143,10 +143,7 @@ struct Connections {
 impl Connections {
     /// Serves one in a task of its own, if its source has no more than its share.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let Some(source) = self
-            .sources
-            .admit(Some(peer.ip()), self.options.share)
-        else {
+        let Some(source) = self.sources.admit(Some(peer.ip()), self.options.share) else {
             self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
             return;
         };

@@ -237,7 +237,11 @@ mod tests {
             request
         };
         for subnet in 1..=3 {
-            tokio::spawn(router.clone().oneshot(from(format!("[2001:db8:1:{subnet}::1]:1"))));
+            tokio::spawn(
+                router
+                    .clone()
+                    .oneshot(from(format!("[2001:db8:1:{subnet}::1]:1"))),
+            );
             enter.notified().await;
         }
         let fourth = router

@@ -45,7 +45,8 @@ impl Exporter {
     /// The endpoint that a variable names cannot be read, or TLS cannot be set up.
     pub fn start(config: &TelemetryConfig) -> anyhow::Result<Option<Self>> {
         let is_named = ENDPOINT_VARIABLES.into_iter().any(is_set);
-        let is_disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+        let is_disabled = std::env::var("OTEL_SDK_DISABLED")
+            .is_ok_and(|value| value.eq_ignore_ascii_case("true"))
             || std::env::var("OTEL_TRACES_EXPORTER").is_ok_and(|value| value == "none");
         if is_disabled || !(is_named || config.endpoint.is_some()) {
             return Ok(None);
@@ -125,7 +126,10 @@ fn is_set(variable: &str) -> bool {
 }
 
 fn headers(config: &TelemetryConfig) -> HashMap<String, String> {
-    let headers = config.headers.as_ref().map_or("", |headers| headers.expose_secret());
+    let headers = config
+        .headers
+        .as_ref()
+        .map_or("", |headers| headers.expose_secret());
     TelemetryConfig::parse_headers(headers)
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
@@ -220,6 +224,9 @@ fn note(is_failing: &AtomicBool, answer: &Result<Response<Bytes>, HttpError>) {
         Err(error) => error.to_string(),
     };
     if !is_failing.swap(true, Ordering::Relaxed) {
-        tracing::warn!(error = problem, "the collector does not take spans; requests are answered as ever");
+        tracing::warn!(
+            error = problem,
+            "the collector does not take spans; requests are answered as ever"
+        );
     }
 }

@@ -238,8 +238,11 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let _listener = socket.listen(1).unwrap();
         let mut queued = Vec::new();
-        while let Ok(connected) =
-            tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await
+        while let Ok(connected) = tokio::time::timeout(
+            Duration::from_millis(300),
+            tokio::net::TcpStream::connect(address),
+        )
+        .await
         {
             queued.push(connected.unwrap());
             assert!(queued.len() < 100, "the queue never fills");

@@ -91,7 +91,10 @@ pub(crate) async fn run() -> Vec<Figure> {
     assert!(Counts::of(&counts.unavailable) > 0);
     vec![Figure::new(
         "outage",
-        format!("PostgreSQL stopped {OUTAGES} times for {} s, {APPS} apps", OUTAGE.as_secs()),
+        format!(
+            "PostgreSQL stopped {OUTAGES} times for {} s, {APPS} apps",
+            OUTAGE.as_secs()
+        ),
         format!(
             "{}; /ready said so within {} ms, first good answer {} ms after the return at the latest",
             counts.summary(),

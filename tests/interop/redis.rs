@@ -18,8 +18,8 @@ use common::TestProvider;
 use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::rate_limiting::RateLimitingConfig;
-use riley_auth::limits::Limits;
 use riley_auth::limits::rules::Tier;
+use riley_auth::limits::{self, Limits, StoreProblem};
 use riley_auth::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -141,6 +141,19 @@ async fn instances_that_share_a_store_count_together() {
     assert!(is_about_15(sum), "{sum}");
     assert_ne!(status(&other, "203.0.113.10").await, 429);
     assert_eq!(fallbacks(&one).await + fallbacks(&other).await, 0);
+}
+
+/// `riley-auth validate` tries it as the server does, and leaves nothing behind that counts.
+#[tokio::test]
+async fn a_store_that_serves_is_told_from_one_that_is_gone() {
+    let mut redis = RedisServer::start();
+    let url = redis.url();
+    for _ in 0..3 {
+        limits::try_store(&url).await.unwrap();
+    }
+    redis.stop();
+    let gone = limits::try_store(&url).await.unwrap_err();
+    assert!(matches!(gone, StoreProblem::Silent(_)), "{gone:?}");
 }
 
 /// The script and the rule in memory are two writings of one thing.

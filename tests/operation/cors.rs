@@ -194,7 +194,10 @@ async fn what_is_turned_away_or_cut_off_can_be_read_by_allowed_origins() {
     let router = server::build(op.state().clone());
     let waiting = Arc::new(AtomicUsize::new(0));
     let ask = |method: &str, path: &str, origin: &str, body: Body| {
-        let request = Request::builder().method(method).uri(path).header("origin", origin);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("origin", origin);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         router.clone().oneshot(request.body(body).unwrap())
     };
@@ -202,7 +205,12 @@ async fn what_is_turned_away_or_cut_off_can_be_read_by_allowed_origins() {
     tokio::time::pause();
     let mut held = JoinSet::new();
     for _ in 0..SHARE_IN_FLIGHT.of_prefix {
-        held.spawn(ask("POST", "/oauth/token", SPA, Body::new(Silent(Arc::clone(&waiting)))));
+        held.spawn(ask(
+            "POST",
+            "/oauth/token",
+            SPA,
+            Body::new(Silent(Arc::clone(&waiting))),
+        ));
     }
     while waiting.load(Ordering::SeqCst) < SHARE_IN_FLIGHT.of_prefix {
         tokio::task::yield_now().await;
@@ -220,8 +228,16 @@ async fn what_is_turned_away_or_cut_off_can_be_read_by_allowed_origins() {
         assert_eq!(with_credentials, credentials, "{path}");
         assert_eq!(shed.headers()["retry-after"], "1", "{path}");
     }
-    let shed = ask("GET", "/.well-known/jwks.json", SPA, Body::empty()).await.unwrap();
-    assert_eq!((shed.status().as_u16(), &shed.headers()["access-control-allow-origin"]), (503, &"*".parse().unwrap()));
+    let shed = ask("GET", "/.well-known/jwks.json", SPA, Body::empty())
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            shed.status().as_u16(),
+            &shed.headers()["access-control-allow-origin"]
+        ),
+        (503, &"*".parse().unwrap())
+    );
     for cut in held.join_all().await {
         let cut = cut.unwrap();
         assert_eq!(cut.status(), 408);

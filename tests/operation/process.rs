@@ -205,7 +205,14 @@ async fn no_proxy_of_the_environment_is_used() {
     let op = TestProvider::start().await;
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
-    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    let names = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ];
     let environment = names.map(|name| (name, url.as_str()));
     let process = directory(&op).serve_with(&environment).await;
     // Discovery of the upstream, which a proxy would be asked to reach.
@@ -223,7 +230,10 @@ async fn hostile_values_cannot_start_a_log_line() {
 
     let op = TestProvider::start().await;
     let directory = directory(&op);
-    directory.write(&format!("{}\n[log]\nlevel = \"trace\"\n", directory.configuration()));
+    directory.write(&format!(
+        "{}\n[log]\nlevel = \"trace\"\n",
+        directory.configuration()
+    ));
     let process = directory.serve().await;
     let forged = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
     for head in [

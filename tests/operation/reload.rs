@@ -179,9 +179,10 @@ async fn the_numbers_of_the_rate_limits_are_taken_over() {
     running.process.logs("so does everything else").await;
     assert_eq!(running.app.op.get("/openapi.json").await.status, 429);
 
-    running
-        .directory
-        .write(&good.replace("enabled = true", "enabled = false\n        redis_url = \"redis://127.0.0.1:9\""));
+    running.directory.write(&good.replace(
+        "enabled = true",
+        "enabled = false\n        redis_url = \"redis://127.0.0.1:9\"",
+    ));
     running
         .process
         .logs("rate_limiting.redis_url has changed and is taken over at the next start")

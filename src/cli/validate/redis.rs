@@ -23,7 +23,9 @@ fn judge(problem: StoreProblem) -> Finding {
     match problem {
         StoreProblem::Silent(kind) => Finding::warning(
             key,
-            format!("Redis does not answer within a quarter of a second ({kind}); meanwhile each instance counts by itself"),
+            format!(
+                "Redis does not answer within a quarter of a second ({kind}); meanwhile each instance counts by itself"
+            ),
             "start it, correct host and port, and see that this machine reaches it",
         ),
         StoreProblem::Refused(kind) => Finding::error(
