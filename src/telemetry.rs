@@ -21,39 +21,44 @@ pub use absent::Exporter;
 #[cfg(feature = "opentelemetry")]
 pub use otlp::Exporter;
 
-/// The span of a request, with attributes as OpenTelemetry's conventions for HTTP servers name them. `method`: one of a fixed
-/// few; `route`: a template.
+/// A request's span, and the trace that it is part of if it is exported.
+pub struct RequestSpan {
+    pub span: Span,
+    pub trace_id: Option<String>,
+}
+
+/// Begins the span of a request, with attributes as OpenTelemetry's conventions for HTTP servers name them. `method`: one of a
+/// fixed few; `route`: a template.
 ///
 /// `believed`: the headers of a request that a trusted proxy passed on; if they name a trace (W3C Trace Context), the span
 /// becomes part of it. Anybody else's headers are not looked at: strangers would decide what is recorded, and under which ids.
-pub fn request_span(
+pub fn begin(
     method: &'static str,
     route: &str,
     request_id: &str,
     believed: Option<&HeaderMap>,
-) -> Span {
+) -> RequestSpan {
     let span = tracing::info_span!(
         "request",
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
         request.id = request_id,
-        // Of an exported span alone: its trace, so that the log leads there, and what OpenTelemetry wants to know besides.
+        // Of an exported span alone.
         trace_id = Empty,
         otel.name = Empty,
         otel.kind = Empty,
-        otel.status_code = Empty,
     );
     #[cfg(feature = "opentelemetry")]
-    otlp::begin(&span, method, route, believed);
+    let trace_id = otlp::begin(&span, method, route, believed);
     #[cfg(not(feature = "opentelemetry"))]
-    let _ = believed;
-    span
+    let trace_id = believed.and(None);
+    RequestSpan { span, trace_id }
 }
 
 /// How the request was answered. A client's mistake is no error of the server's.
 pub fn answered(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     #[cfg(feature = "opentelemetry")]
-    otlp::end(span, status);
+    otlp::answered(span, status);
 }

@@ -357,7 +357,7 @@ async fn a_request_is_a_span_of_its_route() {
             .filter(|line| line["request.id"] == request_id)
             .last()
             .unwrap();
-        assert_eq!(line["span"]["trace_id"], span.trace_id, "{line}");
+        assert_eq!(line["trace_id"], span.trace_id, "{line}");
     }
     for (headers, body) in collector.batches() {
         assert_eq!(headers["authorization"], "Bearer of-the-collector");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::http::client_ip::AddressRule;
 use crate::metrics::{UNMATCHED, method_label};
-use crate::telemetry;
+use crate::telemetry::{self, RequestSpan};
 
 /// Comes in from a proxy, goes out with the answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,7 +33,7 @@ pub async fn request_log(State(addresses): State<AddressRule>, request: Request,
         .believes_sender(request.extensions())
         .then(|| request.headers());
     // What is logged on the way bears the request's id; of the request itself no more than of its line below.
-    let span = telemetry::request_span(method, &route, request_id, believed);
+    let RequestSpan { span, trace_id } = telemetry::begin(method, &route, request_id, believed);
     let started = std::time::Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
@@ -44,6 +44,7 @@ pub async fn request_log(State(addresses): State<AddressRule>, request: Request,
         http.response.status_code = status.as_u16(),
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         request.id = request_id,
+        trace_id,
         "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);

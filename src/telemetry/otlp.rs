@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::http::{HeaderMap, StatusCode};
 use opentelemetry::propagation::TextMapPropagator as _;
-use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
-use opentelemetry::{Key, KeyValue};
+use opentelemetry::trace::{Status, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_http::{Bytes, HeaderExtractor, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
@@ -94,30 +94,25 @@ impl Exporter {
     }
 }
 
-/// Gives the span its name, kind and parent, before it begins.
-pub(super) fn begin(span: &Span, method: &str, route: &str, believed: Option<&HeaderMap>) {
-    if let Some(headers) = believed {
-        // It fails only where no exporter listens.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
-    }
-    // Nobody exports: the log is spared what only a collector wants to know.
-    let Some(trace) = ({
-        span.record("otel.name", format!("{method} {route}"));
-        span.record("otel.kind", "server");
-        let context = span.context();
-        let context = context.span().span_context().clone();
-        context.is_valid().then(|| context.trace_id())
-    }) else {
-        return;
-    };
-    span.record("trace_id", trace.to_string());
+/// Gives the span its parent, name and kind before it begins; the trace that it is part of. `None`: nobody exports it, and the
+/// log is spared what only a collector wants to know.
+pub(super) fn begin(span: &Span, method: &str, route: &str, believed: Option<&HeaderMap>) -> Option<String> {
+    let parent = believed.map_or_else(Context::new, |headers| {
+        TraceContextPropagator::new().extract(&HeaderExtractor(headers))
+    });
+    span.set_parent(parent).ok()?;
+    span.record("otel.name", format!("{method} {route}"));
+    span.record("otel.kind", "server");
+    let trace_id = span.context().span().span_context().trace_id().to_string();
+    span.record("trace_id", &trace_id);
+    Some(trace_id)
 }
 
-/// OpenTelemetry's conventions: an answer of the server's own failing is an error, with its status as type.
-pub(super) fn end(span: &Span, status: StatusCode) {
+/// OpenTelemetry's conventions: a failure of the server's own is an error, with the status as its type.
+pub(super) fn answered(span: &Span, status: StatusCode) {
     if status.is_server_error() {
         span.set_attribute("error.type", status.as_str().to_owned());
-        span.record("otel.status_code", "ERROR");
+        span.set_status(Status::error(""));
     }
 }
 
