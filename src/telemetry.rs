@@ -21,6 +21,9 @@ pub use absent::Exporter;
 #[cfg(feature = "opentelemetry")]
 pub use otlp::Exporter;
 
+/// Of the spans, and of nothing else.
+pub const TARGET: &str = "riley_auth::telemetry";
+
 /// A request's span, and the trace that it is part of if it is exported.
 pub struct RequestSpan {
     pub span: Span,
@@ -39,6 +42,7 @@ pub fn begin(
     believed: Option<&HeaderMap>,
 ) -> RequestSpan {
     let span = tracing::info_span!(
+        target: TARGET,
         "request",
         http.request.method = method,
         http.route = route,

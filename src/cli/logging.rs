@@ -3,12 +3,14 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
 
+use tracing::Subscriber;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
@@ -55,15 +57,30 @@ pub fn init_with(config: &LogConfig, spans: Option<SpanLayer>) {
         LogFormat::Json
     });
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
-    let lines = lines(format, colours, std::io::stderr).with_filter(filter);
-    let layers: Vec<SpanLayer> = spans.into_iter().chain([lines.boxed()]).collect();
     // It fails only if a subscriber is installed already, as in tests.
-    let _ = tracing_subscriber::registry().with(layers).try_init();
+    let _ = match spans {
+        Some(spans) => tracing_subscriber::registry()
+            .with(spans)
+            .with(filter.add_directive(spans_directive()))
+            .with(lines(format, colours, io::stderr))
+            .try_init(),
+        None => tracing_subscriber::registry()
+            .with(filter)
+            .with(lines(format, colours, io::stderr))
+            .try_init(),
+    };
+}
+
+/// Lets requests' spans through, however little is logged: nothing else has this target.
+fn spans_directive() -> Directive {
+    let directive = format!("{}=info", crate::telemetry::TARGET);
+    directive.parse().expect("a target and a level are a directive")
 }
 
 /// What writes lines. A value stays within its line and commands no terminal, whatever it holds.
-fn lines<W>(format: LogFormat, colours: bool, writer: W) -> SpanLayer
+fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer();
@@ -222,7 +239,7 @@ mod tests {
             let written = Written::default();
             let writer = written.clone();
             let subscriber =
-                tracing_subscriber::registry().with(vec![lines(format, false, move || writer.clone())]);
+                tracing_subscriber::registry().with(lines(format, false, move || writer.clone()));
             tracing::subscriber::with_default(subscriber, || {
                 let span = tracing::info_span!("request", within = %hostile, and = hostile);
                 let _entered = span.enter();

@@ -21,7 +21,7 @@ use secrecy::ExposeSecret as _;
 use tokio::runtime::Handle;
 use tracing::Span;
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::telemetry::{ENDPOINT_VARIABLES, TelemetryConfig};
@@ -81,7 +81,9 @@ impl Exporter {
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false);
-        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("riley_auth"));
+        // Dynamic, so that it is asked each time: libraries ask whether an event is enabled without sending it, and what a
+        // filter of a layer answered then would count for the next span, which is not asked about if its answer never changes.
+        let ours = dynamic_filter_fn(|metadata, _| metadata.is_span() && metadata.target() == super::TARGET);
         layer.with_filter(ours).boxed()
     }
 
