@@ -4,7 +4,7 @@
 //! that one clock decides everything and a test can move it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
@@ -18,8 +18,23 @@ pub struct Clock {
     high_water_micros: Arc<AtomicI64>,
     /// Where [`monotonic`](Self::monotonic) counts from.
     made_at: Instant,
-    /// A test holds the monotonic time still.
-    held: Arc<AtomicBool>,
+    /// A test's clock stands still.
+    held: Option<Arc<Held>>,
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Held {
+    /// A whole second, so that the readings do not reach the next one.
+    wall: OffsetDateTime,
+    readings: AtomicI64,
+}
+
+impl Held {
+    /// A microsecond after the reading before: what is done one after the other is kept in that order.
+    fn read(&self) -> OffsetDateTime {
+        self.wall + Duration::microseconds(self.readings.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Default for Clock {
@@ -28,20 +43,28 @@ impl Default for Clock {
             offset_millis: Arc::default(),
             high_water_micros: Arc::default(),
             made_at: Instant::now(),
-            held: Arc::default(),
+            held: None,
         }
     }
 }
 
 impl Clock {
+    /// A clock on which time passes by [`advance`](Self::advance) alone, apart from a microsecond at each reading. For tests,
+    /// whose outcome would otherwise depend on how fast the machine is.
+    pub fn held() -> Self {
+        Self {
+            held: Some(Arc::new(Held {
+                wall: wall_clock().truncate_to_second(),
+                readings: AtomicI64::default(),
+            })),
+            ..Self::default()
+        }
+    }
+
     /// The current time in UTC, never earlier than any reading before it, in whole microseconds as PostgreSQL keeps them.
     pub fn now(&self) -> OffsetDateTime {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the edge where the clock is read"
-        )]
-        let wall =
-            OffsetDateTime::now_utc() + Duration::milliseconds(self.offset_millis.load(Ordering::Relaxed));
+        let wall = self.held.as_deref().map_or_else(wall_clock, Held::read)
+            + Duration::milliseconds(self.offset_millis.load(Ordering::Relaxed));
         let micros = i64::try_from(wall.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
         let latest = self
             .high_water_micros
@@ -54,16 +77,10 @@ impl Clock {
     pub fn monotonic(&self) -> std::time::Duration {
         let moved = self.offset_millis.load(Ordering::Relaxed);
         let moved = std::time::Duration::from_millis(u64::try_from(moved).unwrap_or(0));
-        if self.held.load(Ordering::Relaxed) {
+        if self.held.is_some() {
             return moved;
         }
         self.made_at.elapsed() + moved
-    }
-
-    /// From now on monotonic time passes by [`advance`](Self::advance) alone. For tests of limits, whose figures would
-    /// otherwise depend on how fast the machine is.
-    pub fn hold(&self) {
-        self.held.store(true, Ordering::Relaxed);
     }
 
     /// Moves the clock forward. For tests: everything that expires does so without anybody waiting.
@@ -71,6 +88,14 @@ impl Clock {
         let millis = i64::try_from(by.whole_milliseconds()).unwrap_or(i64::MAX);
         self.offset_millis.fetch_add(millis, Ordering::Relaxed);
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge where the clock is read"
+)]
+fn wall_clock() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
 }
 
 #[cfg(test)]
@@ -86,5 +111,20 @@ mod tests {
         assert!(after - before >= Duration::hours(1));
         clock.advance(Duration::hours(-2));
         assert!(clock.now() >= after);
+    }
+
+    #[test]
+    fn a_held_clock_moves_when_it_is_told_to_alone() {
+        let clock = Clock::held();
+        let (wall, monotonic) = (clock.now(), clock.monotonic());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert_eq!(clock.now(), wall + Duration::microseconds(1));
+        assert_eq!(clock.monotonic(), monotonic);
+        clock.advance(Duration::seconds(1));
+        assert_eq!(
+            clock.now(),
+            wall + Duration::seconds(1) + Duration::microseconds(2)
+        );
+        assert_eq!(clock.monotonic(), monotonic + std::time::Duration::from_secs(1));
     }
 }

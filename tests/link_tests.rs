@@ -62,7 +62,7 @@ impl World {
     /// Types of events with their data, oldest first, of those that begin so.
     async fn events(&self, of: &str) -> Vec<(String, Value)> {
         let events: Vec<(String, Value)> =
-            sqlx::query_as("SELECT event_type, data FROM events ORDER BY event_id")
+            sqlx::query_as("SELECT event_type, data FROM events ORDER BY created_at, event_id")
                 .fetch_all(self.op.db())
                 .await
                 .unwrap();

@@ -68,7 +68,7 @@ impl Both {
 
     /// The data of every event of this type, oldest first.
     async fn events(&self, event_type: &str) -> Vec<Value> {
-        sqlx::query_scalar("SELECT data FROM events WHERE event_type = $1 ORDER BY event_id")
+        sqlx::query_scalar("SELECT data FROM events WHERE event_type = $1 ORDER BY created_at, event_id")
             .bind(event_type)
             .fetch_all(self.op.db())
             .await

@@ -86,7 +86,6 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
         config.rate_limiting.public_per_minute = 1;
     })
     .await;
-    op.clock().hold();
     let app = op.client().await;
     let tokens = app.tokens_of(&op.browser(), "ada", "openid offline_access").await;
     app.userinfo(&tokens.access_token).await.is(200);

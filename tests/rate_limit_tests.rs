@@ -31,7 +31,6 @@ async fn provider_with(change: impl FnOnce(&mut Config)) -> TestProvider {
         change(config);
     })
     .await;
-    op.clock().hold();
     op
 }
 

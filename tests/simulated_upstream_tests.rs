@@ -362,7 +362,7 @@ async fn anybody_who_is_typed_in_is_believed_and_stays_the_same_person() {
 /// OpenID Connect Core §3.1.2.1, §3.1.2.3: prompt and max_age.
 #[tokio::test]
 async fn somebody_who_is_signed_in_is_asked_again_only_on_demand() {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = start_with(Options {
         clock: clock.clone(),
         ..Options::default()

@@ -129,7 +129,7 @@ impl Provider {
             database.url
         ))
         .unwrap();
-        let clock = Clock::default();
+        let clock = Clock::held();
         let (user_id, session_id) = (UserId(Uuid::new_v4()), SessionId(Uuid::new_v4()));
         let state = server::state(config, keys(), clock.clone()).unwrap();
         let db = state.db.clone();

@@ -41,7 +41,7 @@ async fn with_two_upstreams() -> (
     TestProvider,
     riley_auth::dev::simulated_upstream::SimulatedUpstream,
 ) {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = start_upstream(Options::default(), &clock).await;
     let options = Options {
         cookie_name: "other_session".to_owned(),

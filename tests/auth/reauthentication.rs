@@ -214,7 +214,7 @@ async fn an_upstream_without_auth_time_proves_nothing() {
 async fn without_auth_time(reauth: Reauth) -> TestProvider {
     use riley_auth::clock::Clock;
     use riley_auth::dev::simulated_upstream::{Flavour, Options};
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = crate::common::provider::start_upstream(Options::of(Flavour::Google), &clock).await;
     TestProvider::beside(clock, upstream, |config| {
         config.oauth.reauth = reauth;

@@ -98,7 +98,7 @@ async fn by_domain_only_verified_addresses_of_a_trusted_provider_admit() {
 
 /// A provider of this flavour that admits by this list.
 async fn by(flavour: Flavour, preset: Preset, allow_list: impl FnOnce(&str) -> AllowList) -> TestProvider {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = start_upstream(Options::of(flavour), &clock).await;
     let (issuer, base) = (upstream.issuer(), upstream.base_url().to_owned());
     let urls = [upstream.authorization_endpoint(), upstream.token_endpoint()].map(|url| url.parse().unwrap());

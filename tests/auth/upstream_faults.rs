@@ -238,7 +238,7 @@ async fn a_slow_upstream_is_given_up() {
 /// UP-14: a provider that is down at the start or later harms itself alone, says 503, and is back within a minute.
 #[tokio::test]
 async fn a_provider_that_is_down_harms_itself_alone_and_recovers() {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = start_upstream(Options::default(), &clock).await;
     let options = Options {
         cookie_name: "other_session".to_owned(),
@@ -281,7 +281,7 @@ async fn a_provider_that_is_down_harms_itself_alone_and_recovers() {
 /// UP-6, UP-14: nothing listens at the provider's address; the server starts, and says what it can.
 #[tokio::test]
 async fn a_provider_that_is_not_there_does_not_stop_the_server() {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let upstream = start_upstream(Options::default(), &clock).await;
     let gone = start_upstream(Options::default(), &clock).await;
     let issuer = gone.issuer();

@@ -22,7 +22,7 @@ impl TestProvider {
 
     /// The payloads of the events of this type, oldest first.
     pub(crate) async fn events(&self, event_type: &str) -> Vec<Value> {
-        sqlx::query_scalar("SELECT data FROM events WHERE event_type = $1 ORDER BY event_id")
+        sqlx::query_scalar("SELECT data FROM events WHERE event_type = $1 ORDER BY created_at, event_id")
             .bind(event_type)
             .fetch_all(self.db())
             .await

@@ -16,7 +16,7 @@ pub(crate) async fn with_upstreams(
     list: &[(&str, Flavour, Value)],
     change: impl FnOnce(&mut Config),
 ) -> (TestProvider, Vec<SimulatedUpstream>) {
-    let clock = Clock::default();
+    let clock = Clock::held();
     let key = apple_key();
     let mut upstreams = Vec::new();
     let mut providers = Vec::new();

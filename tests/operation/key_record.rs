@@ -9,10 +9,12 @@ use crate::common::TestProvider;
 
 /// The payloads of the `key.rotated` events so far, oldest first.
 async fn announced(op: &TestProvider) -> Vec<Value> {
-    sqlx::query_scalar("SELECT data FROM events WHERE event_type = 'key.rotated' ORDER BY event_id")
-        .fetch_all(op.db())
-        .await
-        .unwrap()
+    sqlx::query_scalar(
+        "SELECT data FROM events WHERE event_type = 'key.rotated' ORDER BY created_at, event_id",
+    )
+    .fetch_all(op.db())
+    .await
+    .unwrap()
 }
 
 async fn record(op: &TestProvider) {
