@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -255,21 +256,20 @@ async fn metrics_that_everybody_can_read_are_found() {
 /// Where instances count together is tried out as the server will use it, but not offline.
 #[tokio::test]
 async fn a_store_of_the_limits_that_does_not_serve_is_found() {
-    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // On a thread of its own: the program is waited for here.
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refuses = refusing.local_addr().unwrap();
-    tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        while let Ok((mut stream, _)) = refusing.accept().await {
-            tokio::spawn(async move {
-                let mut commands = [0; 4096];
-                while let Ok(size @ 1..) = stream.read(&mut commands).await {
-                    // A command is an array, of which each begins with `*` at the start of a line.
-                    let asked = String::from_utf8_lossy(&commands[..size]).into_owned();
-                    let count = asked.lines().filter(|line| line.starts_with('*')).count();
-                    let refusal = "-NOAUTH Authentication required.\r\n".repeat(count);
-                    let _ = stream.write_all(refusal.as_bytes()).await;
-                }
-            });
+    std::thread::spawn(move || {
+        for stream in refusing.incoming() {
+            let mut stream = stream.unwrap();
+            let mut commands = [0; 4096];
+            while let Ok(size @ 1..) = stream.read(&mut commands) {
+                // A command is an array, which begins with `*` at the start of a line.
+                let asked = String::from_utf8_lossy(&commands[..size]).into_owned();
+                let count = asked.lines().filter(|line| line.starts_with('*')).count();
+                let refusal = "-NOAUTH Authentication required.\r\n".repeat(count);
+                let _ = stream.write_all(refusal.as_bytes());
+            }
         }
     });
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
