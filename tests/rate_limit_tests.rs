@@ -24,14 +24,13 @@ async fn provider() -> TestProvider {
 }
 
 async fn provider_with(change: impl FnOnce(&mut Config)) -> TestProvider {
-    let op = TestProvider::with(|config| {
+    TestProvider::with(|config| {
         config.server.behind_proxy = true;
         config.server.cors_origins = vec![SPA.to_owned()];
         config.rate_limiting.enabled = true;
         change(config);
     })
-    .await;
-    op
+    .await
 }
 
 fn from(op: &TestProvider, address: &str, method: Method, path: &str) -> RequestBuilder {

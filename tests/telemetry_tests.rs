@@ -13,6 +13,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -110,7 +111,10 @@ fn text(message: &[u8], number: u64) -> String {
 
 fn hex(message: &[u8], number: u64) -> String {
     let bytes = messages(message, number).first().copied().unwrap_or_default();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// `repeated KeyValue`, as text: strings and whole numbers are what occurs.
@@ -350,13 +354,10 @@ async fn a_request_is_a_span_of_its_route() {
         assert_eq!(span.service["service.version"], env!("CARGO_PKG_VERSION"));
         // The log leads to the trace.
         let log = running.process.log();
-        let lines = log
+        let mut lines = log
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let line = lines
-            .filter(|line| line["request.id"] == request_id)
-            .last()
-            .unwrap();
+        let line = lines.rfind(|line| line["request.id"] == request_id).unwrap();
         assert_eq!(line["trace_id"], span.trace_id, "{line}");
     }
     for (headers, body) in collector.batches() {
