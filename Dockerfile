@@ -17,14 +17,16 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --locked --release --bin riley-auth \
     && install -D --mode=755 target/release/riley-auth /out/usr/bin/riley-auth \
     && install -d --mode=755 /out/etc/riley-auth \
-    && install -d --mode=700 /out/var/lib/riley-auth
+    && install -d --mode=700 /state/riley-auth
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="riley-auth" \
       org.opencontainers.image.description="An OpenID Connect provider you own: people sign in upstream, your apps get tokens." \
       org.opencontainers.image.licenses="MIT"
+# The program is root's, so that it cannot change itself; only the place for what a demo writes is its own.
+COPY --from=build /out/ /
+COPY --from=build --chown=65532:65532 /state/ /var/lib/
 # 65532 is the base image's account "nonroot"; a number, so that an orchestrator sees that it is not root.
-COPY --from=build --chown=65532:65532 /out/ /
 USER 65532:65532
 # Inside a container loopback is nobody's; what is published is the host's decision.
 ENV RILEY_AUTH__SERVER__HOST=0.0.0.0

@@ -1,10 +1,11 @@
 """A person signs in over TLS through a proxy that is configured by a file of deploy/.
 
-    sign_in.py nginx|caddy PROGRAM SURROUNDINGS
+    sign_in.py nginx|caddy|traefik PROGRAM SURROUNDINGS
 
 PROGRAM is riley-auth, SURROUNDINGS the example conformance_surroundings: a PostgreSQL and a simulated upstream that end with
-this script. The person asks from 127.0.0.2 and writes an X-Forwarded-For of somebody else, while the proxy asks from
-127.0.0.1: so the address that the provider notes tells whose word it has taken.
+this script; TRAEFIK in the environment is that program, if it is not in the path. The person asks from 127.0.0.2 and writes
+forwarding headers of somebody else, while the proxy asks from 127.0.0.1: so the address that the provider notes tells whose
+word it has taken. Behind the proxy are two instances, which are restarted one after the other while requests arrive.
 """
 
 import base64
@@ -23,12 +24,21 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PERSON_ADDRESS = "127.0.0.2"
 INVENTED_ADDRESS = "203.0.113.66"
+# What a client may write to be taken for somebody else, elsewhere.
+FORGED = {
+    "X-Forwarded-For": INVENTED_ADDRESS,
+    "X-Real-IP": INVENTED_ADDRESS,
+    "Forwarded": f"for={INVENTED_ADDRESS};proto=http;host=attacker.example",
+    "X-Forwarded-Proto": "http",
+    "X-Forwarded-Host": "attacker.example",
+}
 NAME = "auth.localhost"
 REDIRECT_URI = "https://app.example.com/callback"
 START_LIMIT_SECS = 60
@@ -56,7 +66,7 @@ class Browser:
         else:
             connection = http.client.HTTPConnection("127.0.0.1", parts.port or 80, timeout=20, source_address=(address, 0))
         jar = self.cookies.setdefault(parts.hostname, {})
-        sent = {"X-Forwarded-For": INVENTED_ADDRESS, **(headers or {})}
+        sent = {**FORGED, **(headers or {})}
         if jar:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
         if body is not None:
@@ -95,7 +105,10 @@ class Deployment:
     def __init__(self, proxy, program, surroundings):
         self.proxy, self.program, self.surroundings = proxy, program, surroundings
         self.processes = []
-        self.port, self.plain_port, self.behind = free_port(), free_port(), free_port()
+        # How long an app's POST may be answered 502 when an instance stops, as the proxy's configuration says.
+        self.loses_posts_for_secs = 0
+        self.port, self.plain_port = free_port(), free_port()
+        self.behind = [free_port(), free_port()]
         self.issuer = f"https://{NAME}:{self.port}"
 
     def __enter__(self):
@@ -132,9 +145,11 @@ class Deployment:
         self.database_url = around["database_url"]
         (self.directory / "riley-auth.toml").write_text(f"""
 [server]
-port = {self.behind}
+port = {self.behind[0]}
 behind_proxy = true
 shutdown_grace_secs = 3
+[rate_limiting]
+enabled = false
 [database]
 url = "{around['database_url']}"
 secret_key = "{secrets.token_urlsafe(32)}"
@@ -153,14 +168,32 @@ allow_insecure_http = true
         self.run("migrate")
         registered = self.run("register-client", "--json", "--name", "App", "--redirect-uri", REDIRECT_URI, "--auto-approve")
         self.client = json.loads(registered)
-        log = open(self.directory / "log", "wb")
-        self.server = self.spawn([self.program, "serve"], stdout=log, stderr=log)
-        self.start_nginx(log) if self.proxy == "nginx" else self.start_caddy(log)
+        log = open(self.directory / "log", "ab")
+        self.servers = [self.serve(0), self.serve(1)]
+        {"nginx": self.start_nginx, "caddy": self.start_caddy, "traefik": self.start_traefik}[self.proxy](log)
         self.wait_until_ready()
 
-    def run(self, *arguments, check=True, **environment):
-        finished = subprocess.run([self.program, *arguments], cwd=self.directory, capture_output=True, text=True,
-                                  env={**os.environ, **environment})
+    def serve(self, which):
+        """One of the two instances."""
+        log = open(self.directory / "log", "ab")
+        environment = {**os.environ, "RILEY_AUTH__SERVER__PORT": str(self.behind[which])}
+        return self.spawn([self.program, "serve"], stdout=log, stderr=log, env=environment)
+
+    def stop(self, which):
+        self.servers[which].send_signal(signal.SIGTERM)
+        assert self.servers[which].wait(timeout=30) == 0
+
+    def wait_for_instance(self, which):
+        self.run("healthcheck", "--url", f"http://127.0.0.1:{self.behind[which]}/ready", retry=True)
+
+    def run(self, *arguments, check=True, retry=False, **environment):
+        deadline = time.monotonic() + START_LIMIT_SECS
+        while True:
+            finished = subprocess.run([self.program, *arguments], cwd=self.directory, capture_output=True, text=True,
+                                      env={**os.environ, **environment})
+            if finished.returncode == 0 or not retry or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         if check and finished.returncode != 0:
             raise RuntimeError(f"{arguments}: {finished.stdout}{finished.stderr}")
         return finished.stdout
@@ -186,7 +219,8 @@ allow_insecure_http = true
             ("listen 443 ssl http2;", f"listen 127.0.0.1:{self.port} ssl http2;"),
             ("auth.example.com;", f"{NAME};"),
             ("/etc/letsencrypt/live/auth.example.com/", f"{self.directory}/"),
-            ("127.0.0.1:8081", f"127.0.0.1:{self.behind}"),
+            ("127.0.0.1:8081;", f"127.0.0.1:{self.behind[0]};"),
+            ("# server 127.0.0.1:8091;", f"server 127.0.0.1:{self.behind[1]};"),
             ("/var/log/nginx/", f"{self.directory}/"),
         ]:
             assert old in text, old
@@ -205,13 +239,15 @@ allow_insecure_http = true
 
     def start_caddy(self, log):
         text = (ROOT / "deploy/caddy/Caddyfile").read_text()
+        program = os.environ.get("CADDY", "caddy")
+        self.loses_posts_for_secs = 3
         self.access_log = self.directory / "access.log"
         self.error_log = self.directory / "log"
         for old, new in [
             ("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n"),
             ("\nauth.example.com {\n", f"\n{self.issuer} {{\n\tbind 127.0.0.1\n"
              f"\ttls {self.directory}/fullchain.pem {self.directory}/privkey.pem\n"),
-            ("127.0.0.1:8081 {", f"127.0.0.1:{self.behind} {{"),
+            ("127.0.0.1:8081 {", f"127.0.0.1:{self.behind[0]} 127.0.0.1:{self.behind[1]} {{"),
             ("\tlog {\n\t\tformat", f"\tlog {{\n\t\toutput file {self.access_log}\n\t\tformat"),
         ]:
             assert old in text, old
@@ -219,7 +255,42 @@ allow_insecure_http = true
         (self.directory / "Caddyfile").write_text(text)
         environment = {**os.environ, "HOME": str(self.directory), "XDG_DATA_HOME": str(self.directory),
                        "XDG_CONFIG_HOME": str(self.directory)}
-        self.spawn(["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"], stdout=log, stderr=log, env=environment)
+        self.spawn([program, "run", "--config", "Caddyfile", "--adapter", "caddyfile"], stdout=log, stderr=log, env=environment)
+
+    def start_traefik(self, log):
+        self.access_log = self.directory / "access.log"
+        self.error_log = self.directory / "log"
+        static = (ROOT / "deploy/traefik/traefik.yaml").read_text()
+        dynamic = (ROOT / "deploy/traefik/riley-auth.yaml").read_text()
+        # The access log that is shown there, switched on.
+        static, commented = static.split("# accessLog:")
+        static += "accessLog:" + commented.replace("\n# ", "\n")
+        for old, new in [
+            ('":80"', f'"127.0.0.1:{self.plain_port}"'),
+            ('":443"', f'"127.0.0.1:{self.port}"'),
+            ("    http:\n      tls:\n        certResolver: letsencrypt\n", "    http:\n      tls: {}\n"),
+            ("/etc/traefik/riley-auth.yaml", str(self.directory / "riley-auth.yaml")),
+            ("/var/lib/traefik/", f"{self.directory}/"),
+            ("accessLog:\n", f"accessLog:\n  filePath: {self.access_log}\n"),
+            # It would ask its makers for a newer one.
+            ("\nlog:\n", "\nglobal:\n  checkNewVersion: false\n\nlog:\n"),
+        ]:
+            assert old in static, old
+            static = static.replace(old, new)
+        for old, new in [
+            ("auth.example.com`", f"{NAME}`"),
+            ("      tls:\n        certResolver: letsencrypt\n", "      tls: {}\n"),
+            ("http://127.0.0.1:8081", f"http://127.0.0.1:{self.behind[0]}"),
+            ('# - url: "http://127.0.0.1:8091"', f'- url: "http://127.0.0.1:{self.behind[1]}"'),
+        ]:
+            assert old in dynamic, old
+            dynamic = dynamic.replace(old, new)
+        dynamic += (f"\ntls:\n  certificates:\n    - certFile: {self.directory}/fullchain.pem\n"
+                    f"      keyFile: {self.directory}/privkey.pem\n")
+        (self.directory / "traefik.yaml").write_text(static)
+        (self.directory / "riley-auth.yaml").write_text(dynamic)
+        program = os.environ.get("TRAEFIK", "traefik")
+        self.spawn([program, "--configFile=traefik.yaml"], stdout=log, stderr=log)
 
     def wait_until_ready(self):
         deadline = time.monotonic() + START_LIMIT_SECS
@@ -238,14 +309,15 @@ allow_insecure_http = true
                                        text=True).strip()
 
 
-def sign_in(deployment, browser):
-    """The code flow with PKCE; returns the tokens."""
+def sign_in(deployment, browser, response_mode="query"):
+    """The code flow with PKCE; returns the code and the tokens."""
     verifier = secrets.token_urlsafe(32)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     state = secrets.token_urlsafe(16)
     url = f"{deployment.issuer}/oauth/authorize?" + urllib.parse.urlencode({
         "response_type": "code", "client_id": deployment.client["client_id"], "redirect_uri": REDIRECT_URI,
         "scope": "openid profile email", "state": state, "code_challenge": challenge, "code_challenge_method": "S256",
+        "response_mode": response_mode,
     })
     form = None
     for _ in range(20):
@@ -258,6 +330,12 @@ def sign_in(deployment, browser):
             action = re.search(r'<form method="post" action="([^"]+)"', text)
             assert action, text
             url = urllib.parse.urljoin(url, html.unescape(action[1]))
+            if url == REDIRECT_URI:
+                # The page that a browser sends on by itself: its fields are what the app gets.
+                fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', text)
+                url += "?" + urllib.parse.urlencode([(name, html.unescape(value)) for name, value in fields])
+                assert response_mode == "form_post"
+                break
             form = urllib.parse.urlencode({"username": "alice", "action": "sign-in"})
         else:
             assert 300 <= status < 400, (status, text)
@@ -267,6 +345,83 @@ def sign_in(deployment, browser):
     tokens = token(deployment, browser, grant_type="authorization_code", code=answer["code"], redirect_uri=REDIRECT_URI,
                    code_verifier=verifier)
     return answer["code"], tokens
+
+
+def speaks_http2(deployment):
+    """Whether the proxy speaks HTTP/2 with those who can, and what it answers with it."""
+    said = subprocess.check_output(
+        ["curl", "--silent", "--show-error", "--http2", "--cacert", deployment.authority, "--noproxy", "*",
+         "--resolve", f"{NAME}:{deployment.port}:127.0.0.1", "--output", deployment.directory / "http2",
+         "--write-out", "%{http_version} %{http_code}", f"{deployment.issuer}/.well-known/openid-configuration"], text=True)
+    assert said == "2 200", said
+    assert json.loads((deployment.directory / "http2").read_text())["issuer"] == deployment.issuer
+
+
+class Visitors:
+    """People and apps that go on while instances are restarted: every request is counted by its answer."""
+
+    def __init__(self, deployment, refresh_token):
+        self.deployment, self.refresh_token = deployment, refresh_token
+        self.answers, self.failed_at, self.ends = {}, [], threading.Event()
+        self.threads = [threading.Thread(target=self.look_up), threading.Thread(target=self.refresh)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ends.set()
+        for thread in self.threads:
+            thread.join()
+
+    def count(self, what, status):
+        if status != 200:
+            self.failed_at.append(time.monotonic())
+        self.answers[what, status] = self.answers.get((what, status), 0) + 1
+
+    def look_up(self):
+        while not self.ends.wait(0.02):
+            try:
+                status, _, _ = Browser(self.deployment.authority).send(
+                    "GET", f"{self.deployment.issuer}/.well-known/openid-configuration")
+            except OSError as error:
+                status = repr(error)
+            self.count("GET", status)
+
+    def refresh(self):
+        while not self.ends.wait(0.02):
+            try:
+                self.refresh_token = token(self.deployment, Browser(self.deployment.authority),
+                                           grant_type="refresh_token", refresh_token=self.refresh_token)["refresh_token"]
+                status = 200
+            except (AssertionError, OSError) as error:
+                status = repr(error)
+            self.count("POST", status)
+
+
+def restart_one_after_the_other(deployment, refresh_token):
+    stops = []
+    with Visitors(deployment, refresh_token) as visitors:
+        for which in (0, 1):
+            time.sleep(1)
+            stops.append(time.monotonic())
+            deployment.stop(which)
+            # Longer than a proxy needs to notice.
+            time.sleep(2)
+            deployment.servers[which] = deployment.serve(which)
+            deployment.wait_for_instance(which)
+            # Until the proxy counts on it again: after its next question for health, or at nginx ten seconds.
+            if which == 0:
+                time.sleep(11 if deployment.proxy == "nginx" else 6)
+    failed = {key: number for key, number in visitors.answers.items() if key[1] != 200}
+    lost = 0
+    if deployment.loses_posts_for_secs:
+        lost = failed.pop(("POST", "AssertionError((502, ''))"), 0)
+        for when in visitors.failed_at:
+            assert any(0 <= when - stop < deployment.loses_posts_for_secs for stop in stops), visitors.answers
+    assert not failed and all(visitors.answers.get((what, 200), 0) > 20 for what in ("GET", "POST")), visitors.answers
+    return f"{sum(visitors.answers.values())} requests, {lost} of them not answered"
 
 
 def token(deployment, browser, **form):
@@ -292,28 +447,42 @@ def main():
         # What monitors read is not for the Internet.
         status, _, _ = browser.send("GET", f"{deployment.issuer}/metrics")
         assert status == 404, status
-        if proxy == "nginx":
+        if proxy != "caddy":
             status, headers, _ = browser.send("GET", f"http://{NAME}:{deployment.plain_port}/oauth/authorize?a=b")
             assert status == 301 and headers["Location"].startswith("https://"), (status, headers["Location"])
         # An authorization request of almost 16 KiB arrives.
         status, _, text = browser.send("GET", f"{deployment.issuer}/oauth/authorize?state={'x' * 15000}")
         assert status == 400, status
+        # So does one with a long header, as cookies of others on the same host would make it.
+        status, headers, _ = browser.send("GET", f"{deployment.issuer}/oauth/authorize", headers={"X-Filler": "x" * 15000})
+        assert status == 400 and headers["X-Request-Id"], status
+        # A body that is too large ends here or there.
+        status, _, _ = browser.send("POST", f"{deployment.issuer}/oauth/token", "x=" + "x" * 250_000)
+        assert status == 413, status
+        speaks_http2(deployment)
+        posted, _ = sign_in(deployment, Browser(deployment.authority), "form_post")
+        refresh_token = sign_in(deployment, Browser(deployment.authority))[1]["refresh_token"]
+        answered = restart_one_after_the_other(deployment, refresh_token)
         # No code and no state in the proxy's log.
         written = deployment.access_log.read_text()
-        assert "/oauth/authorize" in written and code not in written and "state=" not in written, written[-2000:]
+        assert "/oauth/" in written or proxy == "traefik"
+        assert code not in written and posted not in written and "state=" not in written, written[-2000:]
+        assert len(written.splitlines()) > 20, written
         report = json.loads(deployment.run("validate", "--live", "--at", "127.0.0.1", "--seen-as", "127.0.0.1", "--json",
                                            check=False, SSL_CERT_FILE=deployment.authority))
         expected = ("superuser", "fsync", "app.example.com")
         left = [finding for finding in report["findings"] if not any(word in finding["problem"] for word in expected)]
         assert not left, json.dumps(left, indent=1)
         # Nor in its log of errors, when nobody answers it.
-        deployment.server.send_signal(signal.SIGTERM)
-        deployment.server.wait(timeout=30)
+        deployment.stop(0)
+        deployment.stop(1)
         status, _, _ = browser.send("GET", f"{deployment.issuer}/oauth/authorize?state=secret")
         assert status in (502, 503), status
         errors = deployment.error_log.read_text()
         assert "state=" not in errors, errors[-2000:]
-    print(f"{proxy}: a person signed in, refreshed, and was seen as {PERSON_ADDRESS}")
+    print(f"{proxy}: a person signed in, refreshed, and was seen as {PERSON_ADDRESS}; "
+          f"two instances were restarted under {answered}")
 
 
-main()
+if __name__ == "__main__":
+    main()
