@@ -229,9 +229,9 @@ pub async fn access_cookie(
             .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
     };
     let keys = state.keys.current();
-    let signed = tokio::task::spawn_blocking(move || keys.sign(SESSION_TOKEN_TYP, &claims, None, now));
+    let sign = move || keys.sign(SESSION_TOKEN_TYP, &claims, None, now);
+    let signed = state.signing.take(sign).await;
     let access = signed
-        .await
         .map_err(|error| AppError::failure(error.into()))?
         .map_err(|error| AppError::failure(anyhow::Error::new(error).context("sign the access cookie")))?;
     Ok(Cookies::new(&state.config).set(CookieKind::Access, access, Some(access_ttl)))

@@ -79,15 +79,7 @@ fn connect_as(
     config: &DatabaseConfig,
     max_connections: u32,
 ) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(config.url.expose_secret())
-        .context("database.url is not a PostgreSQL connection URL")?
-        .application_name(application_name)
-        .options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("timezone", "UTC"),
-        ]);
+    let options = connection_options(application_name, config)?;
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
@@ -101,6 +93,21 @@ fn connect_as(
             })
         })
         .connect_lazy_with(options))
+}
+
+/// How every connection is opened: with limits of time, and a name in `pg_stat_activity`.
+pub fn connection_options(
+    application_name: &str,
+    config: &DatabaseConfig,
+) -> anyhow::Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .context("database.url is not a PostgreSQL connection URL")?;
+    Ok(options.application_name(application_name).options([
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("timezone", "UTC"),
+    ]))
 }
 
 /// Lets what follows in `tx` take longer than a statement usually may.

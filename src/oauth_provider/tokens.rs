@@ -143,7 +143,7 @@ impl Issuer {
     async fn sign(&self, parts: Parts) -> anyhow::Result<Signed> {
         let id_token_is_slow = parts.id_token.is_some() && self.id_token_algorithm == SigningAlgorithm::Rs256;
         if id_token_is_slow || self.access_token_algorithm == SigningAlgorithm::Rs256 {
-            return Ok(tokio::task::spawn_blocking(move || parts.sign()).await??);
+            return Ok(self.state.signing.take(move || parts.sign()).await??);
         }
         Ok(parts.sign()?)
     }
