@@ -29,6 +29,7 @@ mod schema;
 pub mod scopes;
 pub mod server;
 mod successors;
+pub mod telemetry;
 mod tree;
 pub mod usernames;
 pub mod webhooks;
@@ -58,6 +59,8 @@ pub struct Config {
     pub maintenance: maintenance::MaintenanceConfig,
     #[serde(default)]
     pub metrics: metrics::MetricsConfig,
+    #[serde(default)]
+    pub telemetry: telemetry::TelemetryConfig,
     #[serde(default)]
     pub log: log::LogConfig,
 }

@@ -280,6 +280,14 @@ impl AppError {
     }
 }
 
+/// What a failure of ours came of, if the database was it.
+impl crate::db::retry::Failure for AppError {
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        let source = self.source.as_ref()?;
+        source.chain().find_map(|cause| cause.downcast_ref())
+    }
+}
+
 impl From<sqlx::Error> for AppError {
     fn from(error: sqlx::Error) -> Self {
         Self::failure(error.into())

@@ -22,6 +22,7 @@ mod load;
 mod pem;
 mod private_key;
 pub mod states;
+pub mod turns;
 mod verify;
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 //! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
 //! | [`maintenance`] | the clean-up |
 //! | [`metrics`] | what is counted, with every metric's name |
+//! | [`telemetry`] | spans of requests, for a collector |
 //! | [`server`] | wiring: routes and layers, the accept loop, reload, shutdown |
 //! | [`cli`] | one file per command |
 //! | [`dev`] | what `riley-auth dev` adds to `serve` and nothing else uses: a private PostgreSQL, a simulated upstream, a demo app |
@@ -73,6 +74,7 @@ pub mod outbound;
 pub mod protocol;
 pub mod sealing;
 pub mod server;
+pub mod telemetry;
 pub mod upstream;
 pub mod usernames;
 pub mod webhooks;

@@ -14,12 +14,14 @@
 //! the store must not switch the limits off, and nobody should be locked out by its absence.
 
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::config::rate_limiting::RateLimitingConfig;
@@ -40,7 +42,7 @@ use rules::{Bucket, Key, Limit, PERIOD, Prefix, Quota, Subject, Tier, Verdict};
 
 /// The limits of one instance.
 pub struct Limits {
-    quotas: Option<Quotas>,
+    quotas: RwLock<Option<Quotas>>,
     memory: Memory,
     #[cfg(feature = "redis")]
     shared: Option<shared::Shared>,
@@ -48,6 +50,7 @@ pub struct Limits {
     clock: Clock,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Quotas {
     auth: Quota,
     standard: Quota,
@@ -64,20 +67,26 @@ pub struct Limited {
 impl Limits {
     /// The limits that the configuration wants.
     pub fn new(config: &RateLimitingConfig, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
-        let quotas = config.enabled.then(|| Quotas {
-            auth: Quota(config.auth_per_minute),
-            standard: Quota(config.standard_per_minute),
-            public: Quota(config.public_per_minute),
-            client: (config.client_per_minute > 0).then_some(Quota(config.client_per_minute)),
-        });
         Ok(Self {
-            quotas,
+            quotas: RwLock::new(Quotas::of_config(config)),
             memory: Memory::default(),
             #[cfg(feature = "redis")]
             shared: config.redis_url.as_ref().map(shared::Shared::new).transpose()?,
             metrics,
             clock,
         })
+    }
+
+    /// Takes over the numbers of a configuration that was read anew; what was counted so far stays. The shared store stays the
+    /// one of the start. Says whether anything is different.
+    pub fn take_over(&self, config: &RateLimitingConfig) -> bool {
+        let new = Quotas::of_config(config);
+        let mut quotas = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *quotas, new) != new
+    }
+
+    fn quotas(&self) -> Option<Quotas> {
+        *self.quotas.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request of nobody in particular by its address.
@@ -98,7 +107,7 @@ impl Limits {
 
     /// Counts a request of a client that has proved who it is.
     pub async fn client(&self, client_id: &ClientId) -> Result<(), Limited> {
-        let Some(quota) = self.quotas.as_ref().and_then(|quotas| quotas.client) else {
+        let Some(quota) = self.quotas().and_then(|quotas| quotas.client) else {
             return Ok(());
         };
         let key = Key {
@@ -126,13 +135,13 @@ impl Limits {
     }
 
     fn by_address(&self, tier: Tier, address: Option<IpAddr>) -> Option<Vec<Bucket>> {
-        let quota = self.quotas.as_ref()?.of(tier);
+        let quota = self.quotas()?.of(tier);
         let limit = Limit::Tier(tier);
         Some(buckets(limit, quota, address, Subject::Address))
     }
 
     fn by_guesser(&self, client_id: &ClientId, address: Option<IpAddr>) -> Option<Vec<Bucket>> {
-        let quota = self.quotas.as_ref()?.auth;
+        let quota = self.quotas()?.auth;
         let client = digest_of(client_id);
         let subject = |prefix| Subject::Guesser(client, prefix);
         Some(buckets(Limit::SecretGuessing, quota, address, subject))
@@ -172,7 +181,48 @@ impl Limits {
     }
 }
 
+/// Why a shared store cannot be used, with the kind of error: its own words may hold the URL.
+#[derive(Debug)]
+pub enum StoreProblem {
+    /// No connection, or no answer in time.
+    Silent(String),
+    /// It answers by an error.
+    Refused(String),
+}
+
+/// Tries the shared store out, as the server will use it; counts nothing.
+#[cfg(feature = "redis")]
+pub async fn try_store(url: &SecretString) -> Result<(), StoreProblem> {
+    let refused = |error: ::redis::RedisError| {
+        let kind = format!("{:?}", error.kind());
+        let silent = error.is_io_error() || error.is_timeout() || error.is_connection_refusal();
+        if silent {
+            StoreProblem::Silent(kind)
+        } else {
+            StoreProblem::Refused(kind)
+        }
+    };
+    let store = redis::Redis::new(url).map_err(refused)?;
+    store.try_out().await.map_err(refused)
+}
+
+/// This program has no support for one; the configuration was refused before.
+#[cfg(not(feature = "redis"))]
+pub async fn try_store(_: &SecretString) -> Result<(), StoreProblem> {
+    Ok(())
+}
+
 impl Quotas {
+    /// `None`: nothing is limited.
+    fn of_config(config: &RateLimitingConfig) -> Option<Self> {
+        config.enabled.then(|| Self {
+            auth: Quota(config.auth_per_minute),
+            standard: Quota(config.standard_per_minute),
+            public: Quota(config.public_per_minute),
+            client: (config.client_per_minute > 0).then_some(Quota(config.client_per_minute)),
+        })
+    }
+
     const fn of(&self, tier: Tier) -> Quota {
         match tier {
             Tier::Auth => self.auth,

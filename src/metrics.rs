@@ -263,7 +263,7 @@ impl Metrics {
 }
 
 /// Methods that anybody knows by their name, all others by one: a method is any word that a client likes to send.
-fn method_label(method: &Method) -> &'static str {
+pub fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",

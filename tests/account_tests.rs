@@ -4,12 +4,9 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use common::{Answer, TestProvider};
 use reqwest::Method;
 use serde_json::Value;
-use tokio::sync::Barrier;
 
 /// What a person says of themselves, and their addresses (§3.2, §4.6, AC-12).
 #[path = "account/profile.rs"]
@@ -64,28 +61,6 @@ async fn events_of(op: &TestProvider, event_type: &str) -> Vec<Value> {
 
 async fn count(op: &TestProvider, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(op.db()).await.unwrap()
-}
-
-/// Two requests that set out at the same moment.
-async fn at_once<A, B>(one: A, other: B) -> (A::Output, B::Output)
-where
-    A: Future + Send + 'static,
-    B: Future + Send + 'static,
-    A::Output: Send,
-    B::Output: Send,
-{
-    let barrier = Arc::new(Barrier::new(2));
-    let starts = [Arc::clone(&barrier), barrier];
-    let [first, second] = starts;
-    let one = tokio::spawn(async move {
-        first.wait().await;
-        one.await
-    });
-    let other = tokio::spawn(async move {
-        second.wait().await;
-        other.await
-    });
-    (one.await.unwrap(), other.await.unwrap())
 }
 
 /// `DELETE /auth/me`.

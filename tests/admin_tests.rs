@@ -24,6 +24,14 @@ mod names_and_errors;
 #[path = "admin/races.rs"]
 mod races;
 
+/// Who is demoted, disabled or deleted while a request of theirs waits (AD-1, SE-4).
+#[path = "admin/meanwhile.rs"]
+mod meanwhile;
+
+/// Every operation of the document, accounts' and administration's, with what nobody should send (AC-12, AD-2 to AD-4, RS-2).
+#[path = "admin/bad_input.rs"]
+mod bad_input;
+
 /// The same on the command line.
 #[path = "admin/command_line.rs"]
 mod command_line;

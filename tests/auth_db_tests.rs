@@ -571,3 +571,31 @@ async fn an_onboarding_is_used_up_by_its_commit_alone() {
         }
     }
 }
+
+/// §4.7: a provider's name can be pointed at another issuer, whose sessions may be called as those of the one before: a notice
+/// of one issuer ends no session of another.
+#[tokio::test]
+async fn a_notice_of_another_issuer_ends_nothing() {
+    let world = World::new().await;
+    let member = world.member().await;
+    world.run("UPDATE sessions SET upstream_sid = 'session-1'").await;
+    let ended_by = async |issuer: &str, subject: Option<&str>| {
+        let mut tx = world.db.begin().await.unwrap();
+        let (provider, sid, reason) = ("google", "session-1", "upstream_logout");
+        let ended = db::upstream_logout::end_of_upstream_session(
+            &mut tx, provider, sid, issuer, subject, reason, world.now,
+        )
+        .await
+        .unwrap();
+        ended.len()
+    };
+    for subject in [None, Some("1")] {
+        assert_eq!(ended_by("https://other.example", subject).await, 0);
+        assert_eq!(ended_by("https://accounts.google.com", subject).await, 1);
+    }
+    assert_eq!(ended_by("https://accounts.google.com", Some("2")).await, 0);
+    assert!(
+        world.is_live(&member.cookie, world.now).await,
+        "nothing was committed"
+    );
+}

@@ -8,6 +8,10 @@ mod common;
 #[path = "auth/onboarding.rs"]
 mod onboarding;
 
+/// Two at once, behind a barrier, a hundred rounds (AC-1, AC-8, AC-11, UP-1).
+#[path = "auth/races.rs"]
+mod races;
+
 /// The cookies of a session, and what they open (SE-1 to SE-3, SE-7, SE-9).
 #[path = "auth/cookies.rs"]
 mod cookies;
@@ -35,3 +39,7 @@ mod reauthentication;
 /// Who may join, and who may no longer come in.
 #[path = "auth/signup.rs"]
 mod signup;
+
+/// Transactions that the database gave up are tried again (DB-6).
+#[path = "auth/given_up.rs"]
+mod given_up;

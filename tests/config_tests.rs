@@ -375,6 +375,14 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
 )]
 #[case("[log]\nlevel = \"riley=loud\"", "log.level 7:9 this is no filter")]
 #[case(
+    "[telemetry]\nheaders = \"authorization\"",
+    "telemetry.headers 7:11 these are no headers"
+)]
+#[case(
+    "[telemetry]\nsample_percent = 101",
+    "telemetry.sample_percent 7:18 the number is out of range (0 to 100)"
+)]
+#[case(
     "[oauth]\nlogin_url = \"http://pages.example.com/login\"",
     "oauth.login_url 7:13 a page must be https, or http on loopback"
 )]
@@ -397,6 +405,25 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
 )]
 fn a_rule_is_broken(#[case] lines: &str, #[case] expected: &str) {
     assert_eq!(summary(&format!("{LEAST}{lines}\n")), [expected]);
+}
+
+/// Whoever names a collector to a program that cannot talk to it is told so, and how to get one that can.
+#[cfg(not(feature = "opentelemetry"))]
+#[test]
+fn a_collector_needs_a_program_that_can_export() {
+    let found = findings(&source(&format!(
+        "{LEAST}[telemetry]\nendpoint = \"http://127.0.0.1:4318\"\n"
+    )));
+    let finding = found
+        .iter()
+        .find(|finding| finding.key == "telemetry.endpoint")
+        .unwrap();
+    assert!(finding.is_error());
+    assert!(
+        finding.problem.contains("built without OpenTelemetry"),
+        "{finding}"
+    );
+    assert!(finding.mend.contains("--features opentelemetry"), "{finding}");
 }
 
 /// Rules of the issuer (OpenID Connect Discovery 1.0 §3) and of lifetimes and keys, in `[jwt]`.

@@ -7,14 +7,20 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use axum::routing::get;
+use common::receiver::{Behaviour, Receiver};
+use common::webhooks::on_loopback;
 use common::{Answer, Directory, TestProvider};
+use hyper::body::Frame;
 use reqwest::Method;
-use riley_auth::server::{key_record, routes};
+use riley_auth::db::deliveries::Delivery;
+use riley_auth::server::{self, key_record, routes};
 use secrecy::SecretString;
 use tower::ServiceExt as _;
 
@@ -205,6 +211,69 @@ async fn the_figures_agree_with_what_was_sent_and_with_the_database() {
     assert_eq!(scrape.value(beyond), 10.0);
 }
 
+/// Attempts of deliveries, as the receiver saw them and as the database has them.
+#[tokio::test]
+async fn deliveries_are_counted_by_what_came_of_each_attempt() {
+    let op = TestProvider::with(on_loopback).await;
+    let receiver = Receiver::start().await;
+    let hook = op.webhook(&receiver).await;
+    for _ in 0..3 {
+        op.ping(hook.id()).await;
+    }
+    op.deliveries_become(hook.id(), |all| all.iter().all(|one| one.status == "delivered"))
+        .await;
+    receiver.behave(Behaviour::Status(500));
+    op.ping(hook.id()).await;
+    let attempted = |all: &[Delivery]| all.iter().map(|one| one.attempts.len()).sum::<usize>() == 4;
+    op.deliveries_become(hook.id(), attempted).await;
+    assert_eq!(receiver.received().len(), 4);
+    let scrape = Scrape::of(&op).await;
+    for (status, expected) in [("success", 3.0), ("failed", 1.0)] {
+        let series = format!("riley_auth_webhook_deliveries_total{{status=\"{status}\"}}");
+        assert_eq!(scrape.value(&series), expected, "{status}");
+    }
+    assert_eq!(count(&op, "deliveries WHERE status = 'delivered'").await, 3.0);
+}
+
+/// A body of which nothing ever comes.
+struct Silent;
+
+impl HttpBody for Silent {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
+/// What is answered in a handler's place is counted twice: as a request, and as what it is. An app in a browser can read it. This
+/// takes the thirty seconds that production gives.
+#[tokio::test]
+async fn a_body_that_never_comes_is_cut_off_and_counted() {
+    let op =
+        TestProvider::with(|config| config.server.cors_origins = vec!["https://spa.test".to_owned()]).await;
+    let request = Request::post("/oauth/token")
+        .header("origin", "https://spa.test")
+        .header("content-type", "application/x-www-form-urlencoded");
+    let router = server::build(op.state().clone());
+    let cut = router
+        .oneshot(request.body(Body::new(Silent)).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(cut.status(), 408);
+    assert_eq!(cut.headers()["access-control-allow-origin"], "https://spa.test");
+    let scrape = Scrape::of(&op).await;
+    assert_eq!(scrape.value("riley_auth_request_timeouts_total"), 1.0);
+    let series = "riley_auth_http_requests_total{method=\"POST\",path=\"/oauth/token\",status=\"408\"}";
+    assert_eq!(scrape.value(series), 1.0);
+    let took = "riley_auth_http_request_duration_seconds_sum{method=\"POST\",path=\"/oauth/token\"}";
+    assert!((30.0..60.0).contains(&scrape.value(took)));
+}
+
 /// The number of live sessions is the database's: after a restart, and wherever it is asked for.
 #[tokio::test]
 async fn active_sessions_are_counted_in_the_database() {
@@ -262,6 +331,8 @@ async fn ten_thousand_random_paths_and_methods_add_no_series() {
             }
         }
     };
+    // The ages of keys are told once their first use is recorded, which the server does when it comes to it.
+    key_record::record(op.state(), op.clock().now()).await.unwrap();
     send(20).await;
     op.get("/metrics").await.is(200);
     let before: BTreeSet<String> = Scrape::of(&op).await.series.into_keys().collect();
@@ -333,6 +404,31 @@ async fn metrics_with_an_address_of_their_own_are_only_there() {
     let series = "riley_auth_http_requests_total{method=\"GET\",path=\"unmatched\",status=\"404\"}";
     assert_eq!(scrape.value(series), 1.0);
     own.get("/health").await.is(404);
+}
+
+/// There as well errors have the one shape, and the headers of every answer.
+#[tokio::test]
+async fn the_metrics_own_address_answers_in_the_common_shape() {
+    let op = TestProvider::with(|config| config.metrics.listen = Some("127.0.0.1:0".to_owned())).await;
+    let router = routes::metrics_router(op.state());
+    for (method, path, status) in [
+        ("GET", "/metrics", 200),
+        ("GET", "/nobody", 404),
+        ("POST", "/metrics", 405),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert!(answer.headers().contains_key("x-request-id"));
+        if status != 200 {
+            assert_eq!(answer.headers()["content-type"], "application/json");
+        }
+    }
 }
 
 /// The age of a key is told by its date, and a key that was removed is gone from the metrics, too.

@@ -24,14 +24,13 @@ async fn provider() -> TestProvider {
 }
 
 async fn provider_with(change: impl FnOnce(&mut Config)) -> TestProvider {
-    let op = TestProvider::with(|config| {
+    TestProvider::with(|config| {
         config.server.behind_proxy = true;
         config.server.cors_origins = vec![SPA.to_owned()];
         config.rate_limiting.enabled = true;
         change(config);
     })
-    .await;
-    op
+    .await
 }
 
 fn from(op: &TestProvider, address: &str, method: Method, path: &str) -> RequestBuilder {
@@ -239,6 +238,30 @@ async fn guessing_a_secret_is_limited_and_does_not_lock_the_client_out() {
     ask(&app, ANOTHER, app.secret()).await.is(400);
     ask(&other, ADDRESS, other.secret()).await.is(400);
     op.advance_secs(4);
+    ask(&app, ADDRESS, app.secret()).await.is(400);
+}
+
+/// Whoever knows a client's id and shows no secret is a stranger: over the limit of its address it does not reach the database.
+#[tokio::test]
+async fn a_known_client_id_without_its_secret_costs_no_statement_over_the_limit() {
+    let op = provider().await;
+    let app = op.client().await;
+    ask(&app, ADDRESS, app.secret()).await.is(400);
+    let send = async || {
+        let form = [("client_id", app.client_id()), ("grant_type", "refresh_token")];
+        Answer::of(from(&op, ADDRESS, Method::POST, "/oauth/token").form(&form)).await
+    };
+    assert_eq!(admitted(70, send).await, 60);
+    let mut tx = op.db().begin().await.unwrap();
+    sqlx::query("LOCK TABLE oauth_clients IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    // A statement would wait for the lock, and then be 503.
+    for _ in 0..10 {
+        send().await.is(429);
+    }
+    tx.rollback().await.unwrap();
     ask(&app, ADDRESS, app.secret()).await.is(400);
 }
 

@@ -103,6 +103,29 @@ async fn a_session_of_one_answers_a_request_at_the_other() {
     app.redeem(&granted).await.tokens();
 }
 
+/// A question that one asked is answered at the other, the answer is remembered by both, and so is its withdrawal.
+#[tokio::test]
+async fn a_consent_asked_for_by_one_is_given_and_withdrawn_at_the_other() {
+    let pair = Pair::start().await;
+    let app = pair.first.asking_client().await;
+    let browser = pair.signed_in("alice").await;
+    let request = browser.authorize(&app).scope("openid email");
+    let asked = request.send().await.page("/consent");
+    let elsewhere = browser.at(&pair.second);
+    let visit = elsewhere.decide(&asked, true).await;
+    let granted = request.read(visit).await.code();
+    let tokens = app.redeem(&granted).await.tokens();
+
+    let silent = browser.authorize(&app).scope("openid email").prompt("none");
+    silent.code().await;
+    let path = format!("/auth/me/consents/{}", app.client_id());
+    let withdrawn = elsewhere.call(reqwest::Method::DELETE, &path, None).await;
+    assert!(withdrawn.status.is_success(), "{}", withdrawn.text);
+    app.userinfo(&tokens.access_token).await.is(401);
+    let again = browser.authorize(&app).scope("openid email");
+    again.send().await.page("/consent");
+}
+
 /// RFC 6749 §4.1.2: single use holds over all processes; whoever loses the race has replayed the code.
 #[tokio::test]
 async fn a_code_that_races_over_both_is_redeemed_at_most_once() {

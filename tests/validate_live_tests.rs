@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -96,10 +97,16 @@ impl Deployment {
 
     /// `path`: of the issuer. `server`: lines of that section.
     async fn with(path: &str, server: &str, conduct: Conduct) -> Self {
+        let metrics = "[metrics]\nbearer_token = \"of-the-scraper-0123456789\"";
+        Self::configured(path, &format!("{server}\n{metrics}"), conduct).await
+    }
+
+    /// `sections`: the rest of `[server]`, and further sections.
+    async fn configured(path: &str, sections: &str, conduct: Conduct) -> Self {
         let database = TestDatabase::create().await;
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let directory = Directory::new(&format!(
-            "[server]\nshutdown_grace_secs = 1\n{server}\n[database]\nurl = \"{}\"\nsecret_key = \"{}\"\n\
+            "[server]\nshutdown_grace_secs = 1\n{sections}\n[database]\nurl = \"{}\"\nsecret_key = \"{}\"\n\
              [jwt]\nissuer = \"http://{}{path}\"\njwks_cache_max_age_secs = 600\n",
             database.url,
             common::random_text(40),
@@ -223,6 +230,84 @@ async fn a_sound_deployment_has_no_finding() {
     for path in ["", "/identity"] {
         let deployment = Deployment::with(path, BEHIND, Conduct::good()).await;
         assert_eq!(deployment.findings(&[]).await, Vec::<Value>::new(), "{path}");
+    }
+}
+
+/// Figures that strangers read at the public URL are nobody's plan; a proxy that keeps them back mends it, too.
+#[tokio::test]
+async fn metrics_that_everybody_can_read_are_found() {
+    let open = Deployment::configured("", BEHIND, Conduct::good()).await;
+    let finding = open
+        .finds("metrics.bearer_token", "everybody can read /metrics")
+        .await;
+    assert_eq!(finding["severity"], "warning");
+    let kept_back = Conduct::answer(|answer: &mut Returned| {
+        if answer.path_and_query.starts_with("/metrics") {
+            answer.status = StatusCode::NOT_FOUND;
+        }
+    });
+    let kept_back = Deployment::configured("", BEHIND, kept_back).await;
+    assert_eq!(kept_back.findings(&[]).await, Vec::<Value>::new());
+    let off = format!("{BEHIND}\n[metrics]\nenabled = false");
+    let off = Deployment::configured("", &off, Conduct::good()).await;
+    assert_eq!(off.findings(&[]).await, Vec::<Value>::new());
+}
+
+/// Where instances count together is tried out as the server will use it, but not offline.
+#[tokio::test]
+async fn a_store_of_the_limits_that_does_not_serve_is_found() {
+    // On a thread of its own: the program is waited for here.
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refuses = refusing.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in refusing.incoming() {
+            let mut stream = stream.unwrap();
+            let mut commands = [0; 4096];
+            while let Ok(size @ 1..) = stream.read(&mut commands) {
+                // A command is an array, which begins with `*` at the start of a line.
+                let asked = String::from_utf8_lossy(&commands[..size]).into_owned();
+                let count = asked.lines().filter(|line| line.starts_with('*')).count();
+                let refusal = "-NOAUTH Authentication required.\r\n".repeat(count);
+                let _ = stream.write_all(refusal.as_bytes());
+            }
+        }
+    });
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let deployment = Deployment::behind(Conduct::good()).await;
+    for (more, address, severity, words) in [
+        ("", nobody, "warning", "does not answer"),
+        ("", refuses, "error", "refuses"),
+        ("enabled = false\n", nobody, "warning", "nothing is counted"),
+    ] {
+        let before = std::fs::read_to_string(deployment.directory.file()).unwrap();
+        deployment.directory.edit(
+            "[metrics]",
+            &format!(
+                "[rate_limiting]\n{more}redis_url = \"redis://:a-password-of-mine@{address}\"\n[metrics]"
+            ),
+        );
+        let report = deployment.directory.run(&["validate", "--json"]);
+        let said = String::from_utf8_lossy(&report.stdout).into_owned();
+        assert!(!said.contains("a-password-of-mine"), "{said}");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let about: Vec<&Value> = findings
+            .iter()
+            .filter(|finding| finding["key"] == "rate_limiting.redis_url")
+            .collect();
+        let [finding] = about[..] else {
+            panic!("{report:#}")
+        };
+        assert_eq!(finding["severity"], severity, "{finding:#}");
+        assert!(
+            finding["problem"].as_str().unwrap().contains(words),
+            "{finding:#}"
+        );
+        let offline = deployment.directory.run(&["validate", "--offline", "--json"]);
+        assert!(!String::from_utf8_lossy(&offline.stdout).contains("rate_limiting"));
+        std::fs::write(deployment.directory.file(), before).unwrap();
     }
 }
 

@@ -62,10 +62,11 @@ pub async fn delete(
     if account.is_last_admin {
         return Err(NotDeleted::LastAdmin);
     }
-    db::deletion::delete_waiting(tx, user_id).await?;
     // Apps with offline access outlived these sessions and learn of the end only now.
     let ended_before = db::deletion::find_ended_with_offline_access(tx, user_id).await?;
     end_sessions_of_user(tx, user_id, None, EndReason::Deleted, now).await?;
+    // After the sessions: who resumes a request locks them first, too.
+    db::deletion::delete_waiting(tx, user_id).await?;
     db::deliveries::enqueue_logout(tx, &ended_before, now).await?;
     // Who hears of it is read from the grants, so before they go.
     db::events::emit(tx, &[Event::UserDeleted { user_id }], now).await?;

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce};
 use crate::db;
+use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::{Link, LinkChange};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
@@ -38,15 +39,17 @@ pub struct Unlinking<'a> {
 }
 
 /// Adds an identity that its owner has confirmed. Violates [`db::oauth_links::IDENTITY_LINKED`] or
-/// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then.
+/// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then. `added_by`: the link
+/// by which its owner is signed in.
 pub async fn add_link(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     identity: &Identity,
+    added_by: Option<LinkId>,
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
     let before = primary_address(tx, user_id).await?;
-    let link_id = link(tx, user_id, identity, now).await?;
+    let link_id = link(tx, user_id, identity, added_by, now).await?;
     announce_address(tx, user_id, before, now).await?;
     Ok(link_id)
 }
@@ -54,12 +57,15 @@ pub async fn add_link(
 /// Takes the identity of a provider away. Sessions that were last signed in to by it end; those are returned. Whatever
 /// waits for this person's confirmation is void, so that nothing begun before brings the link back.
 ///
-/// `is_usable`: whether one can sign in by the provider of that name. The account's row is locked, so that of two at once
+/// What apps were let have in its sessions goes on where it is offline access: its owner let them. Not so where the identity
+/// came by a merge: who had it might not have been the owner, and nobody could tell later what was had through it.
+///
+/// `is_usable`: whether one can sign in by this link. The account's row is locked, so that of two at once
 /// the second one sees what the first one left.
 pub async fn unlink(
     tx: &mut PgTransaction<'_>,
     unlinking: &Unlinking<'_>,
-    is_usable: impl Fn(&str) -> bool,
+    is_usable: impl Fn(&Link) -> bool,
     now: OffsetDateTime,
 ) -> Result<Vec<SessionId>, NotUnlinked> {
     let user_id = unlinking.user_id;
@@ -71,9 +77,12 @@ pub async fn unlink(
     let reason = EndReason::Unlinked;
     let ended = db::sessions::end_all_of_link(&mut **tx, user_id, link.link_id, reason.as_str(), now).await?;
     announce(tx, user_id, &ended, reason, now).await?;
+    if link.merged_at.is_some() {
+        revoke_what_was_had_by(tx, user_id, &[link.link_id], RevocationReason::Unlinked, now).await?;
+    }
     db::pending_identities::discard_all(tx, user_id, Some(unlinking.browser_hash)).await?;
     db::upstream_flows::discard_links(&mut **tx, user_id).await?;
-    db::oauth_links::delete(&mut **tx, link.link_id).await?;
+    db::oauth_links::delete(tx, link.link_id).await?;
     let deleted = Event::LinkDeleted {
         user_id,
         link_id: link.link_id,
@@ -84,11 +93,27 @@ pub async fn unlink(
     Ok(ended)
 }
 
+/// Ends what apps were let have in any session that was ever signed in to by one of these links, offline access included.
+/// How many grants were alive.
+///
+/// Codes go before grants: an exchange that is under way has either made its grant by then or finds its code spent.
+pub async fn revoke_what_was_had_by(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    link_ids: &[LinkId],
+    reason: RevocationReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<u64> {
+    let sessions = db::sessions::find_of_links(&mut **tx, user_id, link_ids).await?;
+    db::authorization_codes::spend_of_sessions(&mut **tx, &sessions, now).await?;
+    db::grants::revoke_of_sessions(&mut **tx, &sessions, reason, now).await
+}
+
 /// The link of this provider, if the account can be signed in to without it.
 fn removable<'a>(
     links: &'a [Link],
     provider: &str,
-    is_usable: impl Fn(&str) -> bool,
+    is_usable: impl Fn(&Link) -> bool,
 ) -> Result<&'a Link, NotUnlinked> {
     let link = links
         .iter()
@@ -96,7 +121,7 @@ fn removable<'a>(
         .ok_or(NotUnlinked::NotFound)?;
     let others_can_be_used = links
         .iter()
-        .any(|other| other.link_id != link.link_id && is_usable(&other.provider));
+        .any(|other| other.link_id != link.link_id && is_usable(other));
     if others_can_be_used {
         Ok(link)
     } else {
@@ -174,11 +199,14 @@ mod tests {
             link_id: LinkId(Uuid::from_u128(number)),
             user_id: UserId(Uuid::from_u128(1)),
             provider: provider.to_owned(),
+            issuer: format!("https://{provider}.example"),
+            subject: String::new(),
             display: None,
             email: None,
             email_verified: false,
             is_primary: false,
             merged_at: None,
+            added_by: None,
             created_at: datetime!(2026-01-01 0:00 UTC),
             last_login_at: datetime!(2026-01-01 0:00 UTC),
         }
@@ -187,7 +215,7 @@ mod tests {
     #[test]
     fn a_link_goes_only_if_another_one_can_be_signed_in_with() {
         let both = [link(1, "github"), link(2, "google")];
-        let configured = |name: &str| name == "github" || name == "google";
+        let configured = |link: &Link| link.provider == "github" || link.provider == "google";
         assert!(removable(&both, "github", configured).is_ok_and(|link| link.provider == "github"));
         assert!(removable(&both, "google", configured).is_ok_and(|link| link.provider == "google"));
         assert!(matches!(
@@ -204,7 +232,7 @@ mod tests {
     #[test]
     fn a_link_that_cannot_be_used_does_not_count_as_another_one() {
         let both = [link(1, "github"), link(2, "gone")];
-        let configured = |name: &str| name == "github";
+        let configured = |link: &Link| link.provider == "github";
         assert!(matches!(
             removable(&both, "github", configured),
             Err(NotUnlinked::LastLink)

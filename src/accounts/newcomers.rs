@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
+use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
@@ -43,17 +44,21 @@ impl From<sqlx::Error> for NotCreated {
     }
 }
 
+impl Failure for NotCreated {
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Makes an account with its first link.
 pub async fn create(
     tx: &mut PgTransaction<'_>,
     new: &NewAccount<'_>,
     now: OffsetDateTime,
 ) -> Result<(User, LinkId), NotCreated> {
-    match db::users::username_availability(&mut **tx, &new.username.folded, None, now).await? {
-        Availability::Free => {}
-        Availability::Taken => return Err(NotCreated::UsernameTaken),
-        Availability::Reserved => return Err(NotCreated::UsernameReserved),
-    }
     let user = db::users::insert(
         &mut **tx,
         &NewUser {
@@ -68,20 +73,28 @@ pub async fn create(
         now,
     )
     .await?;
+    // Now that the name is ours: who had it when we looked, and gave it up since, holds it.
+    let (name, taker) = (&new.username.folded, Some(user.user_id));
+    match db::users::username_availability(&mut **tx, name, taker, now).await? {
+        Availability::Free => {}
+        Availability::Taken => return Err(NotCreated::UsernameTaken),
+        Availability::Reserved => return Err(NotCreated::UsernameReserved),
+    }
     let created = Event::UserCreated {
         user_id: user.user_id,
         username: user.username.clone(),
     };
     db::events::emit(tx, &[created], now).await?;
-    let link_id = link(tx, user.user_id, new.identity, now).await?;
+    let link_id = link(tx, user.user_id, new.identity, None, now).await?;
     Ok((user, link_id))
 }
 
-/// Links an identity to an account.
+/// Links an identity to an account. `added_by`: the link of that account that it comes by; `None` for the first one.
 pub async fn link(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     identity: &Identity,
+    added_by: Option<LinkId>,
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
     let link_id = LinkId(time_ordered_id(now));
@@ -94,6 +107,7 @@ pub async fn link(
             provider: &identity.provider,
             issuer: &identity.issuer,
             subject: &identity.subject,
+            added_by,
             description: describe(identity, email_folded.as_deref()),
         },
         now,

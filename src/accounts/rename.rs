@@ -58,11 +58,8 @@ pub async fn rename(
         return Err(NotRenamed::NotAllowed);
     }
     let same_name = account.username_folded == username.folded;
-    if !same_name {
-        if let Some(allowed_at) = next_change_at(&account, rules, now) {
-            return Err(NotRenamed::TooSoon(allowed_at));
-        }
-        take(tx, &account, username, rules, now).await?;
+    if !same_name && let Some(allowed_at) = next_change_at(&account, rules, now) {
+        return Err(NotRenamed::TooSoon(allowed_at));
     }
     let changed_at = if same_name {
         account.username_changed_at
@@ -70,6 +67,9 @@ pub async fn rename(
         Some(now)
     };
     db::users::set_username(tx, user_id, username, changed_at, now).await?;
+    if !same_name {
+        take(tx, &account, username, rules, now).await?;
+    }
     let changed = Event::UsernameChanged {
         user_id,
         old_username: account.user.username.clone(),
@@ -95,7 +95,8 @@ pub fn next_change_at(
         .filter(|allowed_at| *allowed_at > now)
 }
 
-/// The new name is free, and the old one is held.
+/// The new name, which is the account's by now, was free, and the old one is held. Looked at afterwards: whoever gave the name
+/// up a moment before holds it.
 async fn take(
     tx: &mut PgTransaction<'_>,
     account: &Account,

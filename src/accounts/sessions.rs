@@ -110,17 +110,13 @@ pub async fn end_sessions_of_upstream(
     now: OffsetDateTime,
 ) -> sqlx::Result<usize> {
     let reason = EndReason::Upstream;
-    let identity = token
-        .subject
-        .as_deref()
-        .map(|subject| (token.issuer.as_str(), subject));
-    let ended = match (token.sid.as_deref(), identity) {
-        (Some(sid), identity) => {
-            db::upstream_logout::end_of_upstream_session(tx, provider, sid, identity, reason.as_str(), now)
-                .await?
+    let (issuer, why) = (token.issuer.as_str(), reason.as_str());
+    let ended = match (token.sid.as_deref(), token.subject.as_deref()) {
+        (Some(sid), subject) => {
+            db::upstream_logout::end_of_upstream_session(tx, provider, sid, issuer, subject, why, now).await?
         }
-        (None, Some((issuer, subject))) => {
-            db::upstream_logout::end_of_identity(tx, provider, issuer, subject, reason.as_str(), now).await?
+        (None, Some(subject)) => {
+            db::upstream_logout::end_of_identity(tx, provider, issuer, subject, why, now).await?
         }
         (None, None) => Vec::new(),
     };

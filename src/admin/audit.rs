@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
-use super::input::QueryParams;
-use super::paging::{Limit, Page, decode, moment};
+use super::input::{QueryParams, moment};
+use super::paging::{Limit, Page, decode};
 use crate::audit::Action;
 use crate::audit::view::EntryView;
 use crate::db;
@@ -33,10 +33,10 @@ pub struct AuditQuery {
     /// The id of the account, client or other thing that it was done to.
     target_id: Option<String>,
     /// From this moment on (RFC 3339).
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     from: Option<OffsetDateTime>,
     /// Before this moment (RFC 3339).
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     until: Option<OffsetDateTime>,
     /// How many at once: 1 to 500, 50 if it is left out.
     #[serde(default)]
@@ -98,8 +98,8 @@ pub async fn list(
         actor_user_id: query.actor_user_id,
         action: query.action.map(Action::as_str),
         target_id: query.target_id.as_deref(),
-        from: query.from.map(moment).transpose()?,
-        until: query.until.map(moment).transpose()?,
+        from: query.from,
+        until: query.until,
     };
     let mut tx = state.db.begin().await?;
     let entries = db::audit::list(&mut tx, &filter, before, query.limit.and_one()).await?;

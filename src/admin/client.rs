@@ -66,8 +66,7 @@ pub async fn change(
     ClientInPath(client_id): ClientInPath,
     JsonBody(changes): JsonBody<ClientChanges>,
 ) -> Result<NoStore<Json<ClientView>>, AppError> {
-    let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let client = operations::update(&mut tx, &recorder, &client_id, &changes, &state.config).await?;
     tx.commit().await?;
     Ok(NoStore(Json(ClientView::from(&client))))
@@ -96,8 +95,7 @@ pub async fn remove(
     Now(now): Now,
     ClientInPath(client_id): ClientInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     operations::delete(&mut tx, &recorder, &client_id).await?;
     tx.commit().await?;
     Ok(NoStore(StatusCode::NO_CONTENT))

@@ -128,8 +128,7 @@ pub async fn redeliver(
     JsonBody(asked): JsonBody<RedeliveryBody>,
 ) -> Result<(StatusCode, NoStore<Json<Redelivered>>), AppError> {
     let which = asked.which()?;
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let deliveries = operations::redeliver_logout(&mut tx, &recorder, &client_id, which).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))

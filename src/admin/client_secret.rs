@@ -74,8 +74,7 @@ pub async fn rotate(
             "overlap_secs is at most 7776000, which is 90 days",
         ));
     }
-    let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let rotation = operations::rotate_secret(&mut tx, &recorder, &client_id, asked.overlap_secs).await?;
     tx.commit().await?;
     let body = RotatedSecret {

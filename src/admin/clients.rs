@@ -97,8 +97,7 @@ pub async fn create(
     Now(now): Now,
     JsonBody(asked): JsonBody<ClientRegistration>,
 ) -> Result<(StatusCode, NoStore<Json<RegisteredClient>>), AppError> {
-    let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let registration = operations::create(&mut tx, &recorder, &asked.into(), &state.config).await?;
     tx.commit().await?;
     let body = RegisteredClient {

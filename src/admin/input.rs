@@ -1,11 +1,14 @@
 //! What stands in the path and in the query. An id of another form names nothing, so it is answered as an unknown one.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, Error as _};
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::error::AppError;
+use crate::http::segment::Segment;
 use crate::protocol::ids::{ClientId, UserId};
 use crate::usernames;
 
@@ -33,12 +36,10 @@ pub struct WebhookInPath(pub Uuid);
 #[derive(Clone, Debug)]
 pub struct QueryParams<T>(pub T);
 
-/// A segment of the path, decoded. `None`: it is not UTF-8, or has a NUL, which PostgreSQL does not hold.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, AppError> {
-    match Path::<String>::from_request_parts(parts, state).await {
-        Ok(Path(segment)) if !segment.contains('\0') => Ok(segment),
-        _ => Err(AppError::not_found()),
-    }
+    Segment::from_request_parts(parts, state)
+        .await
+        .map(|Segment(segment)| segment)
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for UserInPath {
@@ -111,6 +112,18 @@ where
             .map(|query| Self(query.0))
             .map_err(|_| unreadable())
     }
+}
+
+/// A moment of RFC 3339 for the database, in UTC. One that has no year of four digits there is none: the database's
+/// driver cannot write it.
+pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let Some(moment) = time::serde::rfc3339::option::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let in_utc = moment.checked_to_offset(UtcOffset::UTC);
+    in_utc
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("there is no such moment in UTC"))
 }
 
 fn unreadable() -> AppError {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::error::AppError;
@@ -97,18 +97,6 @@ impl TryFrom<Micros> for OffsetDateTime {
     }
 }
 
-/// A moment that somebody named, as PostgreSQL keeps it. `Err`: in UTC it is beyond the years 0 to 9999.
-pub fn moment(at: OffsetDateTime) -> Result<OffsetDateTime, AppError> {
-    at.checked_to_offset(UtcOffset::UTC)
-        .filter(|at| at.year() >= 0)
-        .ok_or_else(|| {
-            AppError::bad_request(
-                "invalid_request",
-                "a moment lies beyond the years 0 to 9999 in UTC",
-            )
-        })
-}
-
 fn encode(cursor: &impl Serialize) -> String {
     let json = serde_json::to_vec(cursor).expect("a cursor is plain data");
     URL_SAFE_NO_PAD.encode(json)
@@ -147,21 +135,6 @@ mod tests {
     fn a_limit_is_1_to_500() {
         assert!(Limit::try_from(0).is_err() && Limit::try_from(501).is_err());
         assert!(Limit::try_from(1).is_ok() && Limit::try_from(500).is_ok());
-    }
-
-    #[test]
-    fn a_moment_at_the_end_of_the_years_is_refused_in_words() {
-        use time::format_description::well_known::Rfc3339;
-        for (text, fits) in [
-            ("9999-12-31T23:59:59Z", true),
-            ("9999-12-31T23:59:59+01:00", true),
-            ("9999-12-31T23:59:59-01:00", false),
-            ("0000-01-01T00:00:00+01:00", false),
-            ("0000-01-01T00:00:00Z", true),
-        ] {
-            let at = OffsetDateTime::parse(text, &Rfc3339).unwrap();
-            assert_eq!(moment(at).is_ok(), fits, "{text}");
-        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub async fn reserve(
     JsonBody(asked): JsonBody<Reservation>,
 ) -> Result<(StatusCode, NoStore<Json<ReservedView>>), AppError> {
     let username = reservable(&asked.username)?;
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     if !db::reserved_usernames::insert(&mut tx, &username, now).await? {
         return Err(AppError::new(
             StatusCode::CONFLICT,
@@ -135,10 +135,7 @@ pub async fn reserve(
         target: Target::Other(KIND, username.clone()),
         details: json!({}),
     };
-    administrator
-        .recorder(&state, now)
-        .record(&mut tx, &entry)
-        .await?;
+    recorder.record(&mut tx, &entry).await?;
     tx.commit().await?;
     let view = ReservedView {
         username,
@@ -168,7 +165,7 @@ pub async fn release(
     Now(now): Now,
     NameInPath(username): NameInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let mut tx = state.db.begin().await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     if !db::reserved_usernames::delete(&mut tx, &username).await? {
         return Err(AppError::not_found());
     }
@@ -177,10 +174,7 @@ pub async fn release(
         target: Target::Other(KIND, username),
         details: json!({}),
     };
-    administrator
-        .recorder(&state, now)
-        .record(&mut tx, &entry)
-        .await?;
+    recorder.record(&mut tx, &entry).await?;
     tx.commit().await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }

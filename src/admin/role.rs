@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::input::UserInPath;
 use crate::accounts::administration::{self, AccountView, Role};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -52,9 +53,13 @@ pub async fn change(
     JsonBody(change): JsonBody<RoleChange>,
 ) -> Result<NoStore<Json<AccountView>>, AppError> {
     let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
-    let account = administration::set_role(&mut tx, &recorder, user_id, change.role).await?;
-    tx.commit().await?;
+    let account = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let account = administration::set_role(&mut tx, &recorder, user_id, change.role).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(account)
+    })
+    .await?;
     tracing::info!(
         event = "user.role_changed",
         user.id = %user_id,

@@ -12,7 +12,10 @@ use super::refusals::not_deleted;
 use crate::accounts::administration::{self, AccountView};
 use crate::accounts::{self, Deletion};
 use crate::db;
-use crate::db::accounts::{AccountConsent, AccountLink, AccountSession};
+use crate::db::consents::ListedConsent;
+use crate::db::oauth_links::Link;
+use crate::db::retry::retrying;
+use crate::db::sessions::ListedSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -22,6 +25,9 @@ use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
 use crate::protocol::ids::{ClientId, LinkId, SessionId};
+
+/// More than this many sessions or consents of one account are not shown.
+const MAX_SHOWN: i64 = 500;
 
 /// An account with its identities, sessions and consents.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,6 +53,11 @@ pub struct LinkView {
     pub email: Option<String>,
     /// As the provider said.
     pub email_verified: bool,
+    /// When it joined the account by its address, and not by its owner's confirmation: what `unmerge` can undo.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub merged_at: Option<OffsetDateTime>,
+    /// The link that it came by, and with which it would leave.
+    pub added_by_link_id: Option<LinkId>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
@@ -117,9 +128,9 @@ pub async fn show(
     let account = db::accounts::find(&state.db, user_id)
         .await?
         .ok_or_else(AppError::not_found)?;
-    let links = db::accounts::links(&state.db, user_id).await?;
-    let sessions = db::accounts::sessions(&state.db, user_id, now).await?;
-    let consents = db::accounts::consents(&state.db, user_id).await?;
+    let links = db::oauth_links::list_of_user(&state.db, user_id).await?;
+    let sessions = db::sessions::list_live_of_user(&state.db, user_id, MAX_SHOWN, now).await?;
+    let consents = db::consents::list(&state.db, user_id, MAX_SHOWN).await?;
     Ok(NoStore(Json(UserDetail {
         account: account.into(),
         links: links.into_iter().map(LinkView::from).collect(),
@@ -154,13 +165,17 @@ pub async fn change(
     JsonBody(change): JsonBody<UserChange>,
 ) -> Result<NoStore<Json<AccountView>>, AppError> {
     let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
-    let account = if change.disabled {
-        administration::disable(&mut tx, &recorder, user_id).await?
-    } else {
-        administration::enable(&mut tx, &recorder, user_id).await?
-    };
-    tx.commit().await?;
+    let account = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let account = if change.disabled {
+            administration::disable(&mut tx, &recorder, user_id).await?
+        } else {
+            administration::enable(&mut tx, &recorder, user_id).await?
+        };
+        tx.commit().await?;
+        Ok::<_, AppError>(account)
+    })
+    .await?;
     tracing::info!(
         event = if change.disabled { "user.disabled" } else { "user.enabled" },
         user.id = %user_id,
@@ -172,7 +187,7 @@ pub async fn change(
 
 /// Deletes an account for good.
 ///
-/// the account goes for good, and everything that is held of the person with it.
+/// Everything that is held of the person goes with it.
 #[utoipa::path(
     delete,
     path = "/admin/users/{user_id}",
@@ -199,12 +214,16 @@ pub async fn remove(
         actor: administrator.actor(),
         usernames: &state.config.usernames,
     };
-    let mut tx = state.db.begin().await?;
-    administration::require_actor(&mut tx, administrator.actor()).await?;
-    accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
-        .await
-        .map_err(not_deleted)?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        administration::require_actor(&mut tx, administrator.actor()).await?;
+        accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
+            .await
+            .map_err(not_deleted)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     tracing::info!(
         event = "user.deleted",
         user.id = %user_id,
@@ -214,8 +233,8 @@ pub async fn remove(
     Ok(NoStore(StatusCode::NO_CONTENT))
 }
 
-impl From<AccountLink> for LinkView {
-    fn from(link: AccountLink) -> Self {
+impl From<Link> for LinkView {
+    fn from(link: Link) -> Self {
         Self {
             link_id: link.link_id,
             provider: link.provider,
@@ -223,14 +242,16 @@ impl From<AccountLink> for LinkView {
             display: link.display,
             email: link.email,
             email_verified: link.email_verified,
+            merged_at: link.merged_at,
+            added_by_link_id: link.added_by,
             created_at: link.created_at,
             last_login_at: link.last_login_at,
         }
     }
 }
 
-impl From<AccountSession> for SessionView {
-    fn from(session: AccountSession) -> Self {
+impl From<ListedSession> for SessionView {
+    fn from(session: ListedSession) -> Self {
         Self {
             session_id: session.session_id,
             provider: session.provider,
@@ -244,8 +265,8 @@ impl From<AccountSession> for SessionView {
     }
 }
 
-impl From<AccountConsent> for ConsentView {
-    fn from(consent: AccountConsent) -> Self {
+impl From<ListedConsent> for ConsentView {
+    fn from(consent: ListedConsent) -> Self {
         Self {
             client_id: consent.client_id,
             client_name: consent.client_name,

@@ -7,6 +7,7 @@ use utoipa::IntoParams;
 
 use super::input::{QueryParams, UserInPath};
 use crate::accounts::administration::{self, Revoke};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::AdministratorsOnly;
@@ -57,9 +58,13 @@ pub async fn revoke(
         Revoke::Sessions
     };
     let recorder = administrator.recorder(&state, now);
-    let mut tx = state.db.begin().await?;
-    administration::revoke(&mut tx, &recorder, user_id, what).await?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        administration::revoke(&mut tx, &recorder, user_id, what).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     tracing::info!(
         event = "user.sessions_revoked",
         user.id = %user_id,

@@ -92,8 +92,7 @@ pub async fn change(
         event_types: asked.event_types,
         disabled: asked.disabled,
     };
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let policy = state.config.webhooks.policy();
     let webhook = webhooks::change(&mut tx, &recorder, policy, webhook_id, &change).await?;
     tx.commit().await?;
@@ -122,8 +121,8 @@ pub async fn remove(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let mut tx = state.db.begin().await?;
-    webhooks::remove(&mut tx, &administrator.recorder(&state, now), webhook_id).await?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
+    webhooks::remove(&mut tx, &recorder, webhook_id).await?;
     tx.commit().await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }

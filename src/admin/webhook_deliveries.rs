@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::input::{QueryParams, WebhookInPath};
-use super::paging::{Limit, Micros, Page, decode, moment};
+use super::input::{QueryParams, WebhookInPath, moment};
+use super::paging::{Limit, Micros, Page, decode};
 use crate::db;
 use crate::db::deliveries::{Attempt, Delivery, Redelivery};
 use crate::error::{AppError, ErrorBody};
@@ -138,7 +138,7 @@ pub struct RedeliveryBody {
     /// This delivery, failed or delivered.
     delivery_id: Option<Uuid>,
     /// Every delivery that failed at this moment or later.
-    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(default, deserialize_with = "moment")]
     #[schema(value_type = Option<String>, format = DateTime)]
     failed_since: Option<OffsetDateTime>,
 }
@@ -148,7 +148,7 @@ impl RedeliveryBody {
     pub fn which(&self) -> Result<Redelivery, AppError> {
         match (self.delivery_id, self.failed_since) {
             (Some(delivery_id), None) => Ok(Redelivery::One(delivery_id)),
-            (None, Some(since)) => moment(since).map(Redelivery::FailedSince),
+            (None, Some(since)) => Ok(Redelivery::FailedSince(since)),
             _ => Err(AppError::bad_request(
                 "invalid_request",
                 "send delivery_id or failed_since, and not both",
@@ -234,9 +234,9 @@ pub async fn redeliver(
     WebhookInPath(webhook_id): WebhookInPath,
     JsonBody(asked): JsonBody<RedeliveryBody>,
 ) -> Result<(StatusCode, NoStore<Json<Redelivered>>), AppError> {
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
-    let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, asked.which()?).await?;
+    let which = asked.which()?;
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
+    let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
 }
@@ -263,8 +263,7 @@ pub async fn ping(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<(StatusCode, NoStore<Json<Pinged>>), AppError> {
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Pinged { delivery_id }))))

@@ -56,8 +56,7 @@ pub async fn rotate(
     let overlap_secs = asked
         .overlap_secs
         .unwrap_or(state.config.webhooks.secret_overlap_secs);
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let (webhook, secret) = webhooks::rotate_secret(&mut tx, &recorder, webhook_id, overlap_secs).await?;
     tx.commit().await?;
     let body = WebhookWithSecret {

@@ -163,8 +163,7 @@ pub async fn create(
         description: asked.description,
         event_types: asked.event_types,
     };
-    let mut tx = state.db.begin().await?;
-    let recorder = administrator.recorder(&state, now);
+    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let (webhook, secret) =
         webhooks::create(&mut tx, &recorder, state.config.webhooks.policy(), &new).await?;
     tx.commit().await?;

@@ -17,6 +17,7 @@ use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
 use crate::config::oauth::Reauth;
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::upstream_flows::LinkStarter;
 use crate::db::users::UpstreamProfile;
 use crate::error::AppError;
@@ -181,12 +182,13 @@ async fn admit(
     audience: Audience,
 ) -> Result<Response, AppError> {
     for _ in 0..ATTEMPTS {
-        let admission = match known(visit, identity, target).await? {
+        let again = || known(visit, identity, target);
+        let admission = match retrying(&visit.state.rng, again).await? {
             Some(signed_in) => Admission::SignedIn(Box::new(signed_in)),
             None => newcomer::admit(visit, provider, identity, target).await?,
         };
         match admission {
-            Admission::SignedIn(signed_in) => return welcome(visit, &signed_in, target, audience),
+            Admission::SignedIn(signed_in) => return welcome(visit, &signed_in, target, audience).await,
             Admission::Elsewhere(response) => return Ok(response),
             Admission::Again => {}
         }
@@ -243,7 +245,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     Ok(Some(signed_in))
 }
 
-fn welcome(
+async fn welcome(
     visit: &Visit,
     signed_in: &SignedIn,
     target: &Target,
@@ -253,7 +255,7 @@ fn welcome(
         Some(url) => page::redirect(&url),
         None => audience.signed_in(),
     };
-    Ok(with_cookies(response, visit.cookies(signed_in)?))
+    Ok(with_cookies(response, visit.cookies(signed_in).await?))
 }
 
 /// A sign-in that the upstream did not confirm. Its own words stay there; what goes on is a fixed code.

@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::respond::signed_out;
 use crate::accounts::{self, Deletion, NotDeleted};
 use crate::audit::Actor;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{RedirectTo, SignedOut};
 use crate::http::browser::BrowserSession;
@@ -49,11 +50,15 @@ pub async fn delete(
         actor: &actor,
         usernames: &state.config.usernames,
     };
-    let mut tx = state.db.begin().await?;
-    accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
-        .await
-        .map_err(not_deleted)?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
+            .await
+            .map_err(not_deleted)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     tracing::info!(event = "user.deleted", user.id = %user_id, "a person deleted their account");
     Ok(signed_out(&state))
 }

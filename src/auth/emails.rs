@@ -52,7 +52,8 @@ pub async fn list(State(state): State<AppState>, session: BrowserSession) -> Res
         .into_iter()
         .map(|email| EmailView {
             link_id: email.link_id,
-            email_verified: email.email_verified && state.upstreams.vouches_for_email(&email.provider),
+            email_verified: email.email_verified
+                && state.upstreams.vouches_for_email(&email.provider, &email.issuer),
             provider: email.provider,
             email: email.email,
             primary: email.primary,

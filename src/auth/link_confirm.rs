@@ -23,6 +23,7 @@ use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
 use crate::db;
 use crate::db::pending_identities::{Confirmer, Waiting};
+use crate::db::retry::retrying;
 use crate::db::sessions::LiveSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
@@ -145,7 +146,8 @@ pub async fn confirm(
     if choice.confirmation_id != confirmation_id(&handle) {
         return Err(no_link());
     }
-    let (link_id, proposal, signed_in) = match link(&visit, session, &handle).await {
+    let linked = || link(&visit, session, &handle);
+    let (link_id, proposal, signed_in) = match retrying(&visit.state.rng, linked).await {
         Err(refused) if refused.status == StatusCode::CONFLICT => {
             db::pending_identities::discard(&visit.state.db, &handle.hash(), &visit.browser.hash()).await?;
             return Err(refused);
@@ -159,7 +161,7 @@ pub async fn confirm(
     });
     let mut cookies = vec![Cookies::new(&visit.state.config).clear(CookieKind::Setup)];
     if let Some(signed_in) = &signed_in {
-        cookies.extend(visit.cookies(signed_in)?);
+        cookies.extend(visit.cookies(signed_in).await?);
     }
     Ok(with_cookies(response, cookies))
 }
@@ -176,9 +178,9 @@ async fn link(
     let user = db::users::lock_live(&mut tx, session.user_id)
         .await?
         .ok_or_else(AppError::unauthenticated)?;
-    if !db::sessions::lock_live(&mut tx, session.session_id).await? {
-        return Err(AppError::unauthenticated());
-    }
+    let locked = db::sessions::lock_live(&mut tx, session.session_id)
+        .await?
+        .ok_or_else(AppError::unauthenticated)?;
     let proposal = consume(&mut tx, visit, session, handle).await?;
     require_meant(&mut tx, state, session, &proposal).await?;
     if !is_fresh(session.auth_time, visit.now) {
@@ -188,7 +190,8 @@ async fn link(
             "sign in again, then confirm",
         ));
     }
-    let link_id = accounts::add_link(&mut tx, session.user_id, &proposal.identity, visit.now)
+    let identity = &proposal.identity;
+    let link_id = accounts::add_link(&mut tx, session.user_id, identity, locked.link_id, visit.now)
         .await
         .map_err(not_linked)?;
     let signed_in = match proposal.unfinished_sign_in {

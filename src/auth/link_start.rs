@@ -4,7 +4,6 @@
 //! page can force.
 
 use axum::body::Bytes;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -22,6 +21,7 @@ use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body;
 use crate::http::return_to::ReturnTo;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 
 /// Where the person wants to be afterwards.
@@ -51,7 +51,7 @@ pub struct LinkStarted {
         (status = 404, body = ErrorBody, description = "No such provider"),
         (status = 409, body = ErrorBody, description = "`provider_linked`: the account has an identity there already")))]
 pub async fn start(
-    Path(provider): Path<String>,
+    Segment(provider): Segment,
     _same_site: SameSiteRequest,
     visit: Visit,
     headers: HeaderMap,

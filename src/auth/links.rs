@@ -25,7 +25,7 @@ pub struct LinkView {
     pub provider: String,
     /// What people read on the provider's button.
     pub provider_display_name: String,
-    /// Whether one can sign in by it at present: the provider is configured.
+    /// Whether one can sign in by it at present: the provider is configured, under the issuer that the identity is of.
     pub usable: bool,
     /// How the provider names the identity.
     pub display: Option<String>,
@@ -44,7 +44,7 @@ pub struct LinkView {
 
 impl LinkView {
     fn new(state: &AppState, link: Link) -> Self {
-        let provider = state.upstreams.get(&link.provider);
+        let provider = state.upstreams.of_link(&link.provider, &link.issuer);
         let trust = provider.map_or(EmailTrust::None, Provider::email_trust);
         Self {
             link_id: link.link_id,

@@ -5,7 +5,7 @@
 
 use crate::config::oauth::AccountMergePolicy;
 use crate::config::providers::EmailTrust;
-use crate::protocol::ids::UserId;
+use crate::protocol::ids::{LinkId, UserId};
 
 /// The newcomer's side.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,9 @@ pub struct Newcomer {
 /// A link, verified by its provider, with the same address (compared as ASCII without case; others never match).
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
+    pub link_id: LinkId,
     pub user_id: UserId,
-    /// How far that link's provider is believed; `None` for one that is no longer configured.
+    /// How far that link's provider is believed; `None` for one that is no longer configured, or of another issuer now.
     pub trust: EmailTrust,
     /// Neither disabled nor deleted.
     pub live: bool,
@@ -34,11 +35,12 @@ pub enum MergeDecision {
     Newcomer,
     /// An account has it: the person may be asked to prove that it is theirs by signing in there.
     Suggest,
-    /// The identity joins this account.
-    Merge(UserId),
+    /// The identity joins this account, by the address of this link of it.
+    Merge(UserId, LinkId),
 }
 
-/// Decides.
+/// Decides. Candidates come oldest first: an account is joined by the oldest link that has the address, which came by none
+/// of the others.
 pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Candidate]) -> MergeDecision {
     if !newcomer.email_verified || newcomer.trust < EmailTrust::Verified {
         // Nothing is said about the address to somebody who may not own it.
@@ -56,7 +58,7 @@ pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Cand
         .all(|candidate| candidate.user_id == first.user_id);
     match policy {
         AccountMergePolicy::VerifiedEmail if is_the_only_one && !first.has_provider => {
-            MergeDecision::Merge(first.user_id)
+            MergeDecision::Merge(first.user_id, first.link_id)
         }
         AccountMergePolicy::VerifiedEmail | AccountMergePolicy::None => MergeDecision::Suggest,
     }
@@ -84,8 +86,11 @@ mod tests {
         trust: EmailTrust::Verified,
     };
 
+    const LINK: LinkId = LinkId(Uuid::from_u128(3));
+
     fn link(user_id: UserId) -> Candidate {
         Candidate {
+            link_id: LINK,
             user_id,
             trust: EmailTrust::Verified,
             live: true,
@@ -99,10 +104,10 @@ mod tests {
 
     #[test]
     fn an_address_verified_on_both_sides_joins_the_one_account() {
-        assert_eq!(merging(SURE, &[link(ALICE)]), MergeDecision::Merge(ALICE));
+        assert_eq!(merging(SURE, &[link(ALICE)]), MergeDecision::Merge(ALICE, LINK));
         assert_eq!(
             merging(SURE, &[link(ALICE), link(ALICE)]),
-            MergeDecision::Merge(ALICE)
+            MergeDecision::Merge(ALICE, LINK)
         );
         let authoritative = Newcomer {
             trust: EmailTrust::Authoritative,
@@ -110,7 +115,20 @@ mod tests {
         };
         assert_eq!(
             merging(authoritative, &[link(ALICE)]),
-            MergeDecision::Merge(ALICE)
+            MergeDecision::Merge(ALICE, LINK)
+        );
+    }
+
+    /// What came by another link is younger than it.
+    #[test]
+    fn the_oldest_link_with_the_address_is_what_an_identity_joins_by() {
+        let younger = Candidate {
+            link_id: LinkId(Uuid::from_u128(4)),
+            ..link(ALICE)
+        };
+        assert_eq!(
+            merging(SURE, &[link(ALICE), younger]),
+            MergeDecision::Merge(ALICE, LINK)
         );
     }
 
@@ -153,7 +171,7 @@ mod tests {
         assert_eq!(merging(SURE, &[doubtful]), MergeDecision::Newcomer);
         assert_eq!(
             merging(SURE, &[doubtful, link(ALICE)]),
-            MergeDecision::Merge(ALICE)
+            MergeDecision::Merge(ALICE, LINK)
         );
     }
 

@@ -16,6 +16,7 @@ use crate::config::oauth::Onboarding;
 use crate::config::providers::{EmailTrust, Signup};
 use crate::db;
 use crate::db::pending_identities::NewSetup;
+use crate::db::retry::retrying;
 use crate::error::AppError;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::page;
@@ -37,7 +38,10 @@ pub async fn admit(
     let decision = decide_merge(&mut connection, &visit.state, provider, identity).await?;
     drop(connection);
     let link_suggested = match decision {
-        MergeDecision::Merge(user_id) => return merge(visit, provider, user_id, identity, target).await,
+        MergeDecision::Merge(user_id, _) => {
+            let joined = || merge(visit, provider, user_id, identity, target);
+            return retrying(&visit.state.rng, joined).await;
+        }
         MergeDecision::Suggest => true,
         MergeDecision::Newcomer => false,
     };
@@ -162,10 +166,11 @@ async fn weigh(
     let candidates = links
         .iter()
         .map(|link| Candidate {
+            link_id: link.link_id,
             user_id: link.user_id,
             trust: state
                 .upstreams
-                .get(&link.provider)
+                .of_link(&link.provider, &link.issuer)
                 .map_or(EmailTrust::None, Provider::email_trust),
             live: link.live,
             has_provider: link.has_provider,
@@ -190,10 +195,11 @@ async fn merge(
     let Some(user) = db::users::lock_live(&mut tx, user_id).await? else {
         return Ok(Admission::Again);
     };
-    if decide_merge(&mut tx, state, provider, identity).await? != MergeDecision::Merge(user_id) {
-        return Ok(Admission::Again);
-    }
-    let link_id = match accounts::merge(&mut tx, user_id, identity, visit.now).await {
+    let joined_by = match decide_merge(&mut tx, state, provider, identity).await? {
+        MergeDecision::Merge(again, link_id) if again == user_id => link_id,
+        _ => return Ok(Admission::Again),
+    };
+    let link_id = match accounts::merge(&mut tx, user_id, identity, joined_by, visit.now).await {
         Ok(link_id) => link_id,
         Err(error) if is_linked(&error) => return Ok(Admission::Again),
         Err(error) => return Err(error.into()),
@@ -229,7 +235,8 @@ async fn create(
     identity: &Identity,
     target: &Target,
 ) -> Result<Admission, AppError> {
-    match open_account(visit, username, identity.name.as_deref(), identity, target).await {
+    let opened = || open_account(visit, username, identity.name.as_deref(), identity, target);
+    match retrying(&visit.state.rng, opened).await {
         Ok(signed_in) => Ok(Admission::SignedIn(Box::new(signed_in))),
         Err(NotCreated::Database(error)) => Err(error.into()),
         Err(_) => Ok(Admission::Again),

@@ -160,9 +160,9 @@ async fn view(state: &AppState, user_id: UserId, now: OffsetDateTime) -> Result<
     let rules = &state.config.usernames;
     Ok(json_answer(&AccountView {
         user: UserView::from(&account.user),
-        email_verified: primary
-            .as_ref()
-            .is_some_and(|email| email.email_verified && state.upstreams.vouches_for_email(&email.provider)),
+        email_verified: primary.as_ref().is_some_and(|email| {
+            email.email_verified && state.upstreams.vouches_for_email(&email.provider, &email.issuer)
+        }),
         email: primary.map(|email| email.email),
         primary_link_id: account.primary_link_id,
         username_changes_allowed: rules.changes_allowed,

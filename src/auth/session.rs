@@ -13,6 +13,7 @@ use super::rotation::{self, SessionRotation, TokenFacts};
 use super::sign_in::{OpenSession, session_cookies};
 use crate::accounts::{self, EndReason};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::sessions::{NewSuccessor, StoredSessionToken};
 use crate::db::users::User;
 use crate::error::AppError;
@@ -22,6 +23,7 @@ use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
 use crate::http::state::AppState;
+use crate::protocol::ids::SessionId;
 use crate::protocol::opaque::{Opaque, Salt};
 
 /// How often a renewal looks again when another one was faster.
@@ -64,7 +66,7 @@ pub async fn refresh(
         match rotation::decide(&facts, state.config.oauth.refresh_reuse_leeway_secs, now) {
             SessionRotation::Rotate => {
                 if let Some((successor, expires_at)) = rotate(&state, &presented, now).await? {
-                    return refreshed(&state, token, &successor, expires_at, now);
+                    return refreshed(&state, token, &successor, expires_at, now).await;
                 }
             }
             SessionRotation::Repeat(salt) => {
@@ -74,7 +76,7 @@ pub async fn refresh(
                     "a session cookie was renewed again within the leeway"
                 );
                 let expires_at = token.expires_at;
-                return refreshed(&state, token, &presented.successor(&salt), expires_at, now);
+                return refreshed(&state, token, &presented.successor(&salt), expires_at, now).await;
             }
             SessionRotation::Reused => {
                 end_reused(&state, &token, now).await?;
@@ -105,11 +107,13 @@ async fn rotate(
         successor_hash: &successor.hash(),
         expires_at: now + ttl,
     };
-    let expires_at = db::sessions::rotate(&state.db, &rotation, now).await?;
+    // One statement is one transaction.
+    let rotated = || db::sessions::rotate(&state.db, &rotation, now);
+    let expires_at = retrying(&state.rng, rotated).await?;
     Ok(expires_at.map(|expires_at| (successor, expires_at)))
 }
 
-fn refreshed(
+async fn refreshed(
     state: &AppState,
     token: StoredSessionToken,
     successor: &Opaque,
@@ -132,7 +136,7 @@ fn refreshed(
         token: successor,
         expires_at,
     };
-    let cookies = session_cookies(state, &session, now)?;
+    let cookies = session_cookies(state, &session, now).await?;
     let body = Refreshed {
         expires_in: state.config.jwt.access_token_ttl_secs,
         user: UserView::from(&user),
@@ -147,10 +151,7 @@ async fn end_reused(
     token: &StoredSessionToken,
     now: OffsetDateTime,
 ) -> Result<(), AppError> {
-    let mut tx = state.db.begin().await?;
-    let ended = accounts::end_session(&mut tx, token.session_id, EndReason::TokenReused, now).await?;
-    tx.commit().await?;
-    if ended {
+    if end(state, token.session_id, EndReason::TokenReused, now).await? {
         tracing::warn!(
             event = "session_token.reused",
             session.id = %token.session_id,
@@ -159,6 +160,22 @@ async fn end_reused(
         );
     }
     Ok(())
+}
+
+/// Ends a session. Whether it was still going on.
+async fn end(
+    state: &AppState,
+    session_id: SessionId,
+    reason: EndReason,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let ended = accounts::end_session(&mut tx, session_id, reason, now).await?;
+        tx.commit().await?;
+        Ok(ended)
+    })
+    .await
 }
 
 /// `POST /auth/logout`: ends this session. Without one there is nothing to end, and the cookies go all the same.
@@ -180,9 +197,7 @@ pub async fn logout(
     if let Some(presented) = presented
         && let Some(token) = db::sessions::load_token(&state.db, &presented.hash(), now).await?
     {
-        let mut tx = state.db.begin().await?;
-        accounts::end_session(&mut tx, token.session_id, EndReason::Logout, now).await?;
-        tx.commit().await?;
+        end(&state, token.session_id, EndReason::Logout, now).await?;
     }
     Ok(signed_out(&state))
 }
@@ -197,8 +212,12 @@ pub async fn logout_all(
     session: BrowserSession,
     _same_site: SameSiteRequest,
 ) -> Result<Response, AppError> {
-    let mut tx = state.db.begin().await?;
-    accounts::end_sessions_of_user(&mut tx, session.session.user_id, None, EndReason::LogoutAll, now).await?;
-    tx.commit().await?;
+    let user_id = session.session.user_id;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::LogoutAll, now).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(signed_out(&state))
 }

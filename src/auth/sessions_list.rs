@@ -1,6 +1,6 @@
 //! `GET, DELETE /auth/sessions`, `DELETE /auth/sessions/{session_id}`: where a person is signed in, and ending it from here.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
 use crate::http::browser::BrowserSession;
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 use crate::protocol::ids::SessionId;
 
@@ -134,7 +135,7 @@ pub async fn end(
     Now(now): Now,
     session: BrowserSession,
     _same_site: SameSiteRequest,
-    Path(session_id): Path<String>,
+    Segment(session_id): Segment,
 ) -> Result<Response, AppError> {
     // What is no id is nobody's session.
     let session_id: SessionId = session_id.parse().map_err(|_| AppError::not_found())?;

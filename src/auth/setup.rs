@@ -3,8 +3,7 @@
 //! What an upstream has proved waits under a handle that only this browser's cookie holds. A name that is refused costs
 //! nothing; one that is taken makes account, link and session in one transaction and uses the handle up.
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -18,10 +17,12 @@ use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts::{self, NewAccount, NotCreated};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, Forged};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body;
 use crate::protocol::opaque::Opaque;
 use crate::usernames::Username;
 
@@ -122,17 +123,19 @@ pub async fn choose(
     visit: Visit,
     headers: HeaderMap,
     _same_site: SameSiteRequest,
-    choice: Result<Json<SetupChoice>, JsonRejection>,
+    body: Bytes,
 ) -> Result<Response, AppError> {
     let handle = handle(&visit, &headers)?;
-    let Json(choice) = choice.map_err(|rejection| unreadable(&rejection))?;
+    let expected = "send a JSON object with username and, if wanted, display_name";
+    let choice: SetupChoice = json_body::object(&headers, &body, expected)?;
     let username = newcomer::username_rules(&visit.state)?
         .check(&choice.username)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let max_length = visit.state.config.usernames.max_display_name_length;
     let display_name = accounts::profile::display_name(choice.display_name.as_deref(), max_length)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
-    let (signed_in, setup) = create(&visit, &handle, &username, display_name).await?;
+    let made = || create(&visit, &handle, &username, display_name);
+    let (signed_in, setup) = retrying(&visit.state.rng, made).await?;
     let response = json_answer(&SetupDone {
         user: UserView::from(&signed_in.user),
         redirect_to: destination::after_login(&visit.state.config, &setup.target),
@@ -140,7 +143,7 @@ pub async fn choose(
     let setup_cookie = Cookies::new(&visit.state.config).clear(CookieKind::Setup);
     Ok(with_cookies(
         response,
-        visit.cookies(&signed_in)?.into_iter().chain([setup_cookie]),
+        visit.cookies(&signed_in).await?.into_iter().chain([setup_cookie]),
     ))
 }
 
@@ -208,20 +211,6 @@ fn not_created(refused: NotCreated) -> AppError {
             conflict("already_linked", "this identity has an account already, sign in")
         }
         NotCreated::Database(error) => error.into(),
-    }
-}
-
-fn unreadable(rejection: &JsonRejection) -> AppError {
-    match rejection {
-        JsonRejection::MissingJsonContentType(_) => AppError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "send JSON with its content type",
-        ),
-        _ => AppError::bad_request(
-            "invalid_request",
-            "send a JSON object with username and, if wanted, display_name",
-        ),
     }
 }
 

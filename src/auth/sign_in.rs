@@ -173,7 +173,7 @@ impl Visit {
     }
 
     /// The two cookies of a session that has just been opened.
-    pub fn cookies(&self, signed_in: &SignedIn) -> Result<[HeaderValue; 2], AppError> {
+    pub async fn cookies(&self, signed_in: &SignedIn) -> Result<[HeaderValue; 2], AppError> {
         let session = OpenSession {
             user: &signed_in.user,
             session_id: signed_in.session_id,
@@ -181,12 +181,12 @@ impl Visit {
             token: &signed_in.token,
             expires_at: signed_in.expires_at,
         };
-        session_cookies(&self.state, &session, self.now)
+        session_cookies(&self.state, &session, self.now).await
     }
 }
 
 /// The session cookie and the access cookie, each for as long as it is good.
-pub fn session_cookies(
+pub async fn session_cookies(
     state: &AppState,
     session: &OpenSession<'_>,
     now: OffsetDateTime,
@@ -196,12 +196,14 @@ pub fn session_cookies(
         session.token.expose(),
         Some(session.expires_at - now),
     );
-    let access = access_cookie(state, session.user, session.session_id, session.auth_time, now)?;
+    let access = access_cookie(state, session.user, session.session_id, session.auth_time, now).await?;
     Ok([refresh, access])
 }
 
 /// The access cookie alone, for what it says has changed. `auth_time`: the session's, seconds since the epoch.
-pub fn access_cookie(
+///
+/// Signed beside the threads that serve connections: RS256 takes up to milliseconds of computing.
+pub async fn access_cookie(
     state: &AppState,
     user: &User,
     session_id: SessionId,
@@ -226,10 +228,11 @@ pub fn access_cookie(
             .clone()
             .filter(|url| url.len() <= MAX_COOKIE_PICTURE_BYTES),
     };
-    let access = state
-        .keys
-        .current()
-        .sign(SESSION_TOKEN_TYP, &claims, None, now)
+    let keys = state.keys.current();
+    let sign = move || keys.sign(SESSION_TOKEN_TYP, &claims, None, now);
+    let signed = state.signing.take(sign).await;
+    let access = signed
+        .map_err(|error| AppError::failure(error.into()))?
         .map_err(|error| AppError::failure(anyhow::Error::new(error).context("sign the access cookie")))?;
     Ok(Cookies::new(&state.config).set(CookieKind::Access, access, Some(access_ttl)))
 }

@@ -1,6 +1,6 @@
 //! `DELETE /auth/link/{provider}`: a provider shall lead to the account no longer.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -8,12 +8,15 @@ use utoipa::ToSchema;
 
 use super::respond::{json_answer, with_cookies};
 use crate::accounts::{self, NotUnlinked, Unlinking};
+use crate::db::oauth_links::Link;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 
 /// The link is gone.
@@ -33,23 +36,27 @@ pub struct Unlinked {
         (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left")))]
 pub async fn unlink(
     State(state): State<AppState>,
-    Path(provider): Path<String>,
     Now(now): Now,
     _same_site: SameSiteRequest,
     session: BrowserSession,
     browser: Browser,
+    Segment(provider): Segment,
 ) -> Result<Response, AppError> {
     let unlinking = Unlinking {
         user_id: session.session.user_id,
         provider: &provider,
         browser_hash: &browser.hash(),
     };
-    let is_usable = |name: &str| state.upstreams.get(name).is_some();
-    let mut tx = state.db.begin().await?;
-    let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
-        .await
-        .map_err(not_unlinked)?;
-    tx.commit().await?;
+    let is_usable = |link: &Link| state.upstreams.of_link(&link.provider, &link.issuer).is_some();
+    let ended = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
+            .await
+            .map_err(not_unlinked)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(ended)
+    })
+    .await?;
     tracing::info!(user.id = %session.session.user_id, "an identity was unlinked");
     let signed_out = ended.contains(&session.session.session_id);
     let cookies = Cookies::new(&state.config);

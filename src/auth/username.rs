@@ -63,7 +63,7 @@ pub async fn rename(
         .map_err(not_renamed)?;
     tx.commit().await?;
     // The name stands in the access cookie, so apps on sibling hosts would go on greeting the old one.
-    let cookie = access_cookie(&state, &user, session.session_id, session.auth_time, now)?;
+    let cookie = access_cookie(&state, &user, session.session_id, session.auth_time, now).await?;
     Ok(with_cookies(json_answer(&UserView::from(&user)), [cookie]))
 }
 

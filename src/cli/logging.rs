@@ -1,9 +1,18 @@
 //! Log lines: for people on a terminal, JSON otherwise, always on standard error.
 
-use std::io::IsTerminal as _;
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::{Directive, LevelFilter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::log::{LogConfig, LogFormat};
 
@@ -22,8 +31,16 @@ const CAPPED: [&str; 8] = [
     "redis",
 ];
 
+/// Takes in spans beside the log.
+pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Installs the subscriber of this process; later calls change nothing. `RUST_LOG` wins over `log.level`.
 pub fn init(config: &LogConfig) {
+    init_with(config, None);
+}
+
+/// The same with a layer that sees spans whatever the log's filter leaves out.
+pub fn init_with(config: &LogConfig, spans: Option<SpanLayer>) {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = from_environment
         .as_deref()
@@ -39,22 +56,117 @@ pub fn init(config: &LogConfig) {
     } else {
         LogFormat::Json
     });
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     // It fails only if a subscriber is installed already, as in tests.
-    let _ = match format {
-        LogFormat::Human => {
-            let colours = terminal && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).with_target(false).try_init()
-        }
-        LogFormat::Json => builder
+    let _ = match spans {
+        Some(spans) => tracing_subscriber::registry()
+            .with(spans)
+            .with(filter.add_directive(spans_directive()))
+            .with(lines(format, colours, io::stderr))
+            .try_init(),
+        None => tracing_subscriber::registry()
+            .with(filter)
+            .with(lines(format, colours, io::stderr))
+            .try_init(),
+    };
+}
+
+/// Lets requests' spans through, however little is logged: nothing else has this target.
+fn spans_directive() -> Directive {
+    let directive = format!("{}=info", crate::telemetry::TARGET);
+    directive.parse().expect("a target and a level are a directive")
+}
+
+/// What writes lines. A value stays within its line and commands no terminal, whatever it holds.
+fn lines<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer();
+    match format {
+        LogFormat::Human => lines
+            .with_writer(writer)
+            .with_ansi(colours)
+            .with_target(false)
+            .fmt_fields(debug_fn(readable).delimited(" "))
+            .boxed(),
+        LogFormat::Json => lines
+            .with_writer(JsonLines(writer))
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .try_init(),
-    };
+            .boxed(),
+    }
+}
+
+/// A field of a line for people.
+fn readable(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{field}=")?;
+    }
+    write!(OneLine(writer), "{value:?}")
+}
+
+/// Escapes control characters, line breaks among them.
+struct OneLine<'a, W>(&'a mut W);
+
+impl<W: fmt::Write> fmt::Write for OneLine<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let end = part
+                .char_indices()
+                .next_back()
+                .filter(|(_, last)| last.is_control());
+            let (plain, control) = part.split_at(end.map_or(part.len(), |(at, _)| at));
+            self.0.write_str(plain)?;
+            for control in control.chars() {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON escapes the control characters of ASCII (RFC 8259 §7) but for DEL. The others, which some terminals obey as well, are
+/// escaped here; outside of strings there are none.
+struct JsonLines<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for JsonLines<W> {
+    type Writer = JsonLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        JsonLine(self.0.make_writer())
+    }
+}
+
+struct JsonLine<W>(W);
+
+impl<W: io::Write> io::Write for JsonLine<W> {
+    /// A line comes as a whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let is_safe = |character: char| character == '\n' || !character.is_control();
+        if text.chars().all(is_safe) {
+            return self.0.write(line);
+        }
+        let mut escaped = String::with_capacity(text.len() + 16);
+        for character in text.chars() {
+            if is_safe(character) {
+                escaped.push(character);
+            } else {
+                // It cannot fail: a string grows.
+                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+            }
+        }
+        self.0.write_all(escaped.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What is asked for, with the libraries capped that it asks more of than is safe.
@@ -103,5 +215,51 @@ mod tests {
             filter_of("sqlx=info,warn").unwrap().to_string()
         );
         assert!(filter_of("riley=loud").is_none());
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// OB-3: a value, however it is written, cannot begin a line or command a terminal, on a terminal either.
+    #[test]
+    fn a_hostile_value_stays_in_its_line() {
+        let hostile = "a\r\n2026-01-01 ERROR forged\u{1b}[2J\u{9b}31m\u{7}\u{0}";
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let written = Written::default();
+            let writer = written.clone();
+            let subscriber =
+                tracing_subscriber::registry().with(lines(format, false, move || writer.clone()));
+            tracing::subscriber::with_default(subscriber, || {
+                let span = tracing::info_span!("request", within = %hostile, and = hostile);
+                let _entered = span.enter();
+                tracing::info!(plain = hostile, shown = %hostile, debugged = ?hostile, "{hostile}");
+            });
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(!line.chars().any(char::is_control), "{format:?}: {line:?}");
+            assert!(line.matches("forged").count() >= 5, "{format:?}: {line}");
+            if format == LogFormat::Json {
+                let read: serde_json::Value = serde_json::from_str(line).unwrap();
+                for value in [
+                    &read["plain"],
+                    &read["shown"],
+                    &read["message"],
+                    &read["span"]["within"],
+                ] {
+                    assert_eq!(value, hostile);
+                }
+            }
+        }
     }
 }

@@ -68,8 +68,11 @@ fn details(command: &str) -> &'static [&'static str] {
             "Migrates the database unless database.migrate is false, then listens on server.host and server.port.",
             "SIGTERM and SIGINT stop it in order: /ready turns false, nobody new is let in, requests in flight are finished \
              within server.shutdown_grace_secs, and it ends with 0. A second signal ends it at once.",
-            "SIGHUP reads the configuration and the keys anew, as does a change of their files. A configuration with errors \
-             is refused and the old one stays; the log says what was taken over and what needs a restart.",
+            "SIGHUP reads the configuration and the keys anew, as does a change of their files. Signing keys and the numbers \
+             of [rate_limiting] are taken over; the log says what else has changed and waits for the next start. A \
+             configuration with errors is refused and the old one stays.",
+            "Built with the feature opentelemetry it sends a span of each request to the collector of telemetry.endpoint or \
+             of the standard OTEL_ variables.",
             "It speaks plain HTTP/1.1 and belongs behind a proxy that speaks TLS.",
         ],
         "validate" => &[

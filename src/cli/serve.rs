@@ -1,10 +1,12 @@
 //! `riley-auth serve`.
 
 use super::{Global, logging};
+use crate::telemetry::Exporter;
 
 pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
     let loaded = global.source()?.load()?;
-    logging::init(&loaded.config.log);
+    let exporter = Exporter::start(&loaded.config.telemetry)?;
+    logging::init_with(&loaded.config.log, exporter.as_ref().map(Exporter::layer));
     for finding in &loaded.warnings {
         tracing::warn!(
             config.key = finding.key,
@@ -13,5 +15,9 @@ pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
             finding.problem
         );
     }
-    crate::server::serve(loaded).await
+    let result = crate::server::serve(loaded).await;
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
+    }
+    result
 }

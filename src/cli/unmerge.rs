@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db;
 use crate::db::oauth_links::Link;
+use crate::db::retry::retrying;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::usernames::{UsernameRules, fold};
 
@@ -38,20 +39,28 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let data = json!({
         "link_id": link.link_id,
         "provider": done.provider,
+        "went_along": done.went_along,
         "user_id": done.user_id,
         "new_user_id": done.new_user.user_id,
         "new_username": done.new_user.username,
         "sessions_ended": done.sessions_ended,
         "grants_revoked": done.grants_revoked,
     });
+    let went_along = done.went_along.join(", ");
     global.print(&data, |_| {
         format!(
             "the identity at {} has left account {} and has account {} now, under the name {}\n\
+             what came by it and went along: {}\n\
              sessions ended: {}, tokens' grants revoked: {}\n",
             done.provider,
             done.user_id,
             done.new_user.user_id,
             done.new_user.username,
+            if went_along.is_empty() {
+                "nothing"
+            } else {
+                &went_along
+            },
             done.sessions_ended,
             done.grants_revoked,
         )
@@ -107,12 +116,14 @@ async fn unmerge(config: &Config, db: &PgPool, link: &Link, now: OffsetDateTime)
             actor: &Actor::CommandLine,
             usernames: &rules.candidates(&hints, &rng),
         };
-        let mut tx = db.begin().await.context("the database cannot be reached")?;
-        match accounts::unmerge(&mut tx, &unmerging, &keyring, &rng, now).await {
-            Ok(done) => {
-                tx.commit().await.context("the merge cannot be undone")?;
-                return Ok(done);
-            }
+        let undone = retrying(&rng, || async {
+            let mut tx = db.begin().await?;
+            let done = accounts::unmerge(&mut tx, &unmerging, &keyring, &rng, now).await?;
+            tx.commit().await?;
+            Ok(done)
+        });
+        match undone.await {
+            Ok(done) => return Ok(done),
             Err(NotUnmerged::NoUsername) => {}
             Err(NotUnmerged::NotFound) => bail!("there is no such link or account"),
             Err(NotUnmerged::NotMerged) => {

@@ -91,6 +91,7 @@ impl Config {
         );
         self.rate_limiting.check(&mut check);
         self.metrics.check(&mut check);
+        self.telemetry.check(&mut check);
         check.range(
             "maintenance.deliveries_kept_days",
             self.maintenance.deliveries_kept_days.into(),

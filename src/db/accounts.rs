@@ -3,8 +3,7 @@
 use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
-use crate::protocol::ids::{ClientId, LinkId, SessionId, UserId};
-use crate::protocol::scope::ScopeSet;
+use crate::protocol::ids::UserId;
 
 /// A live account, disabled or not.
 #[derive(Clone, Debug)]
@@ -39,46 +38,6 @@ pub enum Position {
     /// By folded names, in the order of their bytes.
     Username(Option<(String, UserId)>),
 }
-
-/// A provider identity of an account.
-#[derive(Clone, Debug)]
-pub struct AccountLink {
-    pub link_id: LinkId,
-    pub provider: String,
-    pub subject: String,
-    pub display: Option<String>,
-    pub email: Option<String>,
-    pub email_verified: bool,
-    pub created_at: OffsetDateTime,
-    pub last_login_at: OffsetDateTime,
-}
-
-/// A session that goes on.
-#[derive(Clone, Debug)]
-pub struct AccountSession {
-    pub session_id: SessionId,
-    pub provider: String,
-    /// Seconds since the epoch.
-    pub auth_time: i64,
-    pub user_agent: Option<String>,
-    pub ip_address: Option<String>,
-    pub created_at: OffsetDateTime,
-    pub last_used_at: OffsetDateTime,
-    pub expires_at: OffsetDateTime,
-}
-
-/// An app that the person let in.
-#[derive(Clone, Debug)]
-pub struct AccountConsent {
-    pub client_id: ClientId,
-    pub client_name: String,
-    pub scope: ScopeSet,
-    pub granted_at: OffsetDateTime,
-    pub updated_at: OffsetDateTime,
-}
-
-/// More than this many sessions or consents of one account are not shown; the newest come first.
-const MAX_SHOWN: i64 = 500;
 
 /// The live account of this id.
 pub async fn find(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Option<Account>> {
@@ -253,66 +212,5 @@ async fn search_by_username(
         limit,
     )
     .fetch_all(&mut **tx)
-    .await
-}
-
-/// The identities of an account, oldest first.
-pub async fn links(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<AccountLink>> {
-    sqlx::query_as!(
-        AccountLink,
-        r#"
-        SELECT link_id AS "link_id: _", provider, subject, display, email, email_verified, created_at, last_login_at
-        FROM oauth_links
-        WHERE user_id = $1
-        ORDER BY created_at, link_id
-        "#,
-        user_id as _,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// The sessions of an account that go on, the last used first.
-pub async fn sessions(
-    db: impl PgExecutor<'_>,
-    user_id: UserId,
-    now: OffsetDateTime,
-) -> sqlx::Result<Vec<AccountSession>> {
-    sqlx::query_as!(
-        AccountSession,
-        r#"
-        SELECT session_id AS "session_id: _", provider, auth_time, user_agent, ip_address, created_at, last_used_at, expires_at
-        FROM sessions
-        WHERE user_id = $1
-          AND ended_at IS NULL
-          AND expires_at > $2
-          AND (absolute_expires_at IS NULL OR absolute_expires_at > $2)
-        ORDER BY last_used_at DESC, session_id
-        LIMIT $3
-        "#,
-        user_id as _,
-        now,
-        MAX_SHOWN,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// What the person let apps have, the newest first.
-pub async fn consents(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<AccountConsent>> {
-    sqlx::query_as!(
-        AccountConsent,
-        r#"
-        SELECT s.client_id AS "client_id: _", c.name AS client_name, s.scope AS "scope: _", s.granted_at, s.updated_at
-        FROM consents s
-        JOIN oauth_clients c ON c.client_id = s.client_id
-        WHERE s.user_id = $1
-        ORDER BY s.updated_at DESC, s.client_id
-        LIMIT $2
-        "#,
-        user_id as _,
-        MAX_SHOWN,
-    )
-    .fetch_all(db)
     .await
 }

@@ -12,7 +12,7 @@ use super::grants::{StoredPerson, stored_person};
 use super::refresh_tokens::NewRefreshToken;
 use crate::protocol::claims::ClaimsRequest;
 use crate::protocol::grant::{Grant, StoredCode};
-use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
+use crate::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
 use crate::protocol::pkce::CodeChallenge;
 use crate::protocol::scope::ScopeSet;
@@ -105,13 +105,14 @@ pub async fn load(
                u.user_id AS "user_id: UserId", u.username, u.display_name, u.picture, u.updated_at,
                CASE WHEN $3 OR a.claims ? 'id_token' THEN u.upstream_claims END
                    AS "upstream_claims?: Json<Map<String, Value>>",
-               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?"
+               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?",
+               e.issuer AS "email_issuer?"
         FROM authorization_codes a
         JOIN users u ON u.user_id = a.user_id
         JOIN sessions s ON s.session_id = a.session_id
         LEFT JOIN oauth_clients caller ON caller.client_id = $2
         LEFT JOIN LATERAL (
-            SELECT l.email, l.email_verified, l.provider
+            SELECT l.email, l.email_verified, l.provider, l.issuer
             FROM oauth_links l
             WHERE l.user_id = u.user_id
               AND l.email IS NOT NULL
@@ -225,25 +226,20 @@ pub async fn spend(
     Ok(result.rows_affected() == 1)
 }
 
-/// Uses up every code that was issued in a session of this link, so that none becomes a grant any more.
-pub async fn spend_of_link(
+/// Uses up every code that was issued in these sessions, so that none is exchanged for a grant that nobody revokes.
+pub async fn spend_of_sessions(
     db: impl PgExecutor<'_>,
-    user_id: UserId,
-    link_id: LinkId,
+    session_ids: &[SessionId],
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        UPDATE authorization_codes a
-        SET used_at = $3
-        FROM sessions s
-        WHERE s.link_id = $2
-          AND s.user_id = $1
-          AND a.session_id = s.session_id
-          AND a.used_at IS NULL
+        UPDATE authorization_codes
+        SET used_at = $2
+        WHERE session_id = ANY ($1)
+          AND used_at IS NULL
         "#,
-        user_id as _,
-        link_id as _,
+        session_ids as _,
         now,
     )
     .execute(db)

@@ -81,8 +81,8 @@ pub struct ListedConsent {
     pub last_used_at: Option<OffsetDateTime>,
 }
 
-/// The apps that a person let in, the newest first.
-pub async fn list(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<ListedConsent>> {
+/// The apps that a person let in, the newest first, `limit` at most.
+pub async fn list(db: impl PgExecutor<'_>, user_id: UserId, limit: i64) -> sqlx::Result<Vec<ListedConsent>> {
     sqlx::query_as!(
         ListedConsent,
         r#"
@@ -93,8 +93,10 @@ pub async fn list(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Vec<
         JOIN oauth_clients o ON o.client_id = c.client_id
         WHERE c.user_id = $1
         ORDER BY c.granted_at DESC, c.client_id
+        LIMIT $2
         "#,
         user_id as _,
+        limit,
     )
     .fetch_all(db)
     .await

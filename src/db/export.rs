@@ -73,6 +73,8 @@ pub struct ExportedLink {
     /// When it joined the account by its address, and not by its owner's confirmation.
     #[serde(with = "time::serde::rfc3339::option")]
     pub merged_at: Option<OffsetDateTime>,
+    /// The identity that it came by: the one its owner was signed in by, or whose address it has.
+    pub added_by_link_id: Option<LinkId>,
 }
 
 /// A session in a browser, ended ones as long as they are kept.
@@ -80,6 +82,8 @@ pub struct ExportedLink {
 pub struct ExportedSession {
     pub session_id: SessionId,
     pub link_id: Option<LinkId>,
+    /// The identities that signed in to it before.
+    pub earlier_link_ids: Vec<LinkId>,
     pub provider: String,
     /// The provider's own name for it.
     pub upstream_sid: Option<String>,
@@ -271,7 +275,7 @@ pub async fn links(
         ExportedLink,
         r#"
         SELECT link_id AS "link_id: _", provider, issuer, subject, display, email, email_verified,
-               created_at, last_login_at, merged_at
+               created_at, last_login_at, merged_at, added_by_link_id AS "added_by_link_id: _"
         FROM oauth_links
         WHERE user_id = $1
         ORDER BY created_at DESC, link_id
@@ -293,8 +297,8 @@ pub async fn sessions(
     sqlx::query_as!(
         ExportedSession,
         r#"
-        SELECT session_id AS "session_id: _", link_id AS "link_id: _", provider, upstream_sid, auth_time,
-               acr, amr, user_agent, ip_address, created_at, last_used_at, expires_at, absolute_expires_at,
+        SELECT session_id AS "session_id: _", link_id AS "link_id: _",
+               earlier_link_ids AS "earlier_link_ids: _", provider, upstream_sid, auth_time, acr, amr, user_agent, ip_address, created_at, last_used_at, expires_at, absolute_expires_at,
                ended_at, ended_reason
         FROM sessions
         WHERE user_id = $1

@@ -10,7 +10,7 @@ use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
 use crate::protocol::claims::ClaimsRequest;
-use crate::protocol::ids::{ClientId, GrantId, LinkId, UserId};
+use crate::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 
 /// Why a grant was revoked, as the column says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum RevocationReason {
     Administrator,
     /// The identity that it was made through was given an account of its own.
     Unmerged,
+    /// Its owner took away the identity that it was made through, which had come by a merge.
+    Unlinked,
 }
 
 impl RevocationReason {
@@ -39,6 +41,7 @@ impl RevocationReason {
             Self::Consent => "consent",
             Self::Administrator => "administrator",
             Self::Unmerged => "account_unmerged",
+            Self::Unlinked => "unlinked",
         }
     }
 }
@@ -66,6 +69,7 @@ pub struct StoredEmail {
     pub verified: bool,
     /// The provider's name in the configuration.
     pub provider: String,
+    pub issuer: String,
 }
 
 /// Makes a [`StoredPerson`] of a row that has its columns under their usual names.
@@ -81,12 +85,20 @@ macro_rules! stored_person {
                 .upstream_claims
                 .map(|sqlx::types::Json(claims)| claims)
                 .unwrap_or_default(),
-            email: match ($row.email, $row.email_verified, $row.email_provider) {
-                (Some(email), Some(verified), Some(provider)) => Some($crate::db::grants::StoredEmail {
-                    email,
-                    verified,
-                    provider,
-                }),
+            email: match (
+                $row.email,
+                $row.email_verified,
+                $row.email_provider,
+                $row.email_issuer,
+            ) {
+                (Some(email), Some(verified), Some(provider), Some(issuer)) => {
+                    Some($crate::db::grants::StoredEmail {
+                        email,
+                        verified,
+                        provider,
+                        issuer,
+                    })
+                }
                 _ => None,
             },
         }
@@ -143,27 +155,22 @@ pub async fn revoke(
     .await
 }
 
-/// Ends every grant of a user that was made in a session of this link, offline ones included. How many.
-pub async fn revoke_of_link(
+/// Ends every grant that was made in these sessions, offline ones too. How many were alive.
+pub async fn revoke_of_sessions(
     db: impl PgExecutor<'_>,
-    user_id: UserId,
-    link_id: LinkId,
+    session_ids: &[SessionId],
     reason: RevocationReason,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         r#"
-        UPDATE grants g
-        SET revoked_at = $3,
-            revoked_reason = $4
-        FROM sessions s
-        WHERE s.link_id = $2
-          AND s.user_id = $1
-          AND g.session_id = s.session_id
-          AND g.revoked_at IS NULL
+        UPDATE grants
+        SET revoked_at = $2,
+            revoked_reason = $3
+        WHERE session_id = ANY ($1)
+          AND revoked_at IS NULL
         "#,
-        user_id as _,
-        link_id as _,
+        session_ids as _,
         now,
         reason.as_str(),
     )
@@ -222,13 +229,14 @@ pub async fn find_for_userinfo(
         SELECT g.claims AS "claims: Json<ClaimsRequest>",
                u.user_id AS "user_id: UserId", u.username, u.display_name, u.picture, u.updated_at,
                u.upstream_claims AS "upstream_claims?: Json<Map<String, Value>>",
-               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?"
+               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?",
+               e.issuer AS "email_issuer?"
         FROM grants g
         JOIN users u ON u.user_id = g.user_id
         JOIN oauth_clients c ON c.client_id = g.client_id
         LEFT JOIN sessions s ON s.session_id = g.session_id
         LEFT JOIN LATERAL (
-            SELECT l.email, l.email_verified, l.provider
+            SELECT l.email, l.email_verified, l.provider, l.issuer
             FROM oauth_links l
             WHERE l.user_id = u.user_id
               AND l.email IS NOT NULL

@@ -35,6 +35,7 @@ pub mod oauth_links;
 pub mod pending_identities;
 pub mod refresh_tokens;
 pub mod reserved_usernames;
+pub mod retry;
 pub mod schema;
 pub mod sessions;
 pub mod signing_keys;
@@ -91,16 +92,7 @@ fn connect_as(
     max_connections: u32,
     settings: &[(&str, &str)],
 ) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(config.url.expose_secret())
-        .context("database.url is not a PostgreSQL connection URL")?
-        .application_name(application_name)
-        .options([
-            ("statement_timeout", "5s"),
-            ("lock_timeout", "2s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("timezone", "UTC"),
-        ])
-        .options(settings.iter().copied());
+    let options = connection_options(application_name, config)?.options(settings.iter().copied());
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
@@ -114,6 +106,21 @@ fn connect_as(
             })
         })
         .connect_lazy_with(options))
+}
+
+/// How every connection is opened: with limits of time, and a name in `pg_stat_activity`.
+pub fn connection_options(
+    application_name: &str,
+    config: &DatabaseConfig,
+) -> anyhow::Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .context("database.url is not a PostgreSQL connection URL")?;
+    Ok(options.application_name(application_name).options([
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("timezone", "UTC"),
+    ]))
 }
 
 /// Lets what follows in `tx` take longer than a statement usually may.

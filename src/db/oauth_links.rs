@@ -17,6 +17,8 @@ pub struct NewLink<'a> {
     pub provider: &'a str,
     pub issuer: &'a str,
     pub subject: &'a str,
+    /// The link of the same account that it came by; `None` for the first one.
+    pub added_by: Option<LinkId>,
     pub description: LinkDescription<'a>,
 }
 
@@ -41,8 +43,10 @@ pub struct LinkedUser {
 /// An account that some provider says a verified address belongs to.
 #[derive(Clone, Debug)]
 pub struct VerifiedLink {
+    pub link_id: LinkId,
     pub user_id: UserId,
     pub provider: String,
+    pub issuer: String,
     /// The account is neither disabled nor deleted.
     pub live: bool,
     /// The account has an identity at the newcomer's provider already.
@@ -95,6 +99,10 @@ pub struct Link {
     pub user_id: UserId,
     /// The provider's name in the configuration, at the last login.
     pub provider: String,
+    /// Whose word the identity is: a name in the configuration can be pointed at another issuer.
+    pub issuer: String,
+    /// The person's id there.
+    pub subject: String,
     /// How the provider names this identity.
     pub display: Option<String>,
     pub email: Option<String>,
@@ -105,6 +113,8 @@ pub struct Link {
     pub is_primary: bool,
     /// When it came to this account by a merge; `None` for one that its owner made or confirmed.
     pub merged_at: Option<OffsetDateTime>,
+    /// The link that it came by; `None` for an account's first one, and for those of before this was kept.
+    pub added_by: Option<LinkId>,
     pub created_at: OffsetDateTime,
     pub last_login_at: OffsetDateTime,
 }
@@ -114,12 +124,13 @@ pub async fn list_of_user(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Res
     sqlx::query_as!(
         Link,
         r#"
-        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.display, l.email, l.email_verified,
+        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.issuer, l.subject,
+               l.display, l.email, l.email_verified,
                l.email IS NOT NULL AND l.link_id = first_value(l.link_id) OVER (
                    ORDER BY l.email IS NULL, l.link_id IS NOT DISTINCT FROM u.primary_link_id DESC,
                             l.email_verified DESC, l.created_at, l.link_id
                ) AS "is_primary!",
-               l.merged_at, l.created_at, l.last_login_at
+               l.merged_at, l.added_by_link_id AS "added_by: _", l.created_at, l.last_login_at
         FROM oauth_links l
         JOIN users u ON u.user_id = l.user_id
         WHERE l.user_id = $1
@@ -169,23 +180,49 @@ pub async fn mark_merged(db: impl PgExecutor<'_>, link_id: LinkId, now: OffsetDa
 }
 
 /// Takes a link away. A choice of its address as the primary one goes with it, and sessions forget it: end them first.
-pub async fn delete(db: impl PgExecutor<'_>, link_id: LinkId) -> sqlx::Result<()> {
+///
+/// What came by it takes its place: it came by what this one came by, and by a merge if this one did. Otherwise whoever was
+/// merged in wrongly could add an identity, take the merged one away and be a part of the account for good.
+pub async fn delete(tx: &mut PgTransaction<'_>, link_id: LinkId) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        UPDATE oauth_links l
+        SET added_by_link_id = gone.added_by_link_id, merged_at = coalesce(l.merged_at, gone.merged_at)
+        FROM oauth_links gone
+        WHERE gone.link_id = $1
+          AND l.added_by_link_id = gone.link_id
+        "#,
+        link_id as _,
+    )
+    .execute(&mut **tx)
+    .await?;
     sqlx::query!("DELETE FROM oauth_links WHERE link_id = $1", link_id as _)
-        .execute(db)
+        .execute(&mut **tx)
         .await?;
     Ok(())
 }
 
-/// Gives a link to another account, whose only one it will be. The old account's choice of its address ends.
-pub async fn give_to(tx: &mut PgTransaction<'_>, link_id: LinkId, new_owner: UserId) -> sqlx::Result<()> {
+/// Gives a link and what came by it to a new account, which has none yet. The old account's choice of one of their
+/// addresses ends. `link_ids`: `root` and every link that came by it, at any remove.
+pub async fn give_to(
+    tx: &mut PgTransaction<'_>,
+    root: LinkId,
+    link_ids: &[LinkId],
+    new_owner: UserId,
+) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         WITH unchosen AS (
-            UPDATE users SET primary_link_id = NULL WHERE primary_link_id = $1
+            UPDATE users SET primary_link_id = NULL WHERE primary_link_id = ANY ($2)
         )
-        UPDATE oauth_links SET user_id = $2, merged_at = NULL WHERE link_id = $1
+        UPDATE oauth_links
+        SET user_id = $3,
+            merged_at = CASE WHEN link_id = $1 THEN NULL ELSE merged_at END,
+            added_by_link_id = CASE WHEN link_id = $1 THEN NULL ELSE added_by_link_id END
+        WHERE link_id = ANY ($2)
         "#,
-        link_id as _,
+        root as _,
+        link_ids as _,
         new_owner as _,
     )
     .execute(&mut **tx)
@@ -203,7 +240,7 @@ pub async fn find_verified_by_email(
     sqlx::query_as!(
         VerifiedLink,
         r#"
-        SELECT l.user_id AS "user_id: _", l.provider,
+        SELECT l.link_id AS "link_id: _", l.user_id AS "user_id: _", l.provider, l.issuer,
                u.disabled_at IS NULL AND u.deleted_at IS NULL AS "live!",
                EXISTS (SELECT FROM oauth_links o WHERE o.user_id = l.user_id AND o.provider = $2) AS "has_provider!"
         FROM oauth_links l
@@ -225,8 +262,8 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
     sqlx::query!(
         r#"
         INSERT INTO oauth_links (link_id, user_id, provider, issuer, subject, display, email, email_folded,
-                                 email_verified, created_at, last_login_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+                                 email_verified, added_by_link_id, created_at, last_login_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
         "#,
         link.link_id as _,
         link.user_id as _,
@@ -237,6 +274,7 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
         link.description.email,
         link.description.email_folded,
         link.description.email_verified,
+        link.added_by as _,
         now,
     )
     .execute(db)
@@ -308,6 +346,7 @@ pub async fn mark_login(
 pub struct LinkedEmail {
     pub link_id: LinkId,
     pub provider: String,
+    pub issuer: String,
     pub email: String,
     /// As the provider said.
     pub email_verified: bool,
@@ -320,7 +359,7 @@ pub async fn emails_of(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result
     sqlx::query_as!(
         LinkedEmail,
         r#"
-        SELECT l.link_id AS "link_id: _", l.provider, l.email AS "email!", l.email_verified,
+        SELECT l.link_id AS "link_id: _", l.provider, l.issuer, l.email AS "email!", l.email_verified,
                row_number() OVER by_rank = 1 AS "primary!"
         FROM oauth_links l
         JOIN users u ON u.user_id = l.user_id

@@ -75,7 +75,8 @@ pub async fn load(
                u.user_id AS "user_id: UserId", u.username, u.display_name, u.picture, u.updated_at,
                CASE WHEN $3 OR g.claims ? 'id_token' THEN u.upstream_claims END
                    AS "upstream_claims?: Json<Map<String, Value>>",
-               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?"
+               e.email AS "email?", e.email_verified AS "email_verified?", e.provider AS "email_provider?",
+               e.issuer AS "email_issuer?"
         FROM refresh_tokens t
         JOIN grants g ON g.grant_id = t.grant_id
         JOIN users u ON u.user_id = g.user_id
@@ -83,7 +84,7 @@ pub async fn load(
         LEFT JOIN sessions s ON s.session_id = g.session_id
         LEFT JOIN oauth_clients caller ON caller.client_id = $2
         LEFT JOIN LATERAL (
-            SELECT l.email, l.email_verified, l.provider
+            SELECT l.email, l.email_verified, l.provider, l.issuer
             FROM oauth_links l
             WHERE l.user_id = u.user_id
               AND l.email IS NOT NULL

@@ -193,7 +193,11 @@ pub async fn renew(
     let renewed = sqlx::query!(
         r#"
         UPDATE sessions
-        SET link_id = $3, provider = $4, upstream_sid = $5, auth_time = $6, acr = $7, amr = $8, user_agent = $9,
+        SET earlier_link_ids = CASE
+                WHEN link_id IS NULL OR link_id = $3 OR link_id = ANY (earlier_link_ids) THEN earlier_link_ids
+                ELSE array_append(earlier_link_ids, link_id)
+            END,
+            link_id = $3, provider = $4, upstream_sid = $5, auth_time = $6, acr = $7, amr = $8, user_agent = $9,
             ip_address = $10, last_used_at = $11, expires_at = $12, absolute_expires_at = $13
         WHERE session_id = $1
           AND user_id = $2
@@ -479,6 +483,49 @@ pub async fn end_all_of_link(
     .await
 }
 
+/// Every session of a user that was ever signed in to by one of these links, ended ones too.
+pub async fn find_of_links(
+    db: impl PgExecutor<'_>,
+    user_id: UserId,
+    link_ids: &[LinkId],
+) -> sqlx::Result<Vec<SessionId>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT session_id AS "session_id: _"
+        FROM sessions
+        WHERE user_id = $1
+          AND (link_id = ANY ($2) OR earlier_link_ids && $2)
+        "#,
+        user_id as _,
+        link_ids as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Ends these sessions; those that were still going on.
+pub async fn end_these(
+    db: impl PgExecutor<'_>,
+    session_ids: &[SessionId],
+    reason: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<Vec<SessionId>> {
+    sqlx::query_scalar!(
+        r#"
+        UPDATE sessions
+        SET ended_at = $3, ended_reason = $2
+        WHERE session_id = ANY ($1)
+          AND ended_at IS NULL
+        RETURNING session_id AS "session_id: _"
+        "#,
+        session_ids as _,
+        reason,
+        now,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Ends one session if it is this user's. Whether it was, and was still going on.
 pub async fn end_of_user(
     db: impl PgExecutor<'_>,
@@ -505,11 +552,22 @@ pub async fn end_of_user(
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether the session still goes on; its row stays locked until `tx` ends, so that nobody ends it before.
-pub async fn lock_live(tx: &mut PgTransaction<'_>, session_id: SessionId) -> sqlx::Result<bool> {
-    let found = sqlx::query_scalar!(
+/// A session that goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedSession {
+    /// The link of its last login.
+    pub link_id: Option<LinkId>,
+}
+
+/// The session, if it still goes on; its row stays locked until `tx` ends, so that nobody ends it before.
+pub async fn lock_live(
+    tx: &mut PgTransaction<'_>,
+    session_id: SessionId,
+) -> sqlx::Result<Option<LockedSession>> {
+    sqlx::query_as!(
+        LockedSession,
         r#"
-        SELECT 1 AS "found!"
+        SELECT link_id AS "link_id: _"
         FROM sessions
         WHERE session_id = $1
           AND ended_at IS NULL
@@ -518,6 +576,5 @@ pub async fn lock_live(tx: &mut PgTransaction<'_>, session_id: SessionId) -> sql
         session_id as _,
     )
     .fetch_optional(&mut **tx)
-    .await?;
-    Ok(found.is_some())
+    .await
 }

@@ -34,17 +34,17 @@ pub async fn remember(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the sessions that were opened through the upstream session `upstream_sid`; where the token names a subject, too, only
-/// that identity's.
+/// Ends the sessions that this issuer's identities opened through the upstream session `upstream_sid`; where the token names a
+/// subject, too, only that identity's.
 pub async fn end_of_upstream_session(
     tx: &mut PgTransaction<'_>,
     provider: &str,
     upstream_sid: &str,
-    identity: Option<(&str, &str)>,
+    issuer: &str,
+    subject: Option<&str>,
     reason: &str,
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<EndedSession>> {
-    let (issuer, subject) = identity.unzip();
     sqlx::query_as!(
         EndedSession,
         r#"
@@ -53,9 +53,10 @@ pub async fn end_of_upstream_session(
         WHERE s.provider = $1
           AND s.upstream_sid = $2
           AND s.ended_at IS NULL
-          AND ($4::text IS NULL OR EXISTS (
-              SELECT FROM oauth_links l WHERE l.link_id = s.link_id AND l.issuer = $3 AND l.subject = $4
-          ))
+          AND EXISTS (
+              SELECT FROM oauth_links l
+              WHERE l.link_id = s.link_id AND l.issuer = $3 AND ($4::text IS NULL OR l.subject = $4)
+          )
         RETURNING s.session_id AS "session_id: _", s.user_id AS "user_id: _"
         "#,
         provider,

@@ -307,6 +307,26 @@ pub async fn lock_admins(tx: &mut PgTransaction<'_>) -> sqlx::Result<Vec<UserId>
     .await
 }
 
+/// Whether this account is an administrator's that can act. If so, it stays one until `tx` ends: whoever takes the role, the
+/// account or the right to sign in away waits. Before any other row is locked.
+pub async fn hold_administrator(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<bool> {
+    let held = sqlx::query_scalar!(
+        r#"
+        SELECT 1 AS "held!"
+        FROM users
+        WHERE user_id = $1
+          AND role = 'admin'
+          AND deleted_at IS NULL
+          AND disabled_at IS NULL
+        FOR SHARE
+        "#,
+        user_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(held.is_some())
+}
+
 /// [`lock_admins`], then the live account of this id, disabled or not.
 pub async fn lock_with_admins(
     tx: &mut PgTransaction<'_>,

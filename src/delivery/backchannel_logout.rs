@@ -55,8 +55,8 @@ pub async fn send(state: &AppState, ledger: &Ledger, notice: &LogoutNotice, now:
     let keys = state.keys.current();
     let algorithm = signing_algorithm(&client);
     // RSA takes milliseconds: too long for a thread that serves connections.
-    let signed =
-        tokio::task::spawn_blocking(move || keys.sign(LOGOUT_TOKEN_TYP, &claims, algorithm, now)).await;
+    let sign = move || keys.sign(LOGOUT_TOKEN_TYP, &claims, algorithm, now);
+    let signed = state.signing.take(sign).await;
     let Ok(Ok(token)) = signed else {
         return Outcome::NotAttempted { code: "not_signed" };
     };

@@ -8,12 +8,14 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
 use super::browser::BrowserSession;
 use super::client_ip::ClientIp;
 use super::state::AppState;
 use crate::audit::{Actor, Recorder};
+use crate::db;
 use crate::error::AppError;
 use crate::protocol::ids::UserId;
 
@@ -36,6 +38,23 @@ impl Administrator {
     /// Who acts.
     pub fn user_id(&self) -> UserId {
         self.user_id
+    }
+
+    /// Begins what an administrator does to apps, webhooks and names, and what that writes into the trail with. Whether they
+    /// still are one is judged again, and stays so until the transaction ends: who is demoted, disabled or deleted while a
+    /// request of theirs waits has nothing done any more.
+    ///
+    /// What is done to accounts locks all administrators instead ([`crate::accounts::administration`]): the last one stays.
+    pub async fn begin<'a>(
+        &'a self,
+        state: &'a AppState,
+        now: OffsetDateTime,
+    ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
+        let mut tx = state.db.begin().await?;
+        if !db::users::hold_administrator(&mut tx, self.user_id).await? {
+            return Err(not_an_administrator());
+        }
+        Ok((tx, self.recorder(state, now)))
     }
 
     /// What an operation writes into the trail with.

@@ -137,6 +137,14 @@ where
         let leeway_secs = state.config.oauth.refresh_reuse_leeway_secs;
         let session =
             db::sessions::find_live_by_token(&state.db, &presented.hash(), leeway_secs, now).await?;
+        if let Some(session) = session.as_ref().filter(|session| !session.is_newest_value) {
+            // A slower tab, or a thief in step with the owner: as with a renewal, the operator can count them.
+            tracing::warn!(
+                event = "session_token.repeated",
+                session.id = %session.session_id,
+                "a session cookie that was replaced was used within the leeway"
+            );
+        }
         Ok(Self(session.map(|session| BrowserSession { session, presented })))
     }
 }

@@ -155,9 +155,10 @@ async fn identify(
         app.limits.may_guess(&client_id, address)?;
     }
     if let Err(limited) = app.limits.is_exhausted(Tier::Standard, address) {
-        // Nothing is left for strangers of this address, but a client may come from it as well: one that is known here is
-        // judged, so that a neighbour cannot lock it out, and a flood of made-up names does not reach the database.
-        if app.clients.copy(&client_id).is_none() {
+        // Nothing is left for strangers of this address, but a client may come from it as well: one that is known here and
+        // shows a secret is judged, so that a neighbour cannot lock it out. Made-up names do not reach the database, and neither
+        // does whoever shows none: it would count by its address in any case.
+        if !shows_secret || app.clients.copy(&client_id).is_none() {
             return Err(limited.into());
         }
     }

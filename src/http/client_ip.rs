@@ -47,10 +47,22 @@ impl AddressRule {
     /// What is no address leads back to the peer, since what stands to its left was written by somebody further away.
     pub fn client_ip(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> ClientIp {
         let peer = peer.map(|address| address.to_canonical());
-        let believed =
-            self.behind_proxy && (self.trusted.is_empty() || peer.is_some_and(|peer| self.trusts(peer)));
-        let forwarded = if believed { self.forwarded(headers) } else { None };
+        let forwarded = if self.believes(peer) {
+            self.forwarded(headers)
+        } else {
+            None
+        };
         ClientIp(forwarded.or(peer))
+    }
+
+    /// Whether what this peer says of others counts.
+    fn believes(&self, peer: Option<IpAddr>) -> bool {
+        self.behind_proxy && (self.trusted.is_empty() || peer.is_some_and(|peer| self.trusts(peer)))
+    }
+
+    /// Whether a request with these extensions came by a proxy whose word counts.
+    pub fn believes_sender(&self, extensions: &Extensions) -> bool {
+        self.believes(peer(extensions).map(|address| address.to_canonical()))
     }
 
     fn forwarded(&self, headers: &HeaderMap) -> Option<IpAddr> {
@@ -80,11 +92,14 @@ impl AddressRule {
         if let Some(known) = extensions.get::<ClientIp>() {
             return *known;
         }
-        let peer = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|ConnectInfo(peer)| peer.ip());
-        self.client_ip(headers, peer)
+        self.client_ip(headers, peer(extensions))
     }
+}
+
+/// The other end of the socket.
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(peer)| peer.ip())
 }
 
 impl<S> FromRequestParts<S> for ClientIp

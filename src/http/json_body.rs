@@ -133,6 +133,16 @@ mod tests {
         assert!(read::<Body>(b"{\"name\":\"\xff\"}").is_err());
     }
 
+    /// RS-2: the reader gives up long before a stack would end; nothing that is documented comes near.
+    #[test]
+    fn json_that_is_nested_too_deeply_is_no_body() {
+        let nested = |depth: usize| format!("{{\"name\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(read::<Value>(nested(100).as_bytes()).is_ok());
+        for depth in [128, 1000, 30_000] {
+            assert!(read::<Value>(nested(depth).as_bytes()).is_err(), "{depth}");
+        }
+    }
+
     #[test]
     fn the_body_bears_its_own_name() {
         let judge = |values: &[&'static str]| {

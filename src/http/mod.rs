@@ -15,5 +15,7 @@ pub mod no_store;
 pub mod now;
 pub mod oauth_params;
 pub mod page;
+pub mod readiness;
 pub mod return_to;
+pub mod segment;
 pub mod state;

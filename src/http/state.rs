@@ -8,9 +8,11 @@ use sqlx::PgPool;
 
 use super::client_ip::AddressRule;
 use super::clients::Clients;
+use super::readiness::Readiness;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jwt::SharedKeySet;
+use crate::jwt::turns::SigningTurns;
 use crate::limits::Limits;
 use crate::maintenance::Waiting;
 use crate::metrics::Metrics;
@@ -29,7 +31,10 @@ pub struct Inner {
     pub db: PgPool,
     /// For workers: what they wait for and hold is none of the requests' connections.
     pub background_db: PgPool,
+    pub readiness: Readiness,
     pub keys: SharedKeySet,
+    /// Turns to sign with an algorithm that takes long.
+    pub signing: SigningTurns,
     pub clock: Clock,
     pub rng: SystemRandom,
     /// Keys derived from `database.secret_key`.

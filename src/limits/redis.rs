@@ -7,13 +7,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, RedisError, Script};
+use ::redis::{Client, RedisError, Script, ScriptInvocation};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::rules::{Bucket, Key, PERIOD, Prefix, Subject, Verdict};
 
 /// No request waits longer for the answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Of [`Redis::try_out`]: below the buckets' prefix, since a user's rights may end with it.
+const TRIAL_KEY: &str = "riley_auth:limit:{trial}";
 
 /// `KEYS`: the buckets. `ARGV`: the period, then each bucket's interval, in microseconds. Gives how long to wait, in
 /// microseconds; 0: admitted and counted. A number of a script has 53 bits, enough for microseconds until the year 2255.
@@ -58,6 +61,13 @@ impl Redis {
         })
     }
 
+    /// Whether the script may run and touch a key, in time. The bucket is nobody's and gone at once.
+    pub(super) async fn try_out(&self) -> Result<(), RedisError> {
+        let mut call = self.script.prepare_invoke();
+        call.arg(micros(PERIOD)).key(TRIAL_KEY).arg(1);
+        self.invoke(&call).await.map(|_| ())
+    }
+
     /// One more request for all of these buckets.
     pub(super) async fn take(&self, buckets: &[Bucket]) -> Result<Verdict, RedisError> {
         let mut call = self.script.prepare_invoke();
@@ -65,13 +75,18 @@ impl Redis {
         for (key, quota) in buckets {
             call.key(name(key)).arg(micros(quota.interval()));
         }
-        let mut connection = self.connection.clone();
-        let asked = call.invoke_async::<u64>(&mut connection);
-        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
-        match answer.map_err(|_| RedisError::from((::redis::ErrorKind::Io, "no answer in time")))?? {
+        match self.invoke(&call).await? {
             0 => Ok(Verdict::Admitted),
             wait => Ok(Verdict::Refused(Duration::from_micros(wait))),
         }
+    }
+
+    /// Runs the script.
+    async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<u64, RedisError> {
+        let mut connection = self.connection.clone();
+        let asked = call.invoke_async::<u64>(&mut connection);
+        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, asked).await;
+        answer.map_err(|_| RedisError::from((::redis::ErrorKind::Io, "no answer in time")))?
     }
 }
 

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::{code, id_token_hint, login_redirect, pending};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
 use crate::http::api_doc::{AuthorizationParameters, Refused};
 use crate::http::browser::{Browser, BrowserSession, MaybeBrowserSession};
@@ -179,15 +180,13 @@ async fn advance(
         session,
     ) {
         (Step::Issue(scope), Some(session)) => {
-            let issued = async {
+            let issued = retrying(&state.rng, || async {
                 let mut tx = state.db.begin().await?;
                 let code = code::issue(&mut tx, state, client, request, session, &scope, now).await?;
                 tx.commit().await?;
-                Ok(code)
-            };
-            let issued = issued
-                .await
-                .map_err(|error: sqlx::Error| pending::unavailable(&error))?;
+                Ok::<_, sqlx::Error>(code)
+            });
+            let issued = issued.await.map_err(|error| pending::unavailable(&error))?;
             let code = issued.ok_or_else(code::session_has_ended)?;
             Ok(code.answer(state, request, session, now))
         }

@@ -5,8 +5,8 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -19,6 +19,7 @@ use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession};
 use crate::http::csrf::SameSiteRequest;
+use crate::http::json_body;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
@@ -135,8 +136,7 @@ pub async fn decide(
     parts: Parts,
     body: Bytes,
 ) -> Result<NoStore<Json<ConsentAnswer>>, AppError> {
-    require_json(&parts.headers)?;
-    let (handle, approved) = read_decision(parts.uri.query(), &body)?;
+    let (handle, approved) = read_decision(parts.uri.query(), &parts.headers, &body)?;
     let (pending, request) = find(&state, &handle, &browser, &session, now).await?;
     let client = state.clients.reload(&state.db, &pending.client_id).await?;
     if !client.is_some_and(|client| may_still_be_answered(&client, &request)) {
@@ -192,18 +192,10 @@ fn handle_of_query(query: Option<&str>) -> Option<Opaque> {
 
 /// The decision and what it is about. An id that stands in the query and in the body has to be the same; a member that
 /// stands there twice is refused, because two readers could take different ones.
-fn read_decision(query: Option<&str>, body: &[u8]) -> Result<(Opaque, bool), AppError> {
-    let malformed = || {
-        AppError::bad_request(
-            "invalid_request",
-            "send {consent_id, approved} as JSON, approved a boolean",
-        )
-    };
-    // An object and nothing else: a derived reader would take an array for the members in order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(malformed());
-    }
-    let decision: ConsentDecision = serde_json::from_slice(body).map_err(|_| malformed())?;
+fn read_decision(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<(Opaque, bool), AppError> {
+    let expected = "send {consent_id, approved} as JSON, approved a boolean";
+    let malformed = || AppError::bad_request("invalid_request", expected);
+    let decision: ConsentDecision = json_body::object(headers, body, expected)?;
     let in_query = handle_of_query(query);
     let in_body = match &decision.consent_id {
         Some(id) => Some(Opaque::parse(id).ok_or_else(AppError::not_found)?),
@@ -214,22 +206,6 @@ fn read_decision(query: Option<&str>, body: &[u8]) -> Result<(Opaque, bool), App
         (Some(handle), _) | (None, Some(handle)) => Ok((handle, decision.approved)),
         (None, None) => Err(malformed()),
     }
-}
-
-/// A form of a foreign page can send JSON as text, but not under JSON's own name.
-fn require_json(headers: &HeaderMap) -> Result<(), AppError> {
-    let essence = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next());
-    if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
-        return Ok(());
-    }
-    Err(AppError::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "send the decision as application/json",
-    ))
 }
 
 /// The host that the person is sent to, or the scheme where there is none.
@@ -263,8 +239,15 @@ fn describe(config: &Config, scope: &str) -> String {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::rand::SystemRandom;
+    use axum::http::{HeaderValue, header};
 
     use super::*;
+
+    fn read(query: Option<&str>, body: &[u8]) -> Result<(Opaque, bool), AppError> {
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        read_decision(query, &headers, body)
+    }
 
     fn id() -> String {
         Opaque::generate(&SystemRandom::new()).expose()
@@ -273,24 +256,24 @@ mod tests {
     #[test]
     fn a_member_that_stands_there_twice_is_refused() {
         let twice = format!(r#"{{"consent_id":"{}","approved":false,"approved":true}}"#, id());
-        assert!(read_decision(None, twice.as_bytes()).is_err());
+        assert!(read(None, twice.as_bytes()).is_err());
     }
 
     #[test]
     fn an_id_in_query_and_body_has_to_be_the_same() {
         let (one, other) = (id(), id());
         let body = format!(r#"{{"consent_id":"{one}","approved":true}}"#);
-        let read = |query: &str| read_decision(Some(&format!("consent_id={query}")), body.as_bytes());
-        assert!(read(&one).is_ok_and(|(handle, approved)| approved && handle.expose() == one));
-        assert!(read(&other).is_err());
-        let in_query = read_decision(Some(&format!("consent_id={other}")), br#"{"approved":false}"#);
+        let both = |query: &str| read(Some(&format!("consent_id={query}")), body.as_bytes());
+        assert!(both(&one).is_ok_and(|(handle, approved)| approved && handle.expose() == one));
+        assert!(both(&other).is_err());
+        let in_query = read(Some(&format!("consent_id={other}")), br#"{"approved":false}"#);
         assert!(in_query.is_ok_and(|(handle, approved)| !approved && handle.expose() == other));
     }
 
     #[test]
     fn only_an_object_is_a_decision() {
         for body in ["", "[]", "null", "true", r#"{"approved":true}"#] {
-            assert!(read_decision(None, body.as_bytes()).is_err(), "{body}");
+            assert!(read(None, body.as_bytes()).is_err(), "{body}");
         }
     }
 }

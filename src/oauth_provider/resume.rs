@@ -13,6 +13,7 @@ use super::authorize::{no_consent_page, no_login_page};
 use super::{code, login_redirect, pending};
 use crate::db;
 use crate::db::authorization_requests::PendingRequest;
+use crate::db::retry::retrying;
 use crate::error::{AppError, OAuthErrorCode, OAuthRefusal};
 use crate::events::Event;
 use crate::http::api_doc::Refused;
@@ -152,14 +153,11 @@ impl Going<'_> {
         Ok(page::redirect(&page))
     }
 
-    /// Takes the request away, remembers the consent, stores the code: one transaction, so that two resumptions cannot both
-    /// have a code.
+    /// Remembers the consent, stores the code, takes the request away: one transaction, so that two resumptions cannot both
+    /// have a code. The request comes last because a sign-in, too, locks the session before the request it is for.
     async fn issue(&self, session: &BrowserSession, scope: ScopeSet) -> Result<Response, OAuthRefusal> {
-        let issued = async {
+        let issued = retrying(&self.state.rng, || async {
             let mut tx = self.state.db.begin().await?;
-            if !db::authorization_requests::consume(&mut *tx, &self.pending.request_hash).await? {
-                return Ok(Issued::ByAnother);
-            }
             if pending::is_approved_by(self.pending, session) {
                 let user_id = session.session.user_id;
                 let before = db::consents::find(&mut *tx, user_id, &self.client.client_id).await?;
@@ -186,13 +184,13 @@ impl Going<'_> {
             let Some(code) = code else {
                 return Ok(Issued::WithoutSession);
             };
+            if !db::authorization_requests::consume(&mut *tx, &self.pending.request_hash).await? {
+                return Ok(Issued::ByAnother);
+            }
             tx.commit().await?;
-            Ok(Issued::Code(code))
-        };
-        match issued
-            .await
-            .map_err(|error: sqlx::Error| pending::unavailable(&error))?
-        {
+            Ok::<_, sqlx::Error>(Issued::Code(code))
+        });
+        match issued.await.map_err(|error| pending::unavailable(&error))? {
             Issued::Code(code) => Ok(code.answer(self.state, self.request, session, self.now)),
             Issued::WithoutSession => Err(code::session_has_ended()),
             Issued::ByAnother => Ok(gone(self.state, self.now).await),

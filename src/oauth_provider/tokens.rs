@@ -143,7 +143,7 @@ impl Issuer {
     async fn sign(&self, parts: Parts) -> anyhow::Result<Signed> {
         let id_token_is_slow = parts.id_token.is_some() && self.id_token_algorithm == SigningAlgorithm::Rs256;
         if id_token_is_slow || self.access_token_algorithm == SigningAlgorithm::Rs256 {
-            return Ok(tokio::task::spawn_blocking(move || parts.sign()).await??);
+            return Ok(self.state.signing.take(move || parts.sign()).await??);
         }
         Ok(parts.sign()?)
     }
@@ -242,7 +242,9 @@ fn wants_person(client: &Client, grant: &Grant) -> bool {
 
 /// The person as claims are made of them. An address counts as verified only if its provider said so and is trusted to.
 pub fn person_of(state: &AppState, stored: &StoredPerson) -> Person {
-    let vouched = |email: &StoredEmail| email.verified && state.upstreams.vouches_for_email(&email.provider);
+    let vouched = |email: &StoredEmail| {
+        email.verified && state.upstreams.vouches_for_email(&email.provider, &email.issuer)
+    };
     Person {
         user_id: stored.user_id,
         username: stored.username.clone().unwrap_or_default(),

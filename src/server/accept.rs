@@ -46,7 +46,7 @@ pub struct Options {
     /// Further connections wait to be accepted.
     pub max_connections: usize,
     /// Further ones of the same source are closed; `None` behind a proxy, which is the source of all.
-    pub max_connections_per_prefix: Option<usize>,
+    pub share: Option<Share>,
     pub metrics: Metrics,
 }
 
@@ -58,7 +58,10 @@ impl Options {
             idle_timeout: Duration::from_mins(1),
             exchange_timeout: Duration::from_mins(1),
             max_connections: 4096,
-            max_connections_per_prefix: (!behind_proxy).then_some(256),
+            share: (!behind_proxy).then_some(Share {
+                of_prefix: 256,
+                of_site: 1024,
+            }),
             metrics,
         }
     }
@@ -140,10 +143,7 @@ struct Connections {
 impl Connections {
     /// Serves one in a task of its own, if its source has no more than its share.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        let Some(source) = self
-            .sources
-            .admit(Some(peer.ip()), self.options.max_connections_per_prefix)
-        else {
+        let Some(source) = self.sources.admit(Some(peer.ip()), self.options.share) else {
             self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
             return;
         };
@@ -230,6 +230,15 @@ async fn accept(listener: &TcpListener, failing: &mut bool, metrics: &Metrics) -
     }
 }
 
+/// How many connections, or requests, one source may have at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Of an IPv4 address, or an IPv6 /64.
+    pub of_prefix: usize,
+    /// Of an IPv6 /48: who was given one has 65 536 of the smaller ones.
+    pub of_site: usize,
+}
+
 /// How many connections, or requests, each source has.
 #[derive(Clone, Default)]
 pub(super) struct Sources(Arc<Mutex<HashMap<Prefix, usize>>>);
@@ -239,21 +248,27 @@ pub(super) struct Sources(Arc<Mutex<HashMap<Prefix, usize>>>);
 pub(super) struct Source {
     sources: Sources,
     prefix: Prefix,
+    site: Option<Prefix>,
 }
 
 impl Sources {
-    /// `None`: the source has `max` already.
-    pub(super) fn admit(&self, address: Option<IpAddr>, max: Option<usize>) -> Option<Source> {
-        let (prefix, _) = Prefix::of(address);
+    /// `None`: the source has its share already, or the larger one around it has.
+    pub(super) fn admit(&self, address: Option<IpAddr>, share: Option<Share>) -> Option<Source> {
+        let (prefix, site) = Prefix::of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(prefix).or_default();
-        if max.is_some_and(|max| *count >= max) {
+        let count = |prefix: &Prefix| counts.get(prefix).copied().unwrap_or_default();
+        if let Some(share) = share
+            && (count(&prefix) >= share.of_prefix || site.is_some_and(|site| count(&site) >= share.of_site))
+        {
             return None;
         }
-        *count += 1;
+        for prefix in std::iter::once(prefix).chain(site) {
+            *counts.entry(prefix).or_default() += 1;
+        }
         Some(Source {
             sources: self.clone(),
             prefix,
+            site,
         })
     }
 }
@@ -261,10 +276,12 @@ impl Sources {
 impl Drop for Source {
     fn drop(&mut self) {
         let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.prefix) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.prefix);
+        for prefix in std::iter::once(self.prefix).chain(self.site) {
+            if let Some(count) = counts.get_mut(&prefix) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&prefix);
+                }
             }
         }
     }
@@ -439,5 +456,31 @@ impl hyper::body::Body for Answer {
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RS-1: two subnets of one customer are two sources, and together they have the customer's share and no more.
+    #[test]
+    fn a_delegated_prefix_has_a_bounded_number_of_connections() {
+        let sources = Sources::default();
+        let share = Some(Share {
+            of_prefix: 2,
+            of_site: 3,
+        });
+        let admit = |address: &str| sources.admit(address.parse().ok(), share);
+        let held = [
+            admit("2001:db8:1:1::1").unwrap(),
+            admit("2001:db8:1:1::2").unwrap(),
+            admit("2001:db8:1:2::1").unwrap(),
+        ];
+        assert!(admit("2001:db8:1:1::3").is_none(), "the /64 has its share");
+        assert!(admit("2001:db8:1:3::1").is_none(), "the /48 has its share");
+        assert!(admit("2001:db8:2:1::1").is_some(), "a neighbour has its own");
+        drop(held);
+        assert!(admit("2001:db8:1:3::1").is_some(), "what is closed makes room");
     }
 }

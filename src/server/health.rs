@@ -1,20 +1,14 @@
 //! `GET /health` and `GET /ready`: for supervisors and load balancers. Neither says anything about versions or hosts.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db;
 use crate::db::schema::Fit;
 use crate::http::no_store::NoStore;
 use crate::http::state::AppState;
-
-/// How long the database may take to answer.
-const BUDGET: Duration = Duration::from_secs(1);
 
 /// What is said.
 #[derive(Serialize, ToSchema)]
@@ -60,10 +54,10 @@ async fn unready(state: &AppState) -> Option<&'static str> {
     if state.shutdown.is_cancelled() {
         return Some("shutting down");
     }
-    match tokio::time::timeout(BUDGET, db::schema::fit(&state.db)).await {
-        Err(_) | Ok(Err(_)) => Some("the database does not answer"),
-        Ok(Ok(Fit::Behind)) => Some("the database is not migrated"),
-        Ok(Ok(Fit::TooNew)) => Some("the database needs a newer version of this program"),
-        Ok(Ok(Fit::Fits)) => None,
+    match state.readiness.database().await {
+        None => Some("the database does not answer"),
+        Some(Fit::Behind) => Some("the database is not migrated"),
+        Some(Fit::TooNew) => Some("the database needs a newer version of this program"),
+        Some(Fit::Fits) => None,
     }
 }

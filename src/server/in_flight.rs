@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Semaphore;
 
-use super::accept::{Source, Sources};
+use super::accept::{Share, Source, Sources};
 use crate::error::AppError;
 use crate::http::client_ip::{AddressRule, ClientIp};
 use crate::metrics::Metrics;
@@ -23,7 +23,10 @@ use crate::metrics::Metrics;
 /// More than this many at once could only wait for each other.
 pub const MAX_IN_FLIGHT: usize = 1024;
 /// Of these, the most for one source: who sends bodies byte by byte leaves room for others.
-pub const MAX_IN_FLIGHT_PER_SOURCE: usize = 256;
+pub const SHARE_IN_FLIGHT: Share = Share {
+    of_prefix: 256,
+    of_site: 512,
+};
 /// From the head of a request to the head of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,16 +37,16 @@ pub struct InFlight {
     timeout: Duration,
     metrics: Metrics,
     sources: Sources,
-    max_per_source: usize,
+    share: Share,
     addresses: AddressRule,
 }
 
 impl InFlight {
-    /// At most `max` requests at once, of them `max_per_source` of one address, each for at most `timeout`. `addresses`: whose
-    /// word about a client's address is believed.
+    /// At most `max` requests at once, of them `share` of one source, each for at most `timeout`. `addresses`: whose word about a
+    /// client's address is believed.
     pub fn new(
         max: usize,
-        max_per_source: usize,
+        share: Share,
         timeout: Duration,
         addresses: AddressRule,
         metrics: Metrics,
@@ -53,7 +56,7 @@ impl InFlight {
             timeout,
             metrics,
             sources: Sources::default(),
-            max_per_source,
+            share,
             addresses,
         }
     }
@@ -63,7 +66,7 @@ impl InFlight {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map(|ConnectInfo(peer)| peer.ip());
         let ClientIp(address) = self.addresses.client_ip(request.headers(), peer);
-        self.sources.admit(address, Some(self.max_per_source))
+        self.sources.admit(address, Some(self.share))
     }
 }
 
@@ -156,6 +159,10 @@ mod tests {
     const HANG: &str = "/hang";
     const READ: &str = "/read";
     const SOON: Duration = Duration::from_millis(50);
+    const TWO: Share = Share {
+        of_prefix: 2,
+        of_site: 3,
+    };
     const NEVER: Duration = Duration::from_hours(1);
 
     fn router(max: usize, timeout: Duration, enter: &Arc<Notify>) -> Router {
@@ -168,7 +175,7 @@ mod tests {
             .route(HANG, get(hang))
             .route(READ, post(async |body: String| body))
             .layer(from_fn_with_state(
-                InFlight::new(max, 2, timeout, AddressRule::default(), Metrics::default()),
+                InFlight::new(max, TWO, timeout, AddressRule::default(), Metrics::default()),
                 in_flight,
             ))
     }
@@ -216,6 +223,36 @@ mod tests {
         let other = tokio::spawn(router.oneshot(from("192.0.2.2:1", HANG)));
         enter.notified().await;
         other.abort();
+    }
+
+    /// Who was given an IPv6 /48 has thousands of sources, and takes no more places than one larger source may.
+    #[tokio::test]
+    async fn a_delegated_prefix_does_not_take_every_place() {
+        let enter = Arc::new(Notify::new());
+        let router = router(8, NEVER, &enter);
+        let from = |address: String| {
+            let mut request = request("GET", HANG, Body::empty());
+            let peer: SocketAddr = address.parse().unwrap();
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        };
+        for subnet in 1..=3 {
+            tokio::spawn(
+                router
+                    .clone()
+                    .oneshot(from(format!("[2001:db8:1:{subnet}::1]:1"))),
+            );
+            enter.notified().await;
+        }
+        let fourth = router
+            .clone()
+            .oneshot(from("[2001:db8:1:4::1]:1".to_owned()))
+            .await
+            .unwrap();
+        assert_eq!(fourth.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let neighbour = tokio::spawn(router.oneshot(from("[2001:db8:2:1::1]:1".to_owned())));
+        enter.notified().await;
+        neighbour.abort();
     }
 
     #[tokio::test]

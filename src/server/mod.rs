@@ -16,7 +16,9 @@ use crate::db;
 use crate::db::schema::{Fit, MigrateError};
 use crate::http::client_ip::AddressRule;
 use crate::http::clients::Clients;
+use crate::http::readiness::Readiness;
 use crate::http::state::{AppState, Inner};
+use crate::jwt::turns::SigningTurns;
 use crate::jwt::{KeySet, SharedKeySet};
 use crate::limits::Limits;
 use crate::maintenance::Waiting;
@@ -46,6 +48,7 @@ pub mod target_limit;
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
     let db = db::connect(&config.database)?;
     let background_db = db::connect_background(&config.database)?;
+    let readiness = Readiness::new(db::connection_options("riley-auth-ready", &config.database)?);
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
     let metrics = Metrics::default();
@@ -54,6 +57,8 @@ pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppSt
     Ok(AppState::new(Inner {
         db,
         background_db,
+        readiness,
+        signing: SigningTurns::default(),
         keys: SharedKeySet::new(keys),
         clock: clock.clone(),
         rng: SystemRandom::new(),
@@ -128,6 +133,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     let end = async {
         while tasks.join_next().await.is_some() {}
+        state.readiness.close().await;
         state.db.close().await;
         state.background_db.close().await;
     };

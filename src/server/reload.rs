@@ -1,5 +1,6 @@
-//! Keys are read again on SIGHUP and when a file changes: a rotation needs no restart. A broken new set is refused and the
-//! old one kept.
+//! The configuration and the keys are read again on SIGHUP and when a file changes: a rotation needs no restart. Keys and the
+//! numbers of the rate limits are taken over; of everything else that has changed the log says that it waits for the next
+//! start. What is broken is refused as a whole and the old kept.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -91,7 +92,7 @@ fn watch(config: &Config, path: Option<&Path>, changed: Arc<Notify>) -> Option<R
     Some(watcher)
 }
 
-/// Reads configuration and keys anew; takes over the keys. Everything else of it counts after a restart.
+/// Reads configuration and keys anew; takes over the keys and the limits. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>) {
     let _told = super::systemd::Reloading::begin();
     // From the same kind of source as at the start: a file that lies here by now is not looked for.
@@ -105,12 +106,6 @@ pub fn reload(state: &AppState, path: Option<&Path>) {
             return;
         }
     };
-    for section in changed_sections(&state.config, &loaded.config) {
-        tracing::warn!(
-            config.section = section,
-            "[{section}] has changed and is taken over at the next start; only keys are loaded while running"
-        );
-    }
     match load_keys(&loaded.config, &state.clock) {
         Ok(keys) => {
             let now_published: Vec<&str> = keys.entries().iter().map(crate::jwt::KeyEntry::kid).collect();
@@ -123,11 +118,23 @@ pub fn reload(state: &AppState, path: Option<&Path>) {
             }
             state.keys.replace(keys);
         }
-        Err(error) => tracing::error!(error = %error, "the new keys are refused, the old ones stay"),
+        Err(error) => {
+            tracing::error!(error = %error, "the new keys are refused, the old ones stay, and so does everything else");
+            return;
+        }
+    }
+    if state.limits.take_over(&loaded.config.rate_limiting) {
+        tracing::info!("the numbers of [rate_limiting] have changed and are taken over");
+    }
+    for section in changed_sections(&state.config, &loaded.config) {
+        tracing::warn!(
+            config.section = section,
+            "{section} has changed and is taken over at the next start; keys and the numbers of [rate_limiting] are while running"
+        );
     }
 }
 
-/// The sections that differ in more than their keys.
+/// The sections that differ in more than what is taken over while running.
 fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
     let [old, new] = [old, new].map(comparable);
     let changed = old.into_iter().zip(new).filter(|(old, new)| old != new);
@@ -135,7 +142,7 @@ fn changed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 /// Every section as text. Secrets print alike, so they are compared apart; nobody sees the text.
-fn comparable(config: &Config) -> [(&'static str, String); 12] {
+fn comparable(config: &Config) -> [(&'static str, String); 13] {
     let mut jwt = config.jwt.clone();
     jwt.keys.clear();
     jwt.private_key_path = None;
@@ -154,30 +161,30 @@ fn comparable(config: &Config) -> [(&'static str, String); 12] {
         .map(|provider| shown(&provider.client_secret))
         .collect();
     [
-        ("server", format!("{:?}", config.server)),
+        ("[server]", format!("{:?}", config.server)),
         (
-            "database",
+            "[database]",
             format!("{:?} {database_url} {secret_keys:?}", config.database),
         ),
-        ("jwt", format!("{jwt:?}")),
-        ("oauth", format!("{:?} {client_secrets:?}", config.oauth)),
-        ("scopes", format!("{:?}", config.scopes)),
-        ("usernames", format!("{:?}", config.usernames)),
-        ("claims", format!("{:?}", config.claims)),
-        ("maintenance", format!("{:?}", config.maintenance)),
+        ("[jwt]", format!("{jwt:?}")),
+        ("[oauth]", format!("{:?} {client_secrets:?}", config.oauth)),
+        ("[scopes]", format!("{:?}", config.scopes)),
+        ("[usernames]", format!("{:?}", config.usernames)),
+        ("[claims]", format!("{:?}", config.claims)),
+        ("[maintenance]", format!("{:?}", config.maintenance)),
         (
-            "rate_limiting",
-            format!(
-                "{:?} {:?}",
-                config.rate_limiting,
-                shown(&config.rate_limiting.redis_url)
-            ),
+            "rate_limiting.redis_url",
+            format!("{:?}", shown(&config.rate_limiting.redis_url)),
         ),
         (
-            "metrics",
+            "[metrics]",
             format!("{:?} {:?}", config.metrics, shown(&config.metrics.bearer_token)),
         ),
-        ("webhooks", format!("{:?}", config.webhooks)),
-        ("log", format!("{:?}", config.log)),
+        ("[webhooks]", format!("{:?}", config.webhooks)),
+        (
+            "[telemetry]",
+            format!("{:?} {:?}", config.telemetry, shown(&config.telemetry.headers)),
+        ),
+        ("[log]", format!("{:?}", config.log)),
     ]
 }

@@ -1,48 +1,50 @@
 //! One line and one span per request: method, route, status, duration, request id. Never a query string, a header or a body.
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::http::client_ip::AddressRule;
+use crate::metrics::{UNMATCHED, method_label};
+use crate::telemetry::{self, RequestSpan};
+
 /// Comes in from a proxy, goes out with the answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Logs the request and names it.
-pub async fn request_log(request: Request, next: Next) -> Response {
+pub async fn request_log(State(addresses): State<AddressRule>, request: Request, next: Next) -> Response {
     let id = request
         .headers()
         .get(REQUEST_ID)
         .filter(|id| is_plain(id))
         .cloned()
         .unwrap_or_else(new_id);
-    let method = request.method().clone();
+    let method = method_label(request.method());
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+        .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
     let request_id = id.to_str().unwrap_or_default();
+    let believed = addresses
+        .believes_sender(request.extensions())
+        .then(|| request.headers());
     // What is logged on the way bears the request's id; of the request itself no more than of its line below.
-    let span = tracing::info_span!(
-        "request",
-        http.method = %method,
-        http.route = route,
-        http.status = tracing::field::Empty,
-        request.id = request_id,
-    );
+    let RequestSpan { span, trace_id } = telemetry::begin(method, &route, request_id, believed);
     let started = std::time::Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
-    let status = response.status().as_u16();
-    span.record("http.status", status);
+    let status = response.status();
+    telemetry::answered(&span, status);
     tracing::info!(
-        http.method = %method,
+        http.request.method = method,
         http.route = route,
-        http.status = status,
+        http.response.status_code = status.as_u16(),
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         request.id = request_id,
+        trace_id,
         "request"
     );
     response.headers_mut().insert(REQUEST_ID, id);

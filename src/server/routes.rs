@@ -7,9 +7,10 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::accept::Share;
 use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::http_metrics::http_metrics;
-use super::in_flight::{InFlight, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_SOURCE, REQUEST_TIMEOUT, in_flight};
+use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, SHARE_IN_FLIGHT, in_flight};
 use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
@@ -27,6 +28,8 @@ use crate::oauth_provider::{
 
 /// Bodies are forms and small JSON documents.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Requests to a listener of the metrics' own that are worked on at once.
+const MAX_SCRAPES: usize = 16;
 /// Registrations hold long lists.
 const MAX_ADMIN_BODY_BYTES: usize = 256 * 1024;
 
@@ -37,7 +40,20 @@ const MAX_ADMIN_BODY_BYTES: usize = 256 * 1024;
 pub fn router(state: AppState) -> Router {
     let config = &state.config;
     // The fallback stands inside of the CORS layers: set afterwards, it would take the place of the layered one and
-    // answer preflights 405. The limits stand inside of them, so that an app in a browser can read a 429, too.
+    // answer preflights 405. The limits and bounds stand inside of them, so that an app in a browser can read a 429, a 503
+    // and a 500, too.
+    let bounds = InFlight::new(
+        MAX_IN_FLIGHT,
+        SHARE_IN_FLIGHT,
+        REQUEST_TIMEOUT,
+        state.addresses.clone(),
+        state.metrics.clone(),
+    );
+    let bounded = |routes: Router<AppState>| {
+        routes
+            .layer(middleware::from_fn_with_state(bounds.clone(), in_flight))
+            .layer(catch_panics(&state))
+    };
     //
     // The clients' endpoints count by themselves: who has authenticated does not count by address (`http::client`,
     // `http::bearer`). Only methods that they do not offer are counted here.
@@ -46,13 +62,14 @@ pub fn router(state: AppState) -> Router {
         .merge(userinfo::routes())
         .merge(introspect::routes())
         .merge(revoke::routes())
-        .method_not_allowed_fallback(counted(&state, Tier::Standard, method_not_allowed))
-        .layer(cors::for_apps(config));
+        .method_not_allowed_fallback(counted(&state, Tier::Standard, method_not_allowed));
+    let apps = bounded(apps).layer(cors::for_apps(config));
     let first_party = Router::new()
         .route("/oauth/consent", get(consent::context).post(consent::decide))
         .merge(auth::api_routes())
         .method_not_allowed_fallback(method_not_allowed);
-    let first_party = limited(&state, Tier::Standard, first_party).layer(cors::for_first_party(config));
+    let first_party =
+        bounded(limited(&state, Tier::Standard, first_party)).layer(cors::for_first_party(config));
     // Who asks is judged around everything but the limits and CORS: preflights carry no cookies.
     let administration = admin::routes()
         .method_not_allowed_fallback(method_not_allowed)
@@ -61,11 +78,12 @@ pub fn router(state: AppState) -> Router {
             state.clone(),
             require_administrator,
         ));
-    let administration = limited(&state, Tier::Standard, administration).layer(cors::for_first_party(config));
+    let administration =
+        bounded(limited(&state, Tier::Standard, administration)).layer(cors::for_first_party(config));
     let everybody = discovery::routes()
         .route("/openapi.json", get(openapi::openapi))
         .method_not_allowed_fallback(method_not_allowed);
-    let everybody = limited(&state, Tier::Public, everybody).layer(cors::for_everybody());
+    let everybody = bounded(limited(&state, Tier::Public, everybody)).layer(cors::for_everybody());
     let authorization = Router::new()
         .route(
             "/oauth/authorize",
@@ -76,27 +94,13 @@ pub fn router(state: AppState) -> Router {
             without_head("GET", on(MethodFilter::GET, resume::resume)),
         )
         .merge(logout::routes());
-    let authorization = limited(&state, Tier::Standard, authorization);
+    let authorization = bounded(limited(&state, Tier::Standard, authorization));
     let sign_in = limited(&state, Tier::Auth, auth::navigation_routes()).merge(limited(
         &state,
         Tier::Public,
         auth::provider_routes(),
     ));
-
-    let bounds = InFlight::new(
-        MAX_IN_FLIGHT,
-        MAX_IN_FLIGHT_PER_SOURCE,
-        REQUEST_TIMEOUT,
-        state.addresses.clone(),
-        state.metrics.clone(),
-    );
-    let bounded = apps
-        .merge(first_party)
-        .merge(administration)
-        .merge(everybody)
-        .merge(authorization)
-        .merge(sign_in)
-        .layer(middleware::from_fn_with_state(bounds, in_flight));
+    let sign_in = bounded(sign_in);
     // Supervisors are answered whatever the load, and their questions are not limited: to be refused would look like an
     // outage and become one.
     let operation = Router::new()
@@ -105,14 +109,20 @@ pub fn router(state: AppState) -> Router {
         .route("/health/outside", get(probe::outside))
         .merge(metrics::routes(&state, false));
 
-    let all = bounded.merge(operation);
+    let all = apps
+        .merge(first_party)
+        .merge(administration)
+        .merge(everybody)
+        .merge(authorization)
+        .merge(sign_in)
+        .merge(operation);
     let issuer_path = config.issuer_path().to_owned();
     let placed = if issuer_path.is_empty() {
         all
     } else {
         let inserted =
             discovery::inserted_routes(&issuer_path).method_not_allowed_fallback(method_not_allowed);
-        let inserted = limited(&state, Tier::Public, inserted).layer(cors::for_everybody());
+        let inserted = bounded(limited(&state, Tier::Public, inserted)).layer(cors::for_everybody());
         Router::new().nest(&issuer_path, all).merge(inserted)
     };
     with_layers(placed, &state).with_state(state)
@@ -120,11 +130,27 @@ pub fn router(state: AppState) -> Router {
 
 /// The router of `metrics.listen`.
 pub fn metrics_router(state: &AppState) -> Router {
+    let bounds = InFlight::new(
+        MAX_SCRAPES,
+        Share {
+            of_prefix: MAX_SCRAPES,
+            of_site: MAX_SCRAPES,
+        },
+        REQUEST_TIMEOUT,
+        state.addresses.clone(),
+        state.metrics.clone(),
+    );
     metrics::routes(state, true)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(bounds, in_flight))
+        .layer(catch_panics(state))
+        .layer(middleware::from_fn(error_shape))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
-        .layer(middleware::from_fn(request_log))
+        .layer(middleware::from_fn_with_state(
+            state.addresses.clone(),
+            request_log,
+        ))
         .with_state(state.clone())
 }
 
@@ -139,7 +165,10 @@ pub fn with_layers(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
         .layer(middleware::from_fn_with_state(state.clone(), http_metrics))
-        .layer(middleware::from_fn(request_log))
+        .layer(middleware::from_fn_with_state(
+            state.addresses.clone(),
+            request_log,
+        ))
 }
 
 /// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused. `allow`: what is

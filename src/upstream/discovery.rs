@@ -89,6 +89,14 @@ impl IssuerRule {
         .ok()
     }
 
+    /// Whether identities can be of this issuer.
+    pub(super) fn gives(&self, issuer: &str) -> bool {
+        match self {
+            Self::Exact(expected) => expected == issuer,
+            Self::Microsoft(tenancy) => tenancy.gives(issuer),
+        }
+    }
+
     fn accepts_metadata_issuer(&self, issuer: &str) -> bool {
         match self {
             Self::Exact(expected) => expected == issuer,

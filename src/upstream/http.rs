@@ -227,4 +227,34 @@ mod tests {
         assert!(error("http://localhost:1/").await.contains("no public address"));
         assert!(!error("http://127.0.0.1:1/").await.contains("public"));
     }
+
+    /// UP-12: who cannot be reached is given up long before who is slow. The queue of this listener is full, so that further
+    /// connections are begun and never made.
+    #[tokio::test]
+    async fn connecting_has_a_limit_of_its_own() {
+        crate::jwt::install_crypto_provider();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let _listener = socket.listen(1).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(connected) = tokio::time::timeout(
+            Duration::from_millis(300),
+            tokio::net::TcpStream::connect(address),
+        )
+        .await
+        {
+            queued.push(connected.unwrap());
+            assert!(queued.len() < 100, "the queue never fills");
+        }
+        let limits = Limits {
+            connect: Duration::from_millis(200),
+            total: Duration::from_mins(10),
+            ..Limits::default()
+        };
+        let http = Http::new(limits, BTreeSet::from(["127.0.0.1".to_owned()])).unwrap();
+        let url = format!("http://{address}/").parse().unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(10), http.get("ask", &url, None)).await;
+        assert!(asked.expect("connecting is given up").is_err());
+    }
 }

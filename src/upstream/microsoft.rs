@@ -48,17 +48,31 @@ impl Tenancy {
         if issuer == self.template || issuer == self.authority() {
             return true;
         }
-        let Some((before, after)) = self.template.split_once(PLACEHOLDER) else {
-            return false;
-        };
-        let tenant = issuer
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after));
+        let tenant = self.tenant_in(issuer);
         // A tenant is configured by its id or a domain name; by a domain name the document tells the id.
         match self.tenant.as_str() {
             "consumers" => tenant == Some(CONSUMERS),
             name => name.contains('.') && tenant.is_some_and(is_tenant_id),
         }
+    }
+
+    /// Whether ID tokens can name this issuer, as far as the configuration tells: which id a domain name stands for it
+    /// does not.
+    pub(super) fn gives(&self, issuer: &str) -> bool {
+        let Some(tenant) = self.tenant_in(issuer).filter(|tenant| is_tenant_id(tenant)) else {
+            return false;
+        };
+        match self.tenant.as_str() {
+            "organizations" => tenant != CONSUMERS,
+            "consumers" => tenant == CONSUMERS,
+            id if is_tenant_id(id) => tenant.eq_ignore_ascii_case(id),
+            _ => true,
+        }
+    }
+
+    fn tenant_in<'a>(&self, issuer: &'a str) -> Option<&'a str> {
+        let (before, after) = self.template.split_once(PLACEHOLDER)?;
+        issuer.strip_prefix(before)?.strip_suffix(after)
     }
 
     /// The issuer that an ID token with these claims must name, or the code of the refusal. `metadata_issuer` is what
@@ -109,6 +123,21 @@ mod tests {
         Tenancy::new(ISSUER_TEMPLATE, tenant)
             .unwrap()
             .issuer_for(metadata_issuer, claims.as_object().unwrap())
+    }
+
+    /// What a link is judged by that was made when another tenant, or another issuer, was configured under this name.
+    #[test]
+    fn an_issuer_is_given_if_its_tenant_is_admitted() {
+        let gives = |tenant: &str, issuer: &str| Tenancy::new(ISSUER_TEMPLATE, tenant).unwrap().gives(issuer);
+        let of = |tenant: &str| ISSUER_TEMPLATE.replace(PLACEHOLDER, tenant);
+        assert!(gives("common", &of(CONTOSO)) && gives("common", &of(CONSUMERS)));
+        assert!(gives("organizations", &of(CONTOSO)) && !gives("organizations", &of(CONSUMERS)));
+        assert!(gives("consumers", &of(CONSUMERS)) && !gives("consumers", &of(CONTOSO)));
+        assert!(gives(CONTOSO, &of(CONTOSO)) && !gives(CONTOSO, &of(FABRIKAM)));
+        assert!(gives("contoso.example", &of(CONTOSO)));
+        for issuer in ["https://accounts.google.com", ISSUER_TEMPLATE, "", &of("common")] {
+            assert!(!gives("common", issuer), "{issuer}");
+        }
     }
 
     #[test]

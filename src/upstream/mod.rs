@@ -95,10 +95,17 @@ impl Upstreams {
         })
     }
 
-    /// Whether the provider's word about an address is believed at all. A provider that is no longer configured is not.
-    pub fn vouches_for_email(&self, provider: &str) -> bool {
-        self.get(provider)
+    /// Whether what a link says of an address is believed at all. A provider that is no longer configured is not, and
+    /// neither is an issuer that the name led to once.
+    pub fn vouches_for_email(&self, provider: &str, issuer: &str) -> bool {
+        self.of_link(provider, issuer)
             .is_some_and(|provider| provider.email_trust() != EmailTrust::None)
+    }
+
+    /// The provider that can still prove the identity of a link: its name, if it is that issuer's. A name that was pointed
+    /// at another issuer says nothing about identities of the one before.
+    pub fn of_link(&self, name: &str, issuer: &str) -> Option<&Provider> {
+        self.get(name).filter(|provider| provider.speaks_for(issuer))
     }
 
     /// The provider of that name.
@@ -167,6 +174,14 @@ impl Provider {
     /// The name in the configuration and in paths.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Whether identities of this issuer are this provider's.
+    pub fn speaks_for(&self, issuer: &str) -> bool {
+        match &self.settings.protocol {
+            Protocol::Oidc(endpoints) => endpoints.issuer.gives(issuer),
+            Protocol::OAuth2(endpoints) => endpoints.identity_issuer == issuer,
+        }
     }
 
     /// What people read on the button.

@@ -1,7 +1,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{at_once, count, events_of};
+use super::{count, events_of};
+use crate::common::races::{ROUNDS, at_once};
 use crate::common::{Answer, Browser, TestClient, TestProvider, checks};
 
 async fn listed(browser: &Browser) -> Vec<Value> {
@@ -125,7 +126,7 @@ async fn no_exchange_outlives_the_consent_that_is_withdrawn_meanwhile() {
     let op = TestProvider::start().await;
     let app = op.asking_client().await;
     let ada = std::sync::Arc::new(op.signed_in("ada").await);
-    for _ in 0..100 {
+    for _ in 0..ROUNDS {
         let granted = ada.authorize(&app).code_as("ada").await;
         let (redeemer, browser, client_id) = (app.clone(), ada.clone(), app.client_id().to_owned());
         let (answer, withdrawn) = at_once(async move { redeemer.redeem(&granted).await }, async move {

@@ -3,10 +3,9 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{at_once, count, delete_account};
+use super::{count, delete_account};
+use crate::common::races::{ROUNDS, at_once};
 use crate::common::{Answer, Browser, TestProvider};
-
-const ROUNDS: usize = 100;
 
 async fn rename(browser: &Browser, username: &str) -> Answer {
     let body = json!({ "username": username });

@@ -32,11 +32,17 @@ async fn ask(browser: &Browser, method: Method, path: &str) -> Answer {
         .unwrap()
 }
 
-/// AD-1, AD-2: without a session 401, without the role 403, on every path alike, and with every method.
+/// AD-1, AD-2: without a session 401, without the role 403, on every path alike, and with every method; who has lost the role
+/// is told the same as who never had it.
 #[tokio::test]
 async fn nobody_but_administrators_learns_anything() {
     let op = TestProvider::start().await;
     let ada = op.signed_in("ada").await;
+    let fallen = op.administrator("fallen").await;
+    sqlx::query("UPDATE users SET role = 'user'")
+        .execute(op.db())
+        .await
+        .unwrap();
     assert!(paths().len() > 15);
     for path in paths() {
         let mut seen = None;
@@ -47,8 +53,9 @@ async fn nobody_but_administrators_learns_anything() {
             Answer::of(op.request(method.clone(), &path))
                 .await
                 .refused_with(401, "unauthenticated");
-            let refused = ask(&ada, method, &path).await;
+            let refused = ask(&ada, method.clone(), &path).await;
             refused.refused_with(403, "forbidden");
+            assert_eq!(ask(&fallen, method, &path).await.text, refused.text);
             let first = seen.get_or_insert_with(|| refused.text.clone());
             assert_eq!(*first, refused.text, "{path}");
         }

@@ -165,3 +165,122 @@ async fn apps_on_the_command_line_are_heard_of_and_leave_entries() {
             .contains(made["client_secret"].as_str().unwrap())
     );
 }
+
+/// What was done, as apps hear of it and as the trail has it: types of events in no order,
+/// actions with their details.
+async fn done(op: &TestProvider) -> (Vec<String>, Vec<(String, String)>) {
+    let events = sqlx::query_scalar("SELECT event_type FROM events ORDER BY event_type")
+        .fetch_all(op.db())
+        .await
+        .unwrap();
+    let trail = sqlx::query_as("SELECT action, details FROM audit_entries ORDER BY sequence")
+        .fetch_all(op.db())
+        .await
+        .unwrap();
+    (events, trail)
+}
+
+/// AD-8, §8: a command and the request of an administrator do one and the same: the same events, the same entries with the
+/// same details. And each command speaks JSON when it is asked to.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_requests_do_the_same() {
+    let by_request = TestProvider::start().await;
+    let by_command = TestProvider::start().await;
+    let mut ids = Vec::new();
+    for op in [&by_request, &by_command] {
+        op.administrator("root").await;
+        let ada = op.signed_in("ada").await;
+        ids.push(ada.user_id().await);
+    }
+    let root = by_request.signed_in("root").await;
+    by_command.signed_in("root").await;
+    let user = format!("/admin/users/{}", ids[0]);
+    let role = format!("{user}/role");
+    for body in [
+        serde_json::json!({ "role": "admin" }),
+        serde_json::json!({ "role": "user" }),
+    ] {
+        root.send(reqwest::Method::PATCH, &role, &body).await.is(200);
+    }
+    for disabled in [true, false] {
+        let body = serde_json::json!({ "disabled": disabled });
+        root.send(reqwest::Method::PATCH, &user, &body).await.is(200);
+    }
+    root.remove(&format!("{user}/sessions?include_offline=true"))
+        .await
+        .is(204);
+    root.remove(&user).await.is(204);
+
+    let directory = Directory::with_key(&by_command.configuration_text());
+    for (command, shown) in [
+        (&["promote", "ada"][..], ("role", "admin")),
+        (&["demote", "ada"], ("role", "user")),
+        (&["disable", "ada"], ("username", "ada")),
+        (&["enable", "ada"], ("username", "ada")),
+    ] {
+        assert_eq!(json(&directory, command)[shown.0], shown.1, "{command:?}");
+    }
+    assert_eq!(json(&directory, &["revoke", "ada"])["sessions"], 0);
+    assert!(json(&directory, &["delete", "ada", "--yes"]).is_object());
+    assert_eq!(done(&by_request).await, done(&by_command).await);
+    assert!(json(&directory, &["list-users"])["users"].is_array());
+    assert!(json(&directory, &["audit"]).is_array());
+    assert_eq!(
+        json(&directory, &["export", "root"])["account"]["username"],
+        "root"
+    );
+}
+
+/// AD-8: what breaks a rule of registrations breaks it for both, in the same words.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_requests_refuse_the_same_registrations() {
+    let op = TestProvider::start().await;
+    let root = op.administrator("root").await;
+    let directory = Directory::with_key(&op.configuration_text());
+    for (body, arguments) in [
+        (
+            serde_json::json!({ "name": "a\u{202e}b", "redirect_uris": ["https://a.example/"] }),
+            &["--name", "a\u{202e}b", "--redirect-uri", "https://a.example/"][..],
+        ),
+        (
+            serde_json::json!({ "name": "A", "redirect_uris": ["http://a.example/"] }),
+            &["--name", "A", "--redirect-uri", "http://a.example/"],
+        ),
+        (
+            serde_json::json!({ "name": "A", "redirect_uris": ["https://a.example/#x"] }),
+            &["--name", "A", "--redirect-uri", "https://a.example/#x"],
+        ),
+        (
+            serde_json::json!({ "name": "A", "redirect_uris": ["https://a.example/"], "scope": "undefined" }),
+            &[
+                "--name",
+                "A",
+                "--redirect-uri",
+                "https://a.example/",
+                "--scope",
+                "undefined",
+            ],
+        ),
+        (
+            serde_json::json!({ "name": "A", "redirect_uris": ["https://a.example/?code=1"] }),
+            &["--name", "A", "--redirect-uri", "https://a.example/?code=1"],
+        ),
+    ] {
+        let answer = root.send(reqwest::Method::POST, "/admin/clients", &body).await;
+        answer.refused_with(400, "invalid_client");
+        let told = answer.json()["error_description"].as_str().unwrap().to_owned();
+        let problem = told.split_once(": ").unwrap().1.to_owned();
+        let said = refused(&directory, &[&["register-client"], arguments].concat());
+        // The answer's words keep to the characters that a description may have.
+        let plain: String = said
+            .chars()
+            .map(|character| match character {
+                '"' | '\\' => '\'',
+                ' '..='~' | '\n' => character,
+                _ => '?',
+            })
+            .collect();
+        assert!(plain.contains(&problem), "{problem} is not in {plain}");
+    }
+    assert_eq!(op.trail_length().await, 0);
+}

@@ -2,29 +2,9 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
-use tokio::sync::Barrier;
 
+use crate::common::races::{ROUNDS, at_once};
 use crate::common::{Answer, Browser, TestProvider};
-
-const ROUNDS: usize = 100;
-
-/// Both at the same moment.
-async fn at_once(
-    one: impl Future<Output = Answer> + Send + 'static,
-    other: impl Future<Output = Answer> + Send + 'static,
-) -> [Answer; 2] {
-    let barrier = Arc::new(Barrier::new(2));
-    let (first, second) = (Arc::clone(&barrier), barrier);
-    let one = tokio::spawn(async move {
-        first.wait().await;
-        one.await
-    });
-    let other = tokio::spawn(async move {
-        second.wait().await;
-        other.await
-    });
-    [one.await.unwrap(), other.await.unwrap()]
-}
 
 async fn administrators(op: &TestProvider) -> i64 {
     sqlx::query_scalar(
@@ -66,7 +46,7 @@ async fn two_administrators_who_demote_each_other_leave_one() {
     let other = Arc::new(op.administrator("other").await);
     let (one_id, other_id) = (one.user_id().await, other.user_id().await);
     for _ in 0..ROUNDS {
-        let answers = at_once(demote(&one, &other_id), demote(&other, &one_id)).await;
+        let answers = <[Answer; 2]>::from(at_once(demote(&one, &other_id), demote(&other, &one_id)).await);
         let mut statuses = answers.map(|answer| answer.status.as_u16());
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 403]);
@@ -83,7 +63,7 @@ async fn two_administrators_who_step_down_at_once_leave_one() {
     let other = Arc::new(op.administrator("other").await);
     let (one_id, other_id) = (one.user_id().await, other.user_id().await);
     for _ in 0..ROUNDS {
-        let answers = at_once(demote(&one, &one_id), demote(&other, &other_id)).await;
+        let answers = <[Answer; 2]>::from(at_once(demote(&one, &one_id), demote(&other, &other_id)).await);
         let mut statuses = answers.map(|answer| answer.status.as_u16());
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
@@ -101,11 +81,11 @@ async fn deleting_and_demoting_at_once_leaves_one() {
     for round in 0..ROUNDS {
         let other = Arc::new(op.administrator(&format!("other-{round}")).await);
         let other_id = other.user_id().await;
-        let answers = if round % 2 == 0 {
+        let answers = <[Answer; 2]>::from(if round % 2 == 0 {
             at_once(delete(&one, &other_id), demote(&other, &one_id)).await
         } else {
             at_once(delete(&one, &other_id), demote(&one, &one_id)).await
-        };
+        });
         let done = answers.iter().filter(|answer| answer.status.is_success()).count();
         assert_eq!(done, 1, "{answers:?}");
         assert_eq!(administrators(&op).await, 1);
@@ -131,7 +111,7 @@ async fn disabling_and_demoting_each_other_at_once_leaves_one() {
     for round in 0..ROUNDS {
         let other = Arc::new(op.administrator(&format!("other-{round}")).await);
         let other_id = other.user_id().await;
-        let answers = at_once(disable(&root, &other_id), demote(&other, &root_id)).await;
+        let answers = <[Answer; 2]>::from(at_once(disable(&root, &other_id), demote(&other, &root_id)).await);
         let done = answers.iter().filter(|answer| answer.status.is_success()).count();
         assert_eq!(done, 1, "{answers:?}");
         assert_eq!(administrators(&op).await, 1);

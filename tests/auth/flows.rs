@@ -125,17 +125,6 @@ async fn a_callback_counts_once() {
 
     let ada = op.browser();
     let callback = ada.up_to_callback("simulated", "ada").await;
-    let copy = ada.copy();
-    let (one, two) = tokio::join!(ada.open(callback.as_str()), copy.open(callback.as_str()));
-    let home = format!("{PAGES}/home");
-    let arrived = [one, two]
-        .iter()
-        .filter(|visit| visit.url.as_str() == home)
-        .count();
-    assert_eq!(arrived, 1, "of two at once one gets in");
-
-    let ada = op.browser();
-    let callback = ada.up_to_callback("simulated", "ada").await;
     let failed = with_param(&callback, "code", Some("not-a-code"));
     ada.open(failed.as_str()).await;
     refused(&op, &ada, callback.as_str(), "used up by the failure").await;

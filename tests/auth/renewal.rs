@@ -1,5 +1,3 @@
-use std::collections::HashSet;
-
 use time::Duration;
 
 use crate::common::TestProvider;
@@ -45,41 +43,6 @@ async fn nobody_is_sent_to_log_in_because_fifteen_minutes_went_by() {
     ada.authorize(&app).prompt("none").code().await;
     ada.renew().await.is(200);
     assert!(ada.cookie("access").is_some());
-}
-
-/// §4.4, RT: twenty tabs that wake up at once, at two instances, all get the one successor.
-#[tokio::test]
-async fn racing_tabs_all_get_the_same_successor() {
-    let op = TestProvider::start().await;
-    let other = op.second_instance().await;
-    let ada = op.signed_in("ada").await;
-    let tabs: Vec<_> = (0..20)
-        .map(|tab| if tab % 2 == 0 { ada.at(&op) } else { ada.at(&other) })
-        .collect();
-    let renewals: Vec<_> = tabs
-        .into_iter()
-        .map(|tab| {
-            tokio::spawn(async move {
-                tab.renew().await.is(200);
-                tab
-            })
-        })
-        .collect();
-    let mut values = HashSet::new();
-    for renewal in renewals {
-        let tab = renewal.await.unwrap();
-        values.insert(tab.cookie("refresh").unwrap());
-        assert!(tab.cookie("access").is_some());
-    }
-    assert_eq!(values.len(), 1, "the session never branches");
-    assert_eq!(live_sessions(&op).await, 1);
-    let tokens: i64 = sqlx::query_scalar("SELECT count(*) FROM session_tokens")
-        .fetch_one(op.db())
-        .await
-        .unwrap();
-    assert_eq!(tokens, 2, "the first value and its successor");
-    ada.renew().await.is(200);
-    assert!(ada.is_signed_in().await);
 }
 
 /// §4.4: an answer that was lost is given again within the leeway, as often as it is asked for.

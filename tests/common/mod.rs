@@ -11,6 +11,7 @@
 //! | [`person`] | what people do: sign in, authorize, agree |
 //! | [`front_end`] | what the scripts of the deployer's pages call, and a sign-in taken apart |
 //! | [`upstreams`] | several upstreams at once |
+//! | [`linking`] | another identity for an account, and one less |
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
@@ -18,6 +19,7 @@
 //! | [`answer`] | an HTTP answer and what is asserted of it |
 //! | [`process`] | `riley-auth serve` as a process of its own, with files and signals |
 //! | [`proxy`] | a reverse proxy that behaves, or misbehaves as a test says |
+//! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
@@ -40,10 +42,12 @@ pub(crate) mod cookies;
 pub(crate) mod database;
 pub(crate) mod front_end;
 pub(crate) mod html;
+pub(crate) mod linking;
 pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;

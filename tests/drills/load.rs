@@ -37,6 +37,12 @@ impl Counts {
         counter.load(Ordering::Relaxed)
     }
 
+    /// Every request that was sent came to something that is counted.
+    fn are_complete(&self) -> bool {
+        let met = [&self.answered, &self.unavailable, &self.wrong, &self.unanswered];
+        Self::of(&self.sent) == met.into_iter().map(Self::of).sum::<u64>()
+    }
+
     /// All of it in one line.
     pub(crate) fn summary(&self) -> String {
         format!(
@@ -119,6 +125,7 @@ impl Load {
     pub(crate) async fn stop(self) -> Arc<Counts> {
         self.stop.store(true, Ordering::Relaxed);
         self.apps.join_all().await;
+        assert!(self.counts.are_complete(), "{}", self.counts.summary());
         self.counts
     }
 }

@@ -18,8 +18,8 @@ use common::TestProvider;
 use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::rate_limiting::RateLimitingConfig;
-use riley_auth::limits::Limits;
 use riley_auth::limits::rules::Tier;
+use riley_auth::limits::{self, Limits, StoreProblem};
 use riley_auth::metrics::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -143,6 +143,19 @@ async fn instances_that_share_a_store_count_together() {
     assert_eq!(fallbacks(&one).await + fallbacks(&other).await, 0);
 }
 
+/// `riley-auth validate` tries it as the server does, and leaves nothing behind that counts.
+#[tokio::test]
+async fn a_store_that_serves_is_told_from_one_that_is_gone() {
+    let mut redis = RedisServer::start();
+    let url = redis.url();
+    for _ in 0..3 {
+        limits::try_store(&url).await.unwrap();
+    }
+    redis.stop();
+    let gone = limits::try_store(&url).await.unwrap_err();
+    assert!(matches!(gone, StoreProblem::Silent(_)), "{gone:?}");
+}
+
 /// The script and the rule in memory are two writings of one thing.
 #[tokio::test]
 async fn the_script_admits_what_the_rule_admits() {
@@ -263,6 +276,9 @@ async fn a_store_that_stops_and_starts_under_load_costs_no_request() {
             Instant::now() < deadline,
             "the store is there, and {after} requests were judged without it"
         );
+        // The rest after a late answer is over: it is measured by the clock of these tests.
+        op.advance_secs(1);
+        other.advance_secs(1);
     };
 
     load.over.store(true, Ordering::Relaxed);

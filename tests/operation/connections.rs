@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use riley_auth::metrics::Metrics;
-use riley_auth::server::accept::{self, Options};
+use riley_auth::server::accept::{self, Options, Share};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ fn options() -> Options {
         head_timeout: HEAD_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
         exchange_timeout: IDLE_TIMEOUT,
-        max_connections_per_prefix: None,
+        share: None,
         ..Options::new(false, Metrics::default())
     }
 }
@@ -137,7 +138,10 @@ async fn a_reader_that_does_not_read_is_cut() {
 #[tokio::test]
 async fn a_source_has_a_bounded_number_of_connections() {
     let address = listen(Options {
-        max_connections_per_prefix: Some(3),
+        share: Some(Share {
+            of_prefix: 3,
+            of_site: 3,
+        }),
         head_timeout: LIMIT,
         idle_timeout: LIMIT,
         ..options()
@@ -181,6 +185,42 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
     let mut third = TcpStream::connect(address).await.unwrap();
     assert!(ask(&mut third).await);
     drop((served, silent));
+}
+
+/// RS-1: the bound of production, reached by connections that say nothing; who is one too many waits and is not refused.
+#[tokio::test]
+async fn four_thousand_and_ninety_six_connections_are_held_and_one_more_waits() {
+    let production = Options::new(true, Metrics::default());
+    assert_eq!(production.max_connections, 4096);
+    // Both ends of each are this process's.
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+    let address = listen(Options {
+        head_timeout: Duration::from_mins(5),
+        ..production
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..4096 {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(ask(&mut held[0]).await, "the first is served");
+    assert!(ask(&mut held[4095]).await, "the last is served");
+    let mut one_more = TcpStream::connect(address).await.unwrap();
+    let too_early = tokio::time::timeout(Duration::from_millis(500), ask(&mut one_more)).await;
+    assert!(too_early.is_err(), "one too many is served: {too_early:?}");
+    held.pop();
+    // What was asked is answered now.
+    let mut answer = [0; 1024];
+    let size = tokio::time::timeout(LIMIT, one_more.read(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&answer[..size]).ends_with("answered"));
 }
 
 /// RS-1: when no descriptor is left nothing ends, one line says so, and connections are accepted again afterwards.

@@ -1,6 +1,18 @@
 //! Which origins read which answers: the apps' list and the deployer's own never mix.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
+use hyper::body::Frame;
 use reqwest::Method;
+use riley_auth::server;
+use riley_auth::server::in_flight::SHARE_IN_FLIGHT;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 use crate::common::provider::PAGES;
 use crate::common::{Answer, TestProvider};
@@ -157,4 +169,72 @@ async fn discovery_and_keys_are_everybodys_and_navigation_is_nobodys() {
             );
         }
     }
+}
+
+/// A body of which nothing ever comes; it counts by how many handlers it is waited for.
+struct Silent(Arc<AtomicUsize>);
+
+impl HttpBody for Silent {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Poll::Pending
+    }
+}
+
+/// A browser app is told that it has to wait. The layer that turns away is also the one that cuts off.
+#[tokio::test]
+async fn what_is_turned_away_can_be_read_by_allowed_origins() {
+    let op = provider().await;
+    let router = server::build(op.state().clone());
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let ask = |method: &str, path: &str, origin: &str, body: Body| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("origin", origin);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        router.clone().oneshot(request.body(body).unwrap())
+    };
+    let mut held = JoinSet::new();
+    for _ in 0..SHARE_IN_FLIGHT.of_prefix {
+        held.spawn(ask(
+            "POST",
+            "/oauth/token",
+            SPA,
+            Body::new(Silent(Arc::clone(&waiting))),
+        ));
+    }
+    while waiting.load(Ordering::SeqCst) < SHARE_IN_FLIGHT.of_prefix {
+        tokio::task::yield_now().await;
+    }
+    for (method, path, origin, credentials) in [
+        ("POST", "/oauth/token", SPA, false),
+        ("GET", "/oauth/userinfo", SPA, false),
+        ("GET", "/auth/me", PAGES, true),
+        ("GET", "/admin/users", PAGES, true),
+    ] {
+        let shed = ask(method, path, origin, Body::empty()).await.unwrap();
+        assert_eq!(shed.status(), 503, "{path}");
+        assert_eq!(shed.headers()["access-control-allow-origin"], origin, "{path}");
+        let with_credentials = shed.headers().contains_key("access-control-allow-credentials");
+        assert_eq!(with_credentials, credentials, "{path}");
+        assert_eq!(shed.headers()["retry-after"], "1", "{path}");
+    }
+    let shed = ask("GET", "/.well-known/jwks.json", SPA, Body::empty())
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            shed.status().as_u16(),
+            &shed.headers()["access-control-allow-origin"]
+        ),
+        (503, &"*".parse().unwrap())
+    );
+    held.abort_all();
 }

@@ -21,6 +21,13 @@ async fn record(op: &TestProvider) {
     key_record::record(op.state(), op.clock().now()).await.unwrap();
 }
 
+/// Two instances that record when the test says so alone.
+async fn without_recorders() -> (TestProvider, TestProvider) {
+    let op = TestProvider::start().await.stopped().await;
+    let other = op.served_at(op.address());
+    (op, other)
+}
+
 /// One ES256 key that signs at once.
 fn another_key() -> KeySet {
     let key = generate::generate(SigningAlgorithm::Es256, None).unwrap();
@@ -37,8 +44,7 @@ fn another_key() -> KeySet {
 
 #[tokio::test]
 async fn a_key_that_begins_to_sign_is_recorded_and_announced_once_by_all_instances_together() {
-    let op = TestProvider::start().await;
-    let other = op.second_instance().await;
+    let (op, other) = without_recorders().await;
     tokio::join!(record(&op), record(&other), record(&op));
     let first = announced(&op).await;
     let algorithms: Vec<&Value> = first.iter().map(|data| &data["algorithm"]).collect();
@@ -72,8 +78,7 @@ async fn a_key_that_begins_to_sign_is_recorded_and_announced_once_by_all_instanc
 /// Another instance that still signs with the old key, or a key that is put back, changes what is recorded; nothing is lost.
 #[tokio::test]
 async fn a_key_that_signs_again_after_another_one_is_announced_again_with_its_first_use_kept() {
-    let op = TestProvider::start().await;
-    let other = op.second_instance().await;
+    let (op, other) = without_recorders().await;
     record(&op).await;
     let first_use = riley_auth::db::signing_keys::list(op.db()).await.unwrap();
     op.state().keys.replace(another_key());

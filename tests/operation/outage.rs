@@ -44,6 +44,19 @@ async fn answers(request: reqwest::RequestBuilder, status: u16) -> Answer {
     answer.is(status).clone()
 }
 
+/// What `/ready` says within a second or two: an answer is told for half a second, and finding out may take one.
+async fn readiness_becomes(op: &TestProvider, status: u16) -> Answer {
+    let asked = Instant::now();
+    loop {
+        let answer = op.get("/ready").await;
+        if answer.status == status {
+            return answer;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(2), "{}", answer.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn readiness_tells_what_is_missing() {
     let directory = directory();
@@ -53,10 +66,10 @@ async fn readiness_tells_what_is_missing() {
     assert_eq!(reason, "the database is not migrated");
 
     db::schema::migrate(op.db()).await.unwrap();
-    op.get("/ready").await.is(200);
+    readiness_becomes(&op, 200).await;
     postgres.stop().await.unwrap();
 
-    let answer = answers(op.request(Method::GET, "/ready"), 503).await;
+    let answer = readiness_becomes(&op, 503).await;
     assert_eq!(answer.json()["reason"], "the database does not answer");
     op.get("/health").await.is(200);
     op.state().shutdown.cancel();
@@ -109,4 +122,31 @@ async fn an_outage_is_503_and_over_as_soon_as_the_database_is_back() {
     // What was refused as unavailable was not used up.
     app.refresh(tokens.refresh()).await.tokens();
     assert!(app.is_active(&tokens.access_token).await);
+}
+
+/// RS-4, OB-7: whoever asks often costs one connection of the server's and a statement in half a second, and takes none from
+/// requests; the answer is true although a connection is lost in between.
+#[tokio::test]
+async fn a_flood_of_questions_costs_one_connection_and_the_answer_stays_true() {
+    let op = TestProvider::start().await;
+    let mut flood = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        flood.spawn(Answer::of(op.request(Method::GET, "/ready")));
+    }
+    for answer in flood.join_all().await {
+        answer.is(200);
+    }
+    let ours = "application_name = 'riley-auth-ready' AND datname = current_database()";
+    let ended = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {ours}");
+    let ended: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(ended))
+        .fetch_one(op.db())
+        .await
+        .unwrap();
+    assert_eq!(ended, 1, "one connection is what they cost");
+
+    // The answer of before the loss runs out; the next one is found out on a new connection.
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_millis(700) {
+        op.get("/ready").await.is(200);
+    }
 }

@@ -197,3 +197,72 @@ async fn the_log_holds_no_credential_and_no_address() {
     cookies.for_each(|cookie| assert!(!log.contains(cookie), "a cookie is logged"));
     assert!(!log.contains("alice@"), "an address is logged");
 }
+
+/// UP-12: what the environment says of proxies concerns this program's own requests to nobody: a variable that somebody left
+/// there must not send client secrets and codes by way of it.
+#[tokio::test]
+async fn no_proxy_of_the_environment_is_used() {
+    let op = TestProvider::start().await;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let names = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ];
+    let environment = names.map(|name| (name, url.as_str()));
+    let process = directory(&op).serve_with(&environment).await;
+    // Discovery of the upstream, which a proxy would be asked to reach.
+    op.served_at(process.address).get("/auth/simulated").await.is(503);
+    process.logs("a flow could not be started at an upstream").await;
+    let came = tokio::time::timeout(std::time::Duration::from_millis(200), proxy.accept()).await;
+    assert!(came.is_err(), "the proxy was asked");
+}
+
+/// OB-3: what a stranger writes into a head is read back from the log as one line of JSON at most, with everything escaped
+/// that could begin another line or command a terminal.
+#[tokio::test]
+async fn hostile_values_cannot_start_a_log_line() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let op = TestProvider::start().await;
+    let directory = directory(&op);
+    directory.write(&format!(
+        "{}\n[log]\nlevel = \"trace\"\n",
+        directory.configuration()
+    ));
+    let process = directory.serve().await;
+    let forged = "{\"level\":\"ERROR\",\"message\":\"forged\"}";
+    for head in [
+        // Percent-encoded in the path, as bytes in headers, and as a method nobody knows.
+        "GET /auth/a%0d%0a%7B%22message%22:%22forged%22%7D%1b%5b2J?state=%0aforged HTTP/1.1\r\n".to_owned(),
+        "GET /health HTTP/1.1\r\nX-Request-Id: a\u{1b}[31mforged\r\n".to_owned(),
+        format!("GET /health HTTP/1.1\r\nX-Request-Id: {forged}\r\nUser-Agent: \u{9b}31m{forged}\r\n"),
+        format!("{} /health HTTP/1.1\r\n", "FORGED".repeat(2000)),
+        format!("POST /oauth/token HTTP/1.1\r\nAuthorization: Basic {forged}\r\nContent-Length: 0\r\n"),
+        "GET /oauth/authorize?client_id=%1b%5b2J%0aforged&redirect_uri=%0d%0aforged HTTP/1.1\r\n".to_owned(),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(process.address).await.unwrap();
+        let request = format!("{head}Host: op.test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.is_empty(), "{head:?} is answered");
+    }
+    op.served_at(process.address)
+        .request(reqwest::Method::GET, "/health")
+        .header("x-request-id", "the-last.1")
+        .send()
+        .await
+        .unwrap();
+    process.logs("the-last.1").await;
+    for line in process.log().lines() {
+        let read: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert_ne!(read["message"], "forged", "{line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.len() < 4096, "{line}");
+    }
+}

@@ -148,6 +148,48 @@ async fn a_broken_configuration_is_refused_and_the_old_keys_stay() {
     running.publishes(2).await;
 }
 
+/// The numbers of the limits follow a change, to something and back to nothing; where they are counted waits for a restart.
+#[tokio::test]
+async fn the_numbers_of_the_rate_limits_are_taken_over() {
+    let running = Running::start().await;
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(running.app.op.get("/openapi.json").await.status);
+        }
+        statuses
+    };
+    assert_eq!(statuses().await, [200; 4]);
+    running
+        .directory
+        .edit("enabled = false", "enabled = true\n        public_per_minute = 2");
+    running
+        .process
+        .logs("the numbers of [rate_limiting] have changed and are taken over")
+        .await;
+    assert_eq!(statuses().await, [200, 200, 429, 429]);
+    assert!(!running.process.log().contains("at the next start"));
+
+    // Refused as a whole: the limits of a configuration whose keys are broken do not count.
+    let good = running.directory.configuration();
+    let broken = good
+        .replace("public_per_minute = 2", "public_per_minute = 1000")
+        .replace("algorithm = \"ES256\"", "algorithm = \"RS256\"");
+    running.directory.write(&broken);
+    running.process.logs("so does everything else").await;
+    assert_eq!(running.app.op.get("/openapi.json").await.status, 429);
+
+    running.directory.write(&good.replace(
+        "enabled = true",
+        "enabled = false\n        redis_url = \"redis://127.0.0.1:9\"",
+    ));
+    running
+        .process
+        .logs("rate_limiting.redis_url has changed and is taken over at the next start")
+        .await;
+    assert_eq!(statuses().await, [200; 4]);
+}
+
 /// What cannot change while running is said to wait for the next start.
 #[tokio::test]
 async fn a_changed_setting_is_said_to_need_a_restart() {

@@ -6,6 +6,7 @@
 //! | [`keys`] | the signing keys, loaded as the server will |
 //! | [`database`] | the server's version, role, privileges and migrations |
 //! | [`providers`] | discovery of the upstreams |
+//! | [`redis`] | the place where instances count requests together |
 //! | [`live`] | the view through the public URL, and the URLs of the registered apps |
 //!
 //! Asking is in one function of each file, judging in others that are handed values, so that every finding can be
@@ -23,6 +24,7 @@ mod database;
 mod keys;
 mod live;
 mod providers;
+mod redis;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,7 +107,7 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 /// Whether the mend is in the configuration file, so that its line is worth showing.
 fn is_about_a_key(finding: &Finding) -> bool {
-    ["server.", "jwt.", "database.", "oauth."]
+    ["server.", "jwt.", "database.", "oauth.", "metrics."]
         .iter()
         .any(|section| finding.key.starts_with(section))
 }
@@ -127,6 +129,9 @@ async fn check_surroundings(config: &Config, known: &[Finding], args: &Args) -> 
     if !args.offline {
         let about_providers = providers::check(config).await;
         findings.extend(about_providers.into_iter().filter(|finding| sound(&finding.key)));
+        if sound("rate_limiting") {
+            findings.extend(redis::check(config).await);
+        }
     }
     findings
 }

@@ -6,6 +6,7 @@
 //! | [`published`] | discovery and keys, byte for byte, and how long caches keep them |
 //! | [`forwarding`] | what arrives at the server of a request: scheme, host, client address, headers |
 //! | [`cookies`] | whether cookies come out as the server sets them |
+//! | [`metrics`] | whether strangers can read them |
 //! | [`clocks`] | this machine's clock, the server's, the database's, the providers' |
 //! | [`urls`] | the endpoints of the providers, and every app's redirect, post-logout and back-channel URLs |
 //!
@@ -28,6 +29,7 @@ use crate::server::probe::{PATH, PROOF, ProofKey, Seen};
 mod clocks;
 mod cookies;
 mod forwarding;
+mod metrics;
 mod outside;
 mod published;
 mod urls;
@@ -72,6 +74,7 @@ pub(super) async fn check(config: &Config, at: Option<IpAddr>, seen_as: Option<I
         }
         Err(finding) => findings.push(finding),
     }
+    findings.extend(metrics::check(config, &outside).await);
     findings.extend(outside.plain_http().await);
     if let Ok(pool) = db::connect(&config.database) {
         let before = micros();

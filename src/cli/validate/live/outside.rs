@@ -112,16 +112,20 @@ impl Outside {
             self.authority(),
             self.issuer.path().trim_end_matches('/')
         );
-        let answer = self.fetch(&url, &[]).await.ok()?;
-        let is_ours = answer.json().is_some_and(|json| json["status"] == "ok");
-        is_ours.then(|| {
-            Finding::error(
-                "scheme",
-                "the provider is served over plain http, too, where everybody on the way can read and change it",
-                "let the proxy redirect port 80 to https, or close it",
-            )
-        })
+        judge_plain_http(&self.fetch(&url, &[]).await.ok()?)
     }
+}
+
+/// `answer`: of `/health` over plain http. A redirect to https is what ought to be there.
+fn judge_plain_http(answer: &Answer) -> Option<Finding> {
+    let is_ours = answer.json().is_some_and(|json| json["status"] == "ok");
+    is_ours.then(|| {
+        Finding::error(
+            "scheme",
+            "the provider is served over plain http, too, where everybody on the way can read and change it",
+            "let the proxy redirect port 80 to https, or close it",
+        )
+    })
 }
 
 /// A client as everything here uses it.
@@ -216,5 +220,26 @@ impl Failure {
 
     pub(super) fn finding(&self, key: &str) -> Finding {
         Finding::error(key, self.problem.clone(), self.mend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_answers_over_plain_http_is_found() {
+        let answer = |status: u16, body: &str| Answer {
+            status,
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        let finding = judge_plain_http(&answer(200, r#"{"status":"ok"}"#)).unwrap();
+        assert!(
+            finding.is_error() && finding.mend.contains("redirect"),
+            "{finding}"
+        );
+        assert!(judge_plain_http(&answer(301, "")).is_none());
+        assert!(judge_plain_http(&answer(200, "<html>It works!</html>")).is_none());
     }
 }

@@ -1,0 +1,327 @@
+use std::sync::Arc;
+
+use reqwest::Method;
+use riley_auth::accounts::NotUnmerged;
+use riley_auth::config::oauth::AccountMergePolicy;
+use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
+use riley_auth::protocol::ids::LinkId;
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use super::unmerge;
+use crate::common::linking::{
+    confirm_id, link, linked_providers, proposal, sign_in, unlink, wait_for_confirmation,
+};
+use crate::common::races::ROUNDS;
+use crate::common::upstreams::with_upstreams;
+use crate::common::{Browser, TestProvider};
+
+/// GitHub, where the owner was first; Google, by which a stranger with the same address was merged in; and others that either
+/// may add. Whoever says that an address is verified is believed.
+struct Wrong {
+    op: TestProvider,
+    _others: Vec<SimulatedUpstream>,
+    owner: Browser,
+    stranger: Browser,
+    account: String,
+}
+
+impl Wrong {
+    async fn start() -> Self {
+        let verified = || json!({ "email_trust": "verified" });
+        let list = [
+            ("github", Flavour::GitHub, json!({})),
+            ("google", Flavour::Google, json!({})),
+            ("gitlab", Flavour::GitLab, json!({})),
+            ("work", Flavour::Oidc, verified()),
+            ("club", Flavour::Oidc, verified()),
+        ];
+        let (op, others) = with_upstreams(&list, |config| {
+            config.oauth.account_merge_policy = AccountMergePolicy::VerifiedEmail;
+        })
+        .await;
+        let signed_in = async |provider: &str| {
+            let browser = op.browser();
+            sign_in(&browser, provider, "ada").await;
+            browser
+        };
+        signed_in("github").await;
+        let stranger = signed_in("google").await;
+        let owner = signed_in("github").await;
+        let account = owner.user_id().await;
+        assert_eq!(stranger.user_id().await, account, "the merge that was wrong");
+        Self {
+            op,
+            _others: others,
+            owner,
+            stranger,
+            account,
+        }
+    }
+
+    async fn signed_in(&self, provider: &str, person: &str) -> Browser {
+        let browser = self.op.browser();
+        sign_in(&browser, provider, person).await;
+        browser
+    }
+
+    /// Who this identity is today.
+    async fn whose(&self, provider: &str, person: &str) -> String {
+        self.signed_in(provider, person).await.user_id().await
+    }
+
+    async fn link_id(&self, provider: &str) -> LinkId {
+        let link_id = sqlx::query_scalar("SELECT link_id FROM oauth_links WHERE provider = $1")
+            .bind(provider)
+            .fetch_one(self.op.db());
+        LinkId(link_id.await.unwrap())
+    }
+
+    async fn change(&self, sql: &'static str) {
+        sqlx::query(sql).execute(self.op.db()).await.unwrap();
+    }
+}
+
+/// Whoever was merged in wrongly and added identities of their own, at any remove, has them in an account of their own
+/// afterwards, and none of them leads to the other one. What its owner added stays.
+#[tokio::test]
+async fn what_was_linked_through_a_merge_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    link(&wrong.stranger, "gitlab", "mallory").await;
+    let by_gitlab = wrong.signed_in("gitlab", "mallory").await;
+    link(&by_gitlab, "club", "mallory the second").await;
+    let by_club = wrong.signed_in("club", "mallory the second").await;
+    link(&wrong.owner, "work", "ada at work").await;
+    assert_eq!(by_club.user_id().await, wrong.account);
+    let lasting = "openid offline_access";
+    let hidden = app.tokens_of(&by_club, "mallory the second", lasting).await;
+    let own = app.tokens_of(&wrong.owner, "ada", lasting).await;
+
+    let done = unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    assert_eq!(done.went_along, ["gitlab", "club"]);
+    assert_eq!((done.sessions_ended, done.grants_revoked), (3, 1));
+    for browser in [&wrong.stranger, &by_gitlab, &by_club] {
+        assert!(!browser.is_signed_in().await);
+    }
+    assert!(!app.is_active(&hidden.access_token).await);
+    app.refresh(hidden.refresh()).await.refused("invalid_grant");
+
+    assert!(wrong.owner.is_signed_in().await && app.is_active(&own.access_token).await);
+    assert_eq!(linked_providers(&wrong.owner).await, ["github", "work"]);
+    let new = done.new_user.user_id.to_string();
+    for (provider, person) in [
+        ("google", "ada"),
+        ("gitlab", "mallory"),
+        ("club", "mallory the second"),
+    ] {
+        assert_eq!(wrong.whose(provider, person).await, new, "{provider}");
+    }
+    assert_eq!(wrong.whose("github", "ada").await, wrong.account);
+    assert_eq!(wrong.whose("work", "ada at work").await, wrong.account);
+
+    let trail: Value =
+        sqlx::query_scalar("SELECT details::jsonb FROM audit_entries WHERE action = 'account_unmerged'")
+            .fetch_one(wrong.op.db())
+            .await
+            .unwrap();
+    assert_eq!(trail["went_along"].as_array().unwrap().len(), 2);
+    for (event_type, user_id) in [("link.deleted", &wrong.account), ("link.created", &new)] {
+        let told = wrong.op.events(event_type).await;
+        let of_them = told.iter().filter(|data| data["user_id"] == **user_id);
+        assert!(of_them.count() >= 3, "{event_type}: {told:?}");
+    }
+}
+
+/// An identity that was merged in by the address of one that was wrongly linked leaves with that one.
+#[tokio::test]
+async fn what_was_merged_by_a_wrong_address_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    link(&wrong.stranger, "club", "moriarty").await;
+    assert_eq!(
+        wrong.whose("work", "moriarty").await,
+        wrong.account,
+        "merged by the address"
+    );
+    let done = unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    assert_eq!(done.went_along, ["club", "work"]);
+    assert_eq!(
+        wrong.whose("work", "moriarty").await,
+        done.new_user.user_id.to_string()
+    );
+    let owner = wrong.signed_in("github", "ada").await;
+    assert_eq!(linked_providers(&owner).await, ["github"]);
+}
+
+/// A session is ended with all that was had through it, if the merged identity ever signed in to it: also when somebody
+/// signed in to it by another one since.
+#[tokio::test]
+async fn a_session_that_was_renewed_by_another_identity_ends_too() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    let lasting = app
+        .tokens_of(&wrong.stranger, "ada", "openid offline_access")
+        .await;
+    sign_in(&wrong.stranger, "github", "ada").await;
+    let other = app.tokens_of(&wrong.owner, "ada", "openid").await;
+    unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    assert!(!wrong.stranger.is_signed_in().await && wrong.owner.is_signed_in().await);
+    app.refresh(lasting.refresh()).await.refused("invalid_grant");
+    assert!(app.is_active(&other.access_token).await);
+}
+
+/// Taking the merged identity away hides nothing: what apps had by it ends, and what came by it can be separated in its
+/// place.
+#[tokio::test]
+async fn taking_a_merged_identity_away_leaves_what_came_by_it_as_merged() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    let lasting = app
+        .tokens_of(&wrong.stranger, "ada", "openid offline_access")
+        .await;
+    link(&wrong.stranger, "gitlab", "mallory").await;
+    let by_gitlab = wrong.signed_in("gitlab", "mallory").await;
+    link(&by_gitlab, "club", "mallory the second").await;
+    unlink(&by_gitlab, "google").await.is(200);
+    app.refresh(lasting.refresh()).await.refused("invalid_grant");
+
+    let done = unmerge(&wrong.op, wrong.link_id("gitlab").await).await.unwrap();
+    assert_eq!(done.went_along, ["club"]);
+    assert!(!by_gitlab.is_signed_in().await && wrong.owner.is_signed_in().await);
+    assert_eq!(linked_providers(&wrong.owner).await, ["github"]);
+}
+
+/// What its owner added to an account of their own is not the merge's, however the identities came to be there.
+#[tokio::test]
+async fn where_nothing_else_would_be_left_a_merge_is_not_undone() {
+    let wrong = Wrong::start().await;
+    link(&wrong.stranger, "gitlab", "mallory").await;
+    unlink(&wrong.stranger, "github").await.is(200);
+    let refused = unmerge(&wrong.op, wrong.link_id("google").await).await;
+    assert!(matches!(refused, Err(NotUnmerged::LastLink)), "{refused:?}");
+    assert!(wrong.stranger.is_signed_in().await);
+}
+
+/// The two at the same moment.
+async fn at_once<A: Send + 'static>(
+    one: impl Future<Output = A> + Send + 'static,
+    link_id: LinkId,
+    op: &TestProvider,
+) -> A {
+    let barrier = Arc::new(Barrier::new(2));
+    let first = Arc::clone(&barrier);
+    let one = tokio::spawn(async move {
+        first.wait().await;
+        one.await
+    });
+    barrier.wait().await;
+    unmerge(op, link_id).await.unwrap();
+    one.await.unwrap()
+}
+
+/// The merge as it was, for another round.
+pub(super) const MERGED_AGAIN: &str = "UPDATE oauth_links l
+    SET user_id = g.user_id, merged_at = g.created_at, added_by_link_id = g.link_id
+    FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google'";
+
+/// Behind a barrier: a sign-in by the merged identity comes first, and its session is ended with the others, or it comes
+/// later, and is one of the new account.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() {
+    let wrong = Wrong::start().await;
+    let link_id = wrong.link_id("google").await;
+    let mut inside = 0;
+    for round in 0..ROUNDS {
+        let browser = Arc::new(wrong.op.browser());
+        let page = browser.start("google").await;
+        let callback = browser.callback_url(&page, "ada", &[]).await;
+        let here = Arc::clone(&browser);
+        let comes = async move { here.open(callback.as_str()).await };
+        at_once(comes, link_id, &wrong.op).await;
+        if browser.is_signed_in().await {
+            inside += 1;
+            assert_ne!(browser.user_id().await, wrong.account, "round {round}");
+        }
+        wrong.change(MERGED_AGAIN).await;
+    }
+    assert!(inside > 0, "some of them came later");
+    assert!(wrong.owner.is_signed_in().await);
+}
+
+/// Behind a barrier: a link that is confirmed while the merge is undone goes along or is not made; it never stays behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_while_the_merge_is_undone_adds_nothing_to_the_old_account() {
+    let wrong = Wrong::start().await;
+    let link_id = wrong.link_id("google").await;
+    for round in 0..ROUNDS {
+        let browser = Arc::new(wrong.signed_in("google", "ada").await);
+        wait_for_confirmation(&browser, "gitlab", "mallory").await;
+        let shown = proposal(&browser).await.is(200).json();
+        let id = shown["confirmation_id"].as_str().unwrap().to_owned();
+        let here = Arc::clone(&browser);
+        let confirmed = async move { confirm_id(&here, &id).await };
+        let confirmed = at_once(confirmed, link_id, &wrong.op).await;
+        assert!(
+            matches!(confirmed.status.as_u16(), 200 | 401 | 404),
+            "round {round}: {}",
+            confirmed.text
+        );
+        assert!(!browser.is_signed_in().await, "round {round}");
+        assert_eq!(linked_providers(&wrong.owner).await, ["github"], "round {round}");
+        wrong
+            .change("DELETE FROM oauth_links WHERE provider = 'gitlab'")
+            .await;
+        wrong.change(MERGED_AGAIN).await;
+    }
+}
+
+/// A provider's name is pointed at another issuer: what the old one said of people counts for nothing any more, and nobody's
+/// last way in is taken for one that still is.
+#[tokio::test]
+async fn a_name_that_leads_to_another_issuer_does_not_speak_for_the_one_before() {
+    let list = [
+        ("google", Flavour::Google, json!({})),
+        ("github", Flavour::GitHub, json!({})),
+        ("other", Flavour::Google, json!({})),
+    ];
+    let (op, _others) = with_upstreams(&list, |_| ()).await;
+    let ada = op.browser();
+    sign_in(&ada, "google", "ada").await;
+    let account = ada.user_id().await;
+    let emails = ada.call(Method::GET, "/auth/me/emails", None).await.json();
+    assert_eq!(emails["emails"][0]["email_verified"], true);
+
+    let moved = op
+        .reconfigured(|config| {
+            config.oauth.account_merge_policy = AccountMergePolicy::VerifiedEmail;
+            let other = config.oauth.providers.remove("other").unwrap();
+            config.oauth.providers.insert("google".to_owned(), other);
+        })
+        .await;
+    let ada = ada.at(&moved);
+    let newcomer = moved.browser();
+    sign_in(&newcomer, "github", "ada").await;
+    assert_ne!(
+        newcomer.user_id().await,
+        account,
+        "the old issuer's word is not the new one's"
+    );
+    let again = moved.browser();
+    sign_in(&again, "google", "ada").await;
+    assert_ne!(again.user_id().await, account, "another issuer, another identity");
+
+    let emails = ada.call(Method::GET, "/auth/me/emails", None).await.json();
+    assert_eq!(emails["emails"][0]["email_verified"], false);
+    assert_eq!(ada.me().await.json()["email_verified"], false);
+    let links = ada.call(Method::GET, "/auth/me/links", None).await.json();
+    assert_eq!(
+        (&links[0]["usable"], &links[0]["email_verified"]),
+        (&json!(false), &json!(false))
+    );
+    let app = moved.client().await;
+    let tokens = app.tokens_of(&ada, "ada", "openid email").await;
+    let told = app.userinfo(&tokens.access_token).await.json();
+    assert_eq!(told["email_verified"], false);
+    link(&ada, "github", "ada of old").await;
+    unlink(&ada, "github").await.refused_with(409, "last_link");
+}
