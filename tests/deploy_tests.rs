@@ -470,7 +470,12 @@ async fn the_health_check_tells_ready_from_alive_and_from_gone() {
         .execute(op.db())
         .await
         .unwrap();
-    let unready = directory.run(&["healthcheck"]);
+    // For half a second others are told what was answered before.
+    let started = std::time::Instant::now();
+    let mut unready = directory.run(&["healthcheck"]);
+    while unready.status.success() && started.elapsed().as_secs() < 5 {
+        unready = directory.run(&["healthcheck"]);
+    }
     assert_eq!(unready.status.code(), Some(1));
     assert!(
         said(&unready).contains("the database is not migrated"),

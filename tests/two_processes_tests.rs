@@ -262,6 +262,9 @@ async fn every_repetition_and_every_reuse_is_one_security_event() {
         .refused("invalid_grant");
 
     let (repeated, reused) = ("refresh_token.repeated", "refresh_token.reused");
+    // A line is read a moment after it is written.
+    pair.processes[0].logs_times(repeated, 2).await;
+    pair.processes[1].logs(reused).await;
     assert_eq!(events(&pair.processes[0]), [repeated, repeated]);
     assert_eq!(events(&pair.processes[1]), [repeated, reused]);
     for process in &pair.processes {

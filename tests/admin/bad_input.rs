@@ -177,7 +177,7 @@ async fn valid_body(world: &World, operation: &str) -> Value {
         "change_webhook" => json!({
             "url": "https://other.example/", "description": "a hook", "event_types": ["user.created"], "disabled": true,
         }),
-        "redeliver" => json!({ "failed_since": "2020-01-01T00:00:00Z" }),
+        "redeliver" | "redeliver_logout" => json!({ "failed_since": "2020-01-01T00:00:00Z" }),
         "reserve_username" => json!({ "username": "king" }),
         other => panic!("say what body {other} takes"),
     }
@@ -373,7 +373,7 @@ fn valid_body_for_nothing(operation: &str) -> Value {
         "disable_or_enable_user" | "change_webhook" => json!({ "disabled": true }),
         "change_role" => json!({ "role": "admin" }),
         "change_client" => json!({ "name": "Others" }),
-        "redeliver" => json!({ "failed_since": "2020-01-01T00:00:00Z" }),
+        "redeliver" | "redeliver_logout" => json!({ "failed_since": "2020-01-01T00:00:00Z" }),
         _ => json!({}),
     }
 }

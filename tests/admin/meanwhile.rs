@@ -96,6 +96,12 @@ impl World {
                 Some(json!({})),
             ),
             (
+                "redeliver_logout",
+                Method::POST,
+                below(&client, "redeliver"),
+                Some(json!({ "failed_since": "2020-01-01T00:00:00Z" })),
+            ),
+            (
                 "create_webhook",
                 Method::POST,
                 "/admin/webhooks".to_owned(),

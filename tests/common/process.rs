@@ -22,6 +22,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Directory {
@@ -101,12 +102,17 @@ impl Process {
             }
         };
         let copy = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             lines
                 .map_while(Result::ok)
                 .for_each(|line| *copy.lock().unwrap() += &(line + "\n"));
         });
-        Self { child, address, log }
+        Self {
+            child,
+            address,
+            log,
+            reader,
+        }
     }
 
     /// Everything it has logged so far.
@@ -145,11 +151,13 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until its last words are read.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.try_wait().unwrap()
+                && self.reader.is_finished()
+            {
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end: {}", self.log());
