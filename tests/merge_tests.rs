@@ -600,7 +600,11 @@ async fn only_a_merge_is_undone() {
     let refused = both.unmerge(LinkId(uuid::Uuid::new_v4())).await;
     assert!(matches!(refused, Err(NotUnmerged::NotFound)), "{refused:?}");
 
-    ada.call(Method::DELETE, "/auth/link/github", None).await.is(200);
+    let owner = both.signed_in("github", "ada", &[]).await;
+    owner
+        .call(Method::DELETE, "/auth/link/github", None)
+        .await
+        .is(200);
     let refused = both.unmerge(google).await;
     assert!(matches!(refused, Err(NotUnmerged::LastLink)), "{refused:?}");
     assert!(ada.is_signed_in().await);

@@ -378,13 +378,18 @@ async fn a_traceparent_is_believed_from_a_trusted_proxy_alone() {
     let passed_over = format!("00-{TRACE}-{PARENT}-00");
     let (collector, address) = Collector::start(200).await;
     let trusted = "behind_proxy = true\ntrusted_proxies = [\"127.0.0.1\"]";
-    let running = Running::start(address, trusted, "", &[AT_ONCE]).await;
+    let believing = "believe_traceparent = true";
+    let running = Running::start(address, trusted, believing, &[AT_ONCE]).await;
     running
         .ask("/health", "passed-over.1", &[("traceparent", &passed_over)])
         .await
         .is(200);
     running
-        .ask("/health", "recorded.2", &[("traceparent", &recorded)])
+        .ask(
+            "/health",
+            "recorded.2",
+            &[("traceparent", &recorded), ("tracestate", "a=of-mine")],
+        )
         .await
         .is(200);
     running
@@ -401,9 +406,18 @@ async fn a_traceparent_is_believed_from_a_trusted_proxy_alone() {
         .any(|span| span.attributes["request.id"] == "passed-over.1");
     assert!(!passed_over_came, "the proxy did not want it");
 
-    for server in ["", "behind_proxy = true\ntrusted_proxies = [\"192.0.2.1\"]"] {
+    for (_, body) in collector.batches() {
+        assert!(
+            !String::from_utf8_lossy(&body).contains("of-mine"),
+            "free text of a header was sent"
+        );
+    }
+
+    let another = "behind_proxy = true\ntrusted_proxies = [\"192.0.2.1\"]";
+    // Nobody asked for it; a stranger; a stranger beside another proxy.
+    for (server, telemetry) in [(trusted, ""), ("", believing), (another, believing)] {
         let (collector, address) = Collector::start(200).await;
-        let running = Running::start(address, server, "", &[AT_ONCE]).await;
+        let running = Running::start(address, server, telemetry, &[AT_ONCE]).await;
         for flags in [&recorded, &passed_over] {
             running
                 .ask("/health", "stranger.1", &[("traceparent", flags)])

@@ -3,6 +3,7 @@
 use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
+use super::consents::forget_consents_since;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce};
 use crate::db;
@@ -36,6 +37,8 @@ pub struct Unlinking<'a> {
     pub provider: &'a str,
     /// Where the person is: what waits there for a confirmation goes too.
     pub browser_hash: &'a TokenHash,
+    /// The session that asks.
+    pub session_id: SessionId,
 }
 
 /// Adds an identity that its owner has confirmed. Violates [`db::oauth_links::IDENTITY_LINKED`] or
@@ -73,12 +76,17 @@ pub async fn unlink(
         .await?
         .ok_or(NotUnlinked::NotFound)?;
     let links = db::oauth_links::list_of_user(&mut **tx, user_id).await?;
-    let link = removable(&links, unlinking.provider, is_usable)?;
+    let signed_in_by = db::sessions::lock_live(tx, unlinking.session_id)
+        .await?
+        .and_then(|session| session.link_id);
+    let link = removable(&links, unlinking.provider, signed_in_by, is_usable)?;
     let reason = EndReason::Unlinked;
     let ended = db::sessions::end_all_of_link(&mut **tx, user_id, link.link_id, reason.as_str(), now).await?;
     announce(tx, user_id, &ended, reason, now).await?;
-    if link.merged_at.is_some() {
-        revoke_what_was_had_by(tx, user_id, &[link.link_id], RevocationReason::Unlinked, now).await?;
+    if let Some(merged_at) = link.merged_at {
+        let reason = RevocationReason::Unlinked;
+        revoke_what_was_had_by(tx, user_id, &[link.link_id], &ended, reason, now).await?;
+        forget_consents_since(tx, user_id, merged_at, now).await?;
     }
     db::pending_identities::discard_all(tx, user_id, Some(unlinking.browser_hash)).await?;
     db::upstream_flows::discard_links(&mut **tx, user_id).await?;
@@ -94,34 +102,61 @@ pub async fn unlink(
 }
 
 /// Ends what apps were let have in any session that was ever signed in to by one of these links, offline access included.
-/// How many grants were alive.
+/// How many grants were alive. Apps that lose something in another session than those that have `just_ended`, and were told
+/// of by that, are told of a logout (OpenID Connect Back-Channel Logout §2.5).
 ///
 /// Codes go before grants: an exchange that is under way has either made its grant by then or finds its code spent.
 pub async fn revoke_what_was_had_by(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     link_ids: &[LinkId],
+    just_ended: &[SessionId],
     reason: RevocationReason,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {
     let sessions = db::sessions::find_of_links(&mut **tx, user_id, link_ids).await?;
     db::authorization_codes::spend_of_sessions(&mut **tx, &sessions, now).await?;
+    let mut untold = db::grants::sessions_with_live_grants(&mut **tx, &sessions).await?;
+    untold.retain(|session_id| !just_ended.contains(session_id));
+    db::deliveries::enqueue_logout(tx, &untold, now).await?;
     db::grants::revoke_of_sessions(&mut **tx, &sessions, reason, now).await
 }
 
+/// Whether a link came by a merge, itself or by what it came by, at any remove.
+fn came_by_a_merge(links: &[Link], link: &Link) -> bool {
+    let mut at = Some(link);
+    while let Some(link) = at {
+        if link.merged_at.is_some() {
+            return true;
+        }
+        at = link
+            .added_by
+            .and_then(|by| links.iter().find(|other| other.link_id == by));
+    }
+    false
+}
+
 /// The link of this provider, if the account can be signed in to without it.
+///
+/// Whoever is signed in by an identity that came by a merge has not proved to be the account's owner, so they cannot take away
+/// the last one that did not: the merge could not be undone any more.
 fn removable<'a>(
     links: &'a [Link],
     provider: &str,
+    signed_in_by: Option<LinkId>,
     is_usable: impl Fn(&Link) -> bool,
 ) -> Result<&'a Link, NotUnlinked> {
     let link = links
         .iter()
         .find(|link| link.provider == provider)
         .ok_or(NotUnlinked::NotFound)?;
-    let others_can_be_used = links
+    let by_the_owner = links
         .iter()
-        .any(|other| other.link_id != link.link_id && is_usable(other));
+        .any(|other| Some(other.link_id) == signed_in_by && !came_by_a_merge(links, other));
+    let others_can_be_used = links.iter().any(|other| {
+        let stands_in = by_the_owner || came_by_a_merge(links, link) || !came_by_a_merge(links, other);
+        other.link_id != link.link_id && is_usable(other) && stands_in
+    });
     if others_can_be_used {
         Ok(link)
     } else {
@@ -216,14 +251,14 @@ mod tests {
     fn a_link_goes_only_if_another_one_can_be_signed_in_with() {
         let both = [link(1, "github"), link(2, "google")];
         let configured = |link: &Link| link.provider == "github" || link.provider == "google";
-        assert!(removable(&both, "github", configured).is_ok_and(|link| link.provider == "github"));
-        assert!(removable(&both, "google", configured).is_ok_and(|link| link.provider == "google"));
+        assert!(removable(&both, "github", None, configured).is_ok_and(|link| link.provider == "github"));
+        assert!(removable(&both, "google", None, configured).is_ok_and(|link| link.provider == "google"));
         assert!(matches!(
-            removable(&both[..1], "github", configured),
+            removable(&both[..1], "github", None, configured),
             Err(NotUnlinked::LastLink)
         ));
         assert!(matches!(
-            removable(&both, "gitlab", configured),
+            removable(&both, "gitlab", None, configured),
             Err(NotUnlinked::NotFound)
         ));
     }
@@ -234,9 +269,25 @@ mod tests {
         let both = [link(1, "github"), link(2, "gone")];
         let configured = |link: &Link| link.provider == "github";
         assert!(matches!(
-            removable(&both, "github", configured),
+            removable(&both, "github", None, configured),
             Err(NotUnlinked::LastLink)
         ));
-        assert!(removable(&both, "gone", configured).is_ok());
+        assert!(removable(&both, "gone", None, configured).is_ok());
+    }
+
+    #[test]
+    fn who_was_merged_in_cannot_take_the_last_link_of_the_owner() {
+        let mut links = [link(1, "github"), link(2, "google"), link(3, "gitlab")];
+        links[1].merged_at = Some(datetime!(2026-01-02 0:00 UTC));
+        links[2].added_by = Some(links[1].link_id);
+        let by = |number| Some(LinkId(Uuid::from_u128(number)));
+        let refused = |result| matches!(result, Err(NotUnlinked::LastLink));
+        for stranger in [by(2), by(3), None] {
+            assert!(refused(removable(&links, "github", stranger, |_| true)));
+            assert!(removable(&links, "gitlab", stranger, |_| true).is_ok());
+        }
+        assert!(removable(&links, "github", by(1), |_| true).is_ok());
+        links[2].added_by = by(1);
+        assert!(removable(&links, "github", by(2), |_| true).is_ok());
     }
 }

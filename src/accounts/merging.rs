@@ -6,6 +6,7 @@ use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::consents::forget_consents_since;
 use super::links::{announce_address, primary_address, revoke_what_was_had_by};
 use super::newcomers::link;
 use super::sessions::{EndReason, announce, end_sessions_of_user};
@@ -136,7 +137,10 @@ pub async fn unmerge(
     let ended = db::sessions::end_these(&mut **tx, &sessions, reason.as_str(), now).await?;
     announce(tx, user_id, &ended, reason, now).await?;
     let revoked = RevocationReason::Unmerged;
-    let grants_revoked = revoke_what_was_had_by(tx, user_id, &links, revoked, now).await?;
+    let grants_revoked = revoke_what_was_had_by(tx, user_id, &links, &ended, revoked, now).await?;
+    if let Some(merged_at) = merged.link.merged_at {
+        forget_consents_since(tx, user_id, merged_at, now).await?;
+    }
     db::pending_identities::discard_all(tx, user_id, None).await?;
     db::upstream_flows::discard_links(&mut **tx, user_id).await?;
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::respond::json_answer;
 use crate::accounts;
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::BrowserSession;
@@ -97,11 +98,15 @@ pub async fn withdraw(
     _same_site: SameSiteRequest,
     Segment(client_id): Segment,
 ) -> Result<Response, AppError> {
-    let mut tx = state.db.begin().await?;
     let client_id = ClientId(client_id);
-    if !accounts::withdraw_consent(&mut tx, session.session.user_id, &client_id, now).await? {
+    let withdrawn = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let withdrawn = accounts::withdraw_consent(&mut tx, session.session.user_id, &client_id, now).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(withdrawn)
+    });
+    if !withdrawn.await? {
         return Err(AppError::not_found());
     }
-    tx.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -10,6 +10,7 @@ use super::respond::json_answer;
 use crate::accounts::rename::next_change_at;
 use crate::accounts::{self, NotChanged, ProfileChange};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::users::User;
 use crate::error::AppError;
 use crate::http::api_doc::{BadBody, Forged, SignedOut};
@@ -143,11 +144,15 @@ pub async fn change(
         primary_link_id: patch.primary_link_id,
     };
     let user_id = session.session.user_id;
-    let mut tx = state.db.begin().await?;
-    accounts::change_profile(&mut tx, user_id, &change, now)
-        .await
-        .map_err(not_changed)?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        accounts::change_profile(&mut tx, user_id, &change, now)
+            .await
+            .map_err(not_changed)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     view(&state, user_id, now).await
 }
 

@@ -11,6 +11,7 @@ use super::device;
 use super::respond::{json_answer, signed_out};
 use crate::accounts::{self, EndReason};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::sessions::ListedSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
@@ -107,10 +108,14 @@ pub async fn end_others(
 ) -> Result<Response, AppError> {
     let current = session.session;
     let except = Some(current.session_id);
-    let mut tx = state.db.begin().await?;
-    let ended =
-        accounts::end_sessions_of_user(&mut tx, current.user_id, except, EndReason::Revoked, now).await?;
-    tx.commit().await?;
+    let ended = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let ended =
+            accounts::end_sessions_of_user(&mut tx, current.user_id, except, EndReason::Revoked, now).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(ended)
+    })
+    .await?;
     Ok(json_answer(&SessionsEnded { ended: ended.len() }))
 }
 
@@ -146,11 +151,15 @@ pub async fn end(
     } else {
         EndReason::Revoked
     };
-    let mut tx = state.db.begin().await?;
-    if !accounts::end_own_session(&mut tx, current.user_id, session_id, reason, now).await? {
+    let ended = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let ended = accounts::end_own_session(&mut tx, current.user_id, session_id, reason, now).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(ended)
+    });
+    if !ended.await? {
         return Err(AppError::not_found());
     }
-    tx.commit().await?;
     Ok(if is_current {
         signed_out(&state)
     } else {

@@ -33,7 +33,7 @@ pub struct Unlinked {
         ("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
     responses((status = 200, body = Unlinked), SignedOut, Forged,
         (status = 404, body = ErrorBody, description = "The account has no identity of that provider"),
-        (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left")))]
+        (status = 409, body = ErrorBody, description = "`last_link`: nothing to sign in with would be left, or nothing but identities that came by a merge, by one of which the person is signed in")))]
 pub async fn unlink(
     State(state): State<AppState>,
     Now(now): Now,
@@ -46,6 +46,7 @@ pub async fn unlink(
         user_id: session.session.user_id,
         provider: &provider,
         browser_hash: &browser.hash(),
+        session_id: session.session.session_id,
     };
     let is_usable = |link: &Link| state.upstreams.of_link(&link.provider, &link.issuer).is_some();
     let ended = retrying(&state.rng, || async {
@@ -77,7 +78,7 @@ fn not_unlinked(refused: NotUnlinked) -> AppError {
         NotUnlinked::LastLink => AppError::new(
             StatusCode::CONFLICT,
             "last_link",
-            "this is the only way to sign in to your account, add another one first",
+            "this is the only way to sign in to your account, add another one first; or the only one that did not come by a merge, sign in by it first",
         ),
         NotUnlinked::Database(error) => error.into(),
     }

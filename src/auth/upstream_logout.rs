@@ -8,6 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::accounts;
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody, OAuthError, OAuthErrorCode};
 use crate::http::api_doc::LogoutNotice;
 use crate::http::no_store::NoStore;
@@ -67,17 +68,19 @@ async fn end(
     let expires_at =
         counts_until(&token, now).ok_or_else(|| not_accepted(provider_name, "logout_token_too_old"))?;
 
-    let mut tx = state.db.begin().await.map_err(failed)?;
-    if !db::upstream_logout::remember(&mut tx, provider_name, &token.jti, expires_at)
-        .await
-        .map_err(failed)?
-    {
+    // How many sessions ended; `None`: the token was used before.
+    let ended = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        if !db::upstream_logout::remember(&mut tx, provider_name, &token.jti, expires_at).await? {
+            return Ok(None);
+        }
+        let ended = accounts::end_sessions_of_upstream(&mut tx, provider_name, &token, now).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(Some(ended))
+    });
+    let Some(ended) = ended.await.map_err(failed)? else {
         return Err(not_accepted(provider_name, "logout_token_replayed"));
-    }
-    let ended = accounts::end_sessions_of_upstream(&mut tx, provider_name, &token, now)
-        .await
-        .map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
+    };
     tracing::info!(
         provider.name = provider_name,
         sessions = ended,

@@ -13,6 +13,7 @@ use super::profile::UserView;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::access_cookie;
 use crate::accounts::{self, NotRenamed};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::browser::BrowserSession;
@@ -57,11 +58,15 @@ pub async fn rename(
         .check(&choice.username)
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let session = session.session;
-    let mut tx = state.db.begin().await?;
-    let user = accounts::rename(&mut tx, session.user_id, &username, &state.config.usernames, now)
-        .await
-        .map_err(not_renamed)?;
-    tx.commit().await?;
+    let user = retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let user = accounts::rename(&mut tx, session.user_id, &username, &state.config.usernames, now)
+            .await
+            .map_err(not_renamed)?;
+        tx.commit().await?;
+        Ok::<_, AppError>(user)
+    })
+    .await?;
     // The name stands in the access cookie, so apps on sibling hosts would go on greeting the old one.
     let cookie = access_cookie(&state, &user, session.session_id, session.auth_time, now).await?;
     Ok(with_cookies(json_answer(&UserView::from(&user)), [cookie]))

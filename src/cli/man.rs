@@ -77,11 +77,13 @@ fn details(command: &str) -> &'static [&'static str] {
         ],
         "validate" => &[
             "Without an option it reads the configuration, loads the keys, asks the database for its version, migrations and \
-             privileges, and every provider for its discovery document.",
+             privileges, every provider for its discovery document, and Redis, where rate_limiting.redis_url names one, to \
+             run the server's script.",
             "With --live it also looks at the running server from outside, through the public URL that the issuer names: \
              discovery and keys byte for byte, what the proxies in front make of scheme, host, client address, cookies and \
-             headers, the clock, and the URLs of every registered app. It proves itself to the server by database.secret_key, \
-             so it has to run with the server's own configuration; nobody else is told what it is told.",
+             headers, whether /metrics answers everybody, the clock, and the URLs of every registered app. It proves itself to \
+             the server by database.secret_key, so it has to run with the server's own configuration; nobody else is told what \
+             it is told.",
             "A finding is an error or a warning. It names the key, what is wrong, and how to mend it. With --json the \
              findings are an array, for programs.",
         ],

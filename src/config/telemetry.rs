@@ -25,8 +25,11 @@ pub struct TelemetryConfig {
     pub headers: Option<SecretString>,
     /// The service's name among others.
     pub service_name: String,
-    /// Of 100 traces that begin here, how many are recorded. Those of a trusted proxy are recorded if it says so.
+    /// Of 100 traces that begin here, how many are recorded. With `believe_traceparent`, the proxy decides about its own.
     pub sample_percent: u8,
+    /// Whether the `traceparent` of a trusted proxy (`server.behind_proxy`, `server.trusted_proxies`) names the trace that a
+    /// request is part of. Only for a proxy that writes it: most pass on what a stranger sent.
+    pub believe_traceparent: bool,
 }
 
 impl Default for TelemetryConfig {
@@ -36,6 +39,7 @@ impl Default for TelemetryConfig {
             headers: None,
             service_name: "riley-auth".to_owned(),
             sample_percent: 100,
+            believe_traceparent: false,
         }
     }
 }
@@ -68,7 +72,10 @@ impl TelemetryConfig {
             .as_ref()
             .map_or("", |headers| headers.expose_secret());
         let pairs = headers.split(',').filter(|pair| !pair.trim().is_empty());
-        if pairs.count() != Self::parse_headers(headers).count() {
+        let all_are_sound = Self::parse_headers(headers).all(|(name, value)| {
+            name.parse::<axum::http::HeaderName>().is_ok() && value.parse::<axum::http::HeaderValue>().is_ok()
+        });
+        if !all_are_sound || pairs.count() != Self::parse_headers(headers).count() {
             check.error(
                 "telemetry.headers",
                 "these are no headers",

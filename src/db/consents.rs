@@ -102,24 +102,37 @@ pub async fn list(db: impl PgExecutor<'_>, user_id: UserId, limit: i64) -> sqlx:
     .await
 }
 
+/// Forgets what was consented to, or more of it, at this moment or later. The apps that it was given to.
+pub async fn forget_given_since(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    since: OffsetDateTime,
+) -> sqlx::Result<Vec<ClientId>> {
+    sqlx::query_scalar!(
+        r#"
+        DELETE FROM consents
+        WHERE user_id = $1
+          AND updated_at >= $2
+        RETURNING client_id AS "client_id: ClientId"
+        "#,
+        user_id as _,
+        since,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Forgets a consent, and ends what the client was given: requests and codes under way, then grants. Of live grants, the
 /// sessions they hang on; `None` if there was no consent.
 ///
-/// Rows are locked in the order in which a code is issued: request, consent, code. Whoever is just writing the consent down
-/// is waited for, and their code is then found.
+/// Rows are locked in the order in which a code is issued: consent, code, request. Whoever is just renewing the consent is
+/// waited for, and their code is then found.
 pub async fn withdraw(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     client_id: &ClientId,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Vec<SessionId>>> {
-    sqlx::query!(
-        "DELETE FROM authorization_requests WHERE user_id = $1 AND client_id = $2",
-        user_id as _,
-        client_id.as_str(),
-    )
-    .execute(&mut **tx)
-    .await?;
     let forgotten = sqlx::query!(
         "DELETE FROM consents WHERE user_id = $1 AND client_id = $2",
         user_id as _,
@@ -159,6 +172,13 @@ pub async fn withdraw(
         RevocationReason::Consent.as_str(),
     )
     .fetch_all(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM authorization_requests WHERE user_id = $1 AND client_id = $2",
+        user_id as _,
+        client_id.as_str(),
+    )
+    .execute(&mut **tx)
     .await?;
     let mut sessions: Vec<SessionId> = sessions.into_iter().flatten().collect();
     sessions.sort_unstable();

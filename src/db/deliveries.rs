@@ -10,6 +10,9 @@ use crate::delivery::backchannel_logout::LogoutNotice;
 use crate::delivery::webhook::EventNotice;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
 
+/// How long redelivering may take.
+const REDELIVERY_SECS: u32 = 25;
+
 /// A logout notice for every client that has, or had, a grant of one of these sessions and registered a
 /// `backchannel_logout_uri` (OpenID Connect Back-Channel Logout §2.5), in the transaction that ends them.
 ///
@@ -613,6 +616,8 @@ pub async fn redeliver(
         Addressee::Webhook(webhook_id) => (Some(*webhook_id), None),
         Addressee::Client(client_id) => (None, Some(client_id)),
     };
+    // After a long outage that may be very many.
+    super::allow_time(tx, REDELIVERY_SECS).await?;
     let count = sqlx::query_scalar!(
         r#"
         WITH again AS (

@@ -155,6 +155,26 @@ pub async fn revoke(
     .await
 }
 
+/// Those of these sessions in which some app still has what it was let have.
+pub async fn sessions_with_live_grants(
+    db: impl PgExecutor<'_>,
+    session_ids: &[SessionId],
+) -> sqlx::Result<Vec<SessionId>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT DISTINCT g.session_id AS "session_id!: SessionId"
+        FROM grants g
+        LEFT JOIN sessions s ON s.session_id = g.session_id
+        WHERE g.session_id = ANY ($1)
+          AND g.revoked_at IS NULL
+          AND (g.offline OR s.ended_at IS NULL)
+        "#,
+        session_ids as _,
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Ends every grant that was made in these sessions, offline ones too. How many were alive.
 pub async fn revoke_of_sessions(
     db: impl PgExecutor<'_>,

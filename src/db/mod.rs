@@ -58,6 +58,10 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Connections of the workers. A long clean-up or a burst of deliveries then takes no connection from requests, and requests
 /// take none from them.
 const BACKGROUND_CONNECTIONS: u32 = 2;
+/// Of the deliveries; they listen on one more.
+pub const DELIVERY_CONNECTIONS: u32 = 3;
+/// What an instance may open beside `database.max_connections`: background work, deliveries, their listener, readiness.
+pub const CONNECTIONS_BESIDE_THE_POOL: u32 = BACKGROUND_CONNECTIONS + DELIVERY_CONNECTIONS + 1 + 1;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {

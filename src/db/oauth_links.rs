@@ -196,6 +196,25 @@ pub async fn delete(tx: &mut PgTransaction<'_>, link_id: LinkId) -> sqlx::Result
     )
     .execute(&mut **tx)
     .await?;
+    // So do the sessions that were signed in to by it, in what is remembered of them: what apps were let have there leaves with
+    // what it came by. Links that are gone are not remembered, so that there are no more of them than an account has links.
+    sqlx::query!(
+        r#"
+        UPDATE sessions s
+        SET earlier_link_ids = array_remove(s.earlier_link_ids, gone.link_id)
+            || CASE WHEN gone.added_by_link_id IS NULL OR gone.added_by_link_id = ANY (s.earlier_link_ids)
+                    THEN '{}'::uuid[]
+                    ELSE ARRAY[gone.added_by_link_id]
+               END
+        FROM oauth_links gone
+        WHERE gone.link_id = $1
+          AND s.user_id = gone.user_id
+          AND (s.link_id = gone.link_id OR gone.link_id = ANY (s.earlier_link_ids))
+        "#,
+        link_id as _,
+    )
+    .execute(&mut **tx)
+    .await?;
     sqlx::query!("DELETE FROM oauth_links WHERE link_id = $1", link_id as _)
         .execute(&mut **tx)
         .await?;

@@ -1,11 +1,20 @@
 //! Which migrations a database has, whether this program works with it, and how it is brought up to date.
 
+use std::time::{Duration, Instant};
+
 use sqlx::PgExecutor;
 
 use super::MIGRATIONS;
 
 /// `undefined_table`: nobody has migrated yet, or not for long.
 const UNDEFINED_TABLE: &str = "42P01";
+
+/// `lock_not_available`: somebody else has the table, or is migrating.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// How long a migration waits in all for the tables that it changes.
+const MIGRATION_PATIENCE: Duration = Duration::from_mins(10);
+/// For how long others have the tables to themselves in between.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// What this program makes of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +42,20 @@ pub enum MigrateError {
 
 /// Looks at the schema.
 pub async fn fit(db: impl PgExecutor<'_>) -> sqlx::Result<Fit> {
-    let versions = sqlx::query!(
+    let known: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+    // Each by itself: numbers have gaps, and a gap may have been filled after a higher one was applied.
+    let found = sqlx::query!(
         r#"
-        SELECT (SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success) AS "applied!",
+        SELECT (SELECT count(*)
+                FROM unnest($1::bigint[]) AS k (version)
+                WHERE NOT EXISTS (
+                    SELECT FROM _sqlx_migrations m WHERE m.version = k.version AND m.success)) AS "missing!",
                (SELECT version FROM schema_minimum) AS "minimum!"
-        "#
+        "#,
+        &known,
     );
-    match versions.fetch_one(db).await {
-        Ok(versions) => Ok(judge(versions.applied, versions.minimum, required_version())),
+    match found.fetch_one(db).await {
+        Ok(found) => Ok(judge(found.missing, found.minimum, required_version())),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
             Ok(Fit::Behind)
         }
@@ -48,12 +63,12 @@ pub async fn fit(db: impl PgExecutor<'_>) -> sqlx::Result<Fit> {
     }
 }
 
-/// `applied`: the newest migration of the database; `minimum`: what a program has to know at least; `known`: the newest
-/// that this one knows.
-fn judge(applied: i64, minimum: i64, known: i64) -> Fit {
+/// `missing`: how many of our migrations the database does not have; `minimum`: what a program has to know at least; `known`:
+/// the newest that this one knows.
+fn judge(missing: i64, minimum: i64, known: i64) -> Fit {
     if minimum > known {
         Fit::TooNew
-    } else if applied < known {
+    } else if missing > 0 {
         Fit::Behind
     } else {
         Fit::Fits
@@ -71,21 +86,44 @@ pub fn required_version() -> i64 {
 
 /// Applies the migrations that are missing; several instances that start at once wait for one another. Newer ones that are
 /// there already are left alone. Migrations may take longer than requests, so they run on a connection without the pool's
-/// time limits.
+/// time limits; but whoever needs a table waits behind a migration that waits for it, so that gives way after three seconds
+/// and comes back (a backup that is under way reads every table), for ten minutes.
 pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), MigrateError> {
     use sqlx::Connection;
     let options = (*pool.connect_options()).clone().options([
         ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
+        ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "0"),
     ]);
     let mut connection = sqlx::PgConnection::connect_with(&options).await?;
     if fit(&mut connection).await? == Fit::TooNew {
         return Err(MigrateError::TooNew);
     }
-    let result = MIGRATIONS.run(&mut connection).await;
-    connection.close().await?;
-    Ok(result?)
+    let started = Instant::now();
+    loop {
+        match MIGRATIONS.run(&mut connection).await {
+            Err(error) if waited_for_a_lock(&error) && started.elapsed() < MIGRATION_PATIENCE => {
+                tracing::warn!("the tables to migrate are in use, the migration is tried again");
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+            }
+            result => {
+                connection.close().await?;
+                return Ok(result?);
+            }
+        }
+    }
+}
+
+/// Each migration is a transaction of its own, so what was given up is not there in part.
+fn waited_for_a_lock(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    let (Execute(error) | ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.as_deref() == Some(LOCK_NOT_AVAILABLE)
 }
 
 #[cfg(test)]
@@ -95,11 +133,11 @@ mod tests {
     /// Expand, then contract: the program before a migration runs beside the one after it.
     #[test]
     fn a_newer_schema_fits_until_its_migrations_say_otherwise() {
-        assert_eq!(judge(7, 1, 7), Fit::Fits);
-        assert_eq!(judge(9, 1, 7), Fit::Fits);
-        assert_eq!(judge(9, 7, 7), Fit::Fits);
-        assert_eq!(judge(9, 8, 7), Fit::TooNew);
-        assert_eq!(judge(6, 1, 7), Fit::Behind);
-        assert_eq!(judge(0, 1, 7), Fit::Behind);
+        assert_eq!(judge(0, 1, 7), Fit::Fits);
+        assert_eq!(judge(0, 7, 7), Fit::Fits);
+        assert_eq!(judge(0, 8, 7), Fit::TooNew);
+        assert_eq!(judge(1, 8, 7), Fit::TooNew);
+        assert_eq!(judge(1, 1, 7), Fit::Behind);
+        assert_eq!(judge(7, 1, 7), Fit::Behind);
     }
 }

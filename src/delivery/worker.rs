@@ -25,14 +25,12 @@ const POLL: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// What has been due for so long is given up when its endpoint still does not answer.
 const GIVE_UP_AFTER: time::Duration = time::Duration::DAY;
-/// Connections that claim and record. One more listens.
-const CONNECTIONS: u32 = 3;
 /// After so much silence the one that listens is asked whether anybody is at its other end, and given so long to answer.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Delivers until `shutdown`, then finishes what is under way and gives back what it cannot finish.
 pub async fn run(state: AppState, shutdown: CancellationToken) {
-    let db = match db::connect_deliveries(&state.config.database, CONNECTIONS) {
+    let db = match db::connect_deliveries(&state.config.database, db::DELIVERY_CONNECTIONS) {
         Ok(db) => db,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "nothing can be delivered");

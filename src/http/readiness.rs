@@ -3,6 +3,7 @@
 //! Everybody may ask without limit, since a supervisor that is refused takes it for an outage. So the questions neither take a
 //! connection from the requests nor wait for one of theirs, and a flood of them is two statements a second.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -20,7 +21,7 @@ const ANSWER_LIFETIME: Duration = Duration::from_millis(500);
 /// Asks, one question at a time.
 pub struct Readiness {
     options: PgConnectOptions,
-    asked: Mutex<Asked>,
+    asked: Arc<Mutex<Asked>>,
 }
 
 #[derive(Default)]
@@ -34,7 +35,7 @@ impl Readiness {
     pub fn new(options: PgConnectOptions) -> Self {
         Self {
             options,
-            asked: Mutex::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -47,38 +48,40 @@ impl Readiness {
 
     /// What the schema is to this program; `None`: the database does not answer within a second.
     pub async fn database(&self) -> Option<Fit> {
-        let mut asked = self.asked.lock().await;
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
         if let Some((at, answer)) = asked.answer
             && at.elapsed() < ANSWER_LIFETIME
         {
             return answer;
         }
-        let connection = asked.connection.take();
-        // A connection that did not answer is not used again: it may be half open.
-        let found = timeout(BUDGET, self.ask(connection))
-            .await
-            .ok()
-            .and_then(Result::ok);
-        let answer = match found {
-            Some((fit, connection)) => {
+        let options = self.options.clone();
+        // In a task of its own: who hangs up must not take along the connection and the answer, which are everybody's.
+        let question = tokio::spawn(async move {
+            // A connection that did not answer is not used again: it may be half open.
+            let connection = asked.connection.take();
+            let found = timeout(BUDGET, ask(&options, connection)).await;
+            let answer = found.ok().and_then(Result::ok).map(|(fit, connection)| {
                 asked.connection = Some(connection);
-                Some(fit)
-            }
-            None => None,
-        };
-        asked.answer = Some((Instant::now(), answer));
-        answer
+                fit
+            });
+            asked.answer = Some((Instant::now(), answer));
+            answer
+        });
+        question.await.ok().flatten()
     }
+}
 
-    /// A database that was restarted has closed the old connection, which says nothing about whether it serves now.
-    async fn ask(&self, connection: Option<PgConnection>) -> sqlx::Result<(Fit, PgConnection)> {
-        if let Some(mut connection) = connection
-            && let Ok(fit) = schema::fit(&mut connection).await
-        {
-            return Ok((fit, connection));
-        }
-        let mut connection = self.options.connect().await?;
-        let fit = schema::fit(&mut connection).await?;
-        Ok((fit, connection))
+/// A database that was restarted has closed the old connection, which says nothing about whether it serves now.
+async fn ask(
+    options: &PgConnectOptions,
+    connection: Option<PgConnection>,
+) -> sqlx::Result<(Fit, PgConnection)> {
+    if let Some(mut connection) = connection
+        && let Ok(fit) = schema::fit(&mut connection).await
+    {
+        return Ok((fit, connection));
     }
+    let mut connection = options.connect().await?;
+    let fit = schema::fit(&mut connection).await?;
+    Ok((fit, connection))
 }

@@ -99,12 +99,29 @@ pub fn build(state: AppState) -> Router {
 
 /// What the workers and the pools are given beyond the grace period of requests.
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
+/// Before a worker that has ended begins again.
+const WORKER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
 /// the workers have stopped.
 pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
     let router = build(state.clone());
     run_router(state, router, listeners).await;
+}
+
+/// The worker, until the server stops: a mistake of ours that ends it must not be the end of all deliveries.
+async fn deliver(state: AppState) {
+    while !state.shutdown.is_cancelled() {
+        let mut worker = JoinSet::new();
+        worker.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
+        if let Some(Err(error)) = worker.join_next().await {
+            tracing::error!(error = %error, "the worker ended by a mistake of ours and begins again");
+        }
+        tokio::select! {
+            () = state.shutdown.cancelled() => {}
+            () = tokio::time::sleep(WORKER_PAUSE) => {}
+        }
+    }
 }
 
 /// As [`run`], with layers of the caller's own around the router of [`build`].
@@ -129,7 +146,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             () = stopped => {}
         }
     });
-    tasks.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
+    tasks.spawn(deliver(state.clone()));
     tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
     let end = async {
         while tasks.join_next().await.is_some() {}

@@ -7,7 +7,7 @@ use axum::response::Response;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::http::client_ip::AddressRule;
+use crate::http::state::AppState;
 use crate::metrics::{UNMATCHED, method_label};
 use crate::telemetry::{self, RequestSpan};
 
@@ -16,7 +16,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Logs the request and names it.
-pub async fn request_log(State(addresses): State<AddressRule>, request: Request, next: Next) -> Response {
+pub async fn request_log(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let id = request
         .headers()
         .get(REQUEST_ID)
@@ -29,9 +29,9 @@ pub async fn request_log(State(addresses): State<AddressRule>, request: Request,
         .get::<MatchedPath>()
         .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
     let request_id = id.to_str().unwrap_or_default();
-    let believed = addresses
-        .believes_sender(request.extensions())
-        .then(|| request.headers());
+    let believes =
+        state.config.telemetry.believe_traceparent && state.addresses.believes_sender(request.extensions());
+    let believed = believes.then(|| request.headers());
     // What is logged on the way bears the request's id; of the request itself no more than of its line below.
     let RequestSpan { span, trace_id } = telemetry::begin(method, &route, request_id, believed);
     let started = std::time::Instant::now();

@@ -147,10 +147,7 @@ pub fn metrics_router(state: &AppState) -> Router {
         .layer(catch_panics(state))
         .layer(middleware::from_fn(error_shape))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
-        .layer(middleware::from_fn_with_state(
-            state.addresses.clone(),
-            request_log,
-        ))
+        .layer(middleware::from_fn_with_state(state.clone(), request_log))
         .with_state(state.clone())
 }
 
@@ -165,10 +162,7 @@ pub fn with_layers(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
         .layer(middleware::from_fn_with_state(state.clone(), http_metrics))
-        .layer(middleware::from_fn_with_state(
-            state.addresses.clone(),
-            request_log,
-        ))
+        .layer(middleware::from_fn_with_state(state.clone(), request_log))
 }
 
 /// Only the protocol's own GETs change anything: HEAD, which routers otherwise answer as GET, is refused. `allow`: what is

@@ -12,7 +12,8 @@ impl Exporter {
     pub fn start(_: &TelemetryConfig) -> anyhow::Result<Option<Self>> {
         if let Some(variable) = ENDPOINT_VARIABLES
             .into_iter()
-            .find(|name| std::env::var_os(name).is_some())
+            .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+            && std::env::var_os("OTEL_SDK_DISABLED").is_none_or(|value| value != "true")
         {
             eprintln!(
                 "warning: {variable} is set, but this program was built without the feature `opentelemetry`: no spans are sent"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::http::{HeaderMap, StatusCode};
 use opentelemetry::propagation::TextMapPropagator as _;
-use opentelemetry::trace::{Status, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt as _, TraceState, TracerProvider as _};
 use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_http::{Bytes, HeaderExtractor, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -96,13 +96,28 @@ impl Exporter {
     }
 }
 
+/// The trace that a proxy says this request is part of. Its ids and its decision alone: `tracestate` is free text.
+fn parent_of(headers: &HeaderMap) -> Context {
+    let extracted = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    let said = extracted.span().span_context().clone();
+    if !said.is_valid() {
+        return Context::new();
+    }
+    let (trace_id, span_id, flags) = (said.trace_id(), said.span_id(), said.trace_flags());
+    Context::new().with_remote_span_context(SpanContext::new(
+        trace_id,
+        span_id,
+        flags,
+        true,
+        TraceState::default(),
+    ))
+}
+
 /// Gives the span its parent, name and kind before it begins; the trace that it is part of. `None`: nobody exports it, and the
 /// log is spared what only a collector wants to know.
 pub(super) fn begin(span: &Span, method: &str, route: &str, believed: Option<&HeaderMap>) -> Option<String> {
-    let parent = believed.map_or_else(Context::new, |headers| {
-        TraceContextPropagator::new().extract(&HeaderExtractor(headers))
-    });
-    span.set_parent(parent).ok()?;
+    span.set_parent(believed.map_or_else(Context::new, parent_of))
+        .ok()?;
     span.record("otel.name", format!("{method} {route}"));
     span.record("otel.kind", "server");
     let trace_id = span.context().span().span_context().trace_id().to_string();

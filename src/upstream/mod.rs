@@ -102,10 +102,13 @@ impl Upstreams {
             .is_some_and(|provider| provider.email_trust() != EmailTrust::None)
     }
 
-    /// The provider that can still prove the identity of a link: its name, if it is that issuer's. A name that was pointed
-    /// at another issuer says nothing about identities of the one before.
+    /// The provider that can still prove the identity of a link: the one of its name, if that is its issuer's, or else another
+    /// one of that issuer, since names may change. A name that was pointed at another issuer says nothing about identities of
+    /// the one before.
     pub fn of_link(&self, name: &str, issuer: &str) -> Option<&Provider> {
-        self.get(name).filter(|provider| provider.speaks_for(issuer))
+        self.get(name)
+            .filter(|provider| provider.speaks_for(issuer))
+            .or_else(|| self.list().find(|provider| provider.speaks_for(issuer)))
     }
 
     /// The provider of that name.

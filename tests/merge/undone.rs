@@ -133,6 +133,46 @@ async fn what_was_linked_through_a_merge_leaves_with_it() {
     }
 }
 
+/// An identity that came by the merge and was taken away before does not leave behind what it let apps have, nor what they may
+/// have without being asked.
+#[tokio::test]
+async fn what_a_removed_identity_let_apps_have_ends_with_the_merge_that_it_came_by() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    let asking = wrong.op.client_with(|client| client.auto_approve = false).await;
+    link(&wrong.stranger, "gitlab", "mallory").await;
+    let by_gitlab = wrong.signed_in("gitlab", "mallory").await;
+    let hidden = app
+        .tokens_of(&by_gitlab, "mallory", "openid offline_access")
+        .await;
+    asking.tokens_of(&by_gitlab, "mallory", "openid").await;
+    unlink(&wrong.stranger, "gitlab").await.is(200);
+    app.refresh(hidden.refresh()).await.tokens();
+
+    unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    app.refresh(hidden.refresh()).await.refused("invalid_grant");
+    assert!(!app.is_active(&hidden.access_token).await);
+    let silent = wrong.owner.authorize(&asking).scope("openid").prompt("none");
+    silent.send().await.refused("consent_required");
+}
+
+/// Whoever was merged in cannot take away what the account's owner signs in by, which would leave nothing to go back to.
+#[tokio::test]
+async fn who_was_merged_in_cannot_shut_the_owner_out() {
+    let wrong = Wrong::start().await;
+    unlink(&wrong.stranger, "github")
+        .await
+        .refused_with(409, "last_link");
+    link(&wrong.stranger, "gitlab", "mallory").await;
+    unlink(&wrong.stranger, "github")
+        .await
+        .refused_with(409, "last_link");
+    link(&wrong.owner, "work", "ada at work").await;
+    unlink(&wrong.stranger, "github").await.is(200);
+    unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    assert_eq!(wrong.whose("work", "ada at work").await, wrong.account);
+}
+
 /// An identity that was merged in by the address of one that was wrongly linked leaves with that one.
 #[tokio::test]
 async fn what_was_merged_by_a_wrong_address_leaves_with_it() {
@@ -196,7 +236,7 @@ async fn taking_a_merged_identity_away_leaves_what_came_by_it_as_merged() {
 async fn where_nothing_else_would_be_left_a_merge_is_not_undone() {
     let wrong = Wrong::start().await;
     link(&wrong.stranger, "gitlab", "mallory").await;
-    unlink(&wrong.stranger, "github").await.is(200);
+    unlink(&wrong.owner, "github").await.is(200);
     let refused = unmerge(&wrong.op, wrong.link_id("google").await).await;
     assert!(matches!(refused, Err(NotUnmerged::LastLink)), "{refused:?}");
     assert!(wrong.stranger.is_signed_in().await);

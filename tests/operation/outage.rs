@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use riley_auth::db;
 use riley_auth::dev::postgres::PrivatePostgres;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::common::{Answer, TestProvider};
 
@@ -149,4 +150,28 @@ async fn a_flood_of_questions_costs_one_connection_and_the_answer_stays_true() {
     while asked.elapsed() < Duration::from_millis(700) {
         op.get("/ready").await.is(200);
     }
+}
+
+/// RS-4: whoever hangs up before the answer takes nothing along: the connection that was asked stays.
+#[tokio::test]
+async fn whoever_hangs_up_does_not_cost_the_connection_of_the_question() {
+    let op = TestProvider::start().await;
+    let connection = async || -> Vec<i32> {
+        let ours = "SELECT pid FROM pg_stat_activity
+                    WHERE application_name = 'riley-auth-ready' AND datname = current_database()";
+        sqlx::query_scalar(ours).fetch_all(op.db()).await.unwrap()
+    };
+    op.get("/ready").await.is(200);
+    let before = connection().await;
+    let started = Instant::now();
+    // Through three lifetimes of an answer.
+    while started.elapsed() < Duration::from_millis(1600) {
+        let mut stream = tokio::net::TcpStream::connect(op.address()).await.unwrap();
+        stream
+            .write_all(b"GET /ready HTTP/1.1\r\nHost: op.test\r\n\r\n")
+            .await
+            .unwrap();
+    }
+    op.get("/ready").await.is(200);
+    assert_eq!(connection().await, before);
 }

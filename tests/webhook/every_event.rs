@@ -96,14 +96,14 @@ impl World {
         let joined = link_id(&alan, "google").await;
         let told = json!({ "user_id": user_id, "link_id": joined, "provider": "google" });
         self.expect("account.merged", told.clone());
-        ask(&alan, Method::DELETE, "/auth/link/github", None)
+        ask(&alan, Method::DELETE, "/auth/link/google", None)
             .await
             .is(200);
         let unlinked = self.op.events("link.deleted").await;
         assert_eq!(unlinked.len(), 1);
         assert_eq!(
             (&unlinked[0]["user_id"], &unlinked[0]["provider"]),
-            (&json!(user_id), &json!("github"))
+            (&json!(user_id), &json!("google"))
         );
         self.expect("link.deleted", unlinked[0].clone());
 

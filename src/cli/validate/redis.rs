@@ -26,13 +26,14 @@ fn judge(problem: StoreProblem) -> Finding {
             format!(
                 "Redis does not answer within a quarter of a second ({kind}); meanwhile each instance counts by itself"
             ),
-            "start it, correct host and port, and see that this machine reaches it",
+            "start it, correct host and port, and see that this machine reaches it; with rediss://, that it speaks TLS and this \
+             machine trusts its certificate",
         ),
         StoreProblem::Refused(kind) => Finding::error(
             key,
             format!("Redis answers, but refuses ({kind}); each instance would count by itself"),
-            "correct user and password in the URL, and let that user run scripts (EVAL, EVALSHA) with GET, SET and TIME on keys \
-             that begin with riley_auth:limit:",
+            "correct user and password in the URL, and give that user the rights +evalsha +script|load +get +set +time \
+             ~riley_auth:limit:*",
         ),
     }
 }
@@ -47,5 +48,8 @@ mod tests {
         let refused = judge(StoreProblem::Refused("AuthenticationFailed".to_owned()));
         assert!(refused.is_error());
         assert!(refused.mend.contains("password"), "{refused}");
+        // What the program sends, and what its script calls.
+        let rights = "+evalsha +script|load +get +set +time ~riley_auth:limit:*";
+        assert!(refused.mend.contains(rights), "{refused}");
     }
 }

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use crate::accounts::{self, EndReason};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::sessions::StoredSessionToken;
 use crate::error::AppError;
 use crate::http::cookies::{CookieKind, CookieValue, Cookies};
@@ -38,9 +39,12 @@ pub async fn end(
     redirect: Option<&PostLogoutRedirect>,
     now: OffsetDateTime,
 ) -> Result<Response, AppError> {
-    let mut tx = state.db.begin().await?;
-    accounts::end_session(&mut tx, session_id, EndReason::Logout, now).await?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        accounts::end_session(&mut tx, session_id, EndReason::Logout, now).await?;
+        tx.commit().await
+    })
+    .await?;
     let mut response = leave(state, redirect);
     for cookie in Cookies::new(&state.config).clear_all() {
         response.headers_mut().append(header::SET_COOKIE, cookie);

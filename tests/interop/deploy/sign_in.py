@@ -363,7 +363,7 @@ class Visitors:
     def __init__(self, deployment, refresh_token):
         self.deployment, self.refresh_token = deployment, refresh_token
         self.answers, self.failed_at, self.ends = {}, [], threading.Event()
-        self.threads = [threading.Thread(target=self.look_up), threading.Thread(target=self.refresh)]
+        self.threads = [threading.Thread(target=self.look_up, name="GET"), threading.Thread(target=self.refresh, name="POST")]
 
     def __enter__(self):
         for thread in self.threads:
@@ -371,6 +371,9 @@ class Visitors:
         return self
 
     def __exit__(self, *_):
+        for thread in self.threads:
+            if not thread.is_alive():
+                self.count(thread.name, "ended by itself")
         self.ends.set()
         for thread in self.threads:
             thread.join()
@@ -385,7 +388,7 @@ class Visitors:
             try:
                 status, _, _ = Browser(self.deployment.authority).send(
                     "GET", f"{self.deployment.issuer}/.well-known/openid-configuration")
-            except OSError as error:
+            except Exception as error:
                 status = repr(error)
             self.count("GET", status)
 
@@ -395,7 +398,7 @@ class Visitors:
                 self.refresh_token = token(self.deployment, Browser(self.deployment.authority),
                                            grant_type="refresh_token", refresh_token=self.refresh_token)["refresh_token"]
                 status = 200
-            except (AssertionError, OSError) as error:
+            except Exception as error:
                 status = repr(error)
             self.count("POST", status)
 
