@@ -7,9 +7,12 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use common::raw::Reply;
 use common::{TestClient, TestProvider};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// In every hostile text; whoever finds it as it is in an answer has found a hole.
 const MARK: &str = "<q\"'hostile>";
@@ -508,5 +511,32 @@ async fn odd_targets_and_framings_are_refused() {
         )
         .await;
         assert!((400..500).contains(&reply.status), "{head:?}: {reply:?}");
+    }
+}
+
+/// RFC 9112 §9.6: whoever is still sending hears the refusal. A connection that is closed with unread bytes is reset, and a
+/// proxy that met the reset first would say 502.
+#[tokio::test]
+async fn whoever_is_still_sending_a_refused_body_hears_the_refusal() {
+    let world = World::new().await;
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(world.op.address()).await.unwrap();
+        let head =
+            format!("POST /oauth/token HTTP/1.1\r\nHost: op.test\r\n{kind}Content-Length: 400000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..8 {
+            stream
+                .write_all(&[b'x'; 50_000])
+                .await
+                .expect("the server still listens");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut status_line = [0; 12];
+        stream
+            .read_exact(&mut status_line)
+            .await
+            .expect("the answer is not lost");
+        assert_eq!(&status_line, b"HTTP/1.1 413");
     }
 }

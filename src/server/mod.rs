@@ -33,6 +33,7 @@ pub mod health;
 pub mod http_metrics;
 pub mod in_flight;
 pub mod key_record;
+pub mod leftover_body;
 pub mod metrics;
 pub mod openapi;
 pub mod probe;

@@ -11,6 +11,7 @@ use super::accept::Share;
 use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::http_metrics::http_metrics;
 use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, SHARE_IN_FLIGHT, in_flight};
+use super::leftover_body::leftover_body;
 use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
 use super::security_headers::security_headers;
@@ -159,6 +160,7 @@ pub fn with_layers(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(catch_panics(state))
         .layer(middleware::from_fn(error_shape))
+        .layer(middleware::from_fn(leftover_body))
         .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
         .layer(middleware::from_fn_with_state(state.clone(), http_metrics))
