@@ -520,6 +520,7 @@ async fn odd_targets_and_framings_are_refused() {
 async fn whoever_is_still_sending_a_refused_body_hears_the_refusal() {
     let world = World::new().await;
     let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let part = "x".repeat(50_000);
     for _ in 0..30 {
         let mut stream = TcpStream::connect(world.op.address()).await.unwrap();
         let head =
@@ -527,7 +528,7 @@ async fn whoever_is_still_sending_a_refused_body_hears_the_refusal() {
         stream.write_all(head.as_bytes()).await.unwrap();
         for _ in 0..8 {
             stream
-                .write_all(&[b'x'; 50_000])
+                .write_all(part.as_bytes())
                 .await
                 .expect("the server still listens");
             tokio::time::sleep(Duration::from_millis(1)).await;
