@@ -22,8 +22,8 @@ use crate::sealing::Keyring;
 use crate::upstream::Identity;
 use crate::usernames::Username;
 
-/// Joins an identity to the account of `user_id`, whose row the caller has locked, by the address of its link `joined_by`. The account's sessions end: whoever had
-/// them had not proved this identity. Violates [`db::oauth_links::IDENTITY_LINKED`] or
+/// Joins an identity to the account of `user_id`, whose row the caller has locked, by the address of its link `joined_by`. The
+/// account's sessions end: whoever had them had not proved this identity. Violates [`db::oauth_links::IDENTITY_LINKED`] or
 /// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then.
 ///
 /// The entry in the trail is [`merged`]'s, which belongs at the end of the transaction.
