@@ -283,8 +283,7 @@ impl AppError {
 /// What a failure of ours came of, if the database was it.
 impl crate::db::retry::Failure for AppError {
     fn of_database(&self) -> Option<&sqlx::Error> {
-        let source = self.source.as_ref()?;
-        source.chain().find_map(|cause| cause.downcast_ref())
+        self.source.as_ref()?.of_database()
     }
 }
 

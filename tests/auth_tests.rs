@@ -43,3 +43,7 @@ mod signup;
 /// Transactions that the database gave up are tried again (DB-6).
 #[path = "auth/given_up.rs"]
 mod given_up;
+
+/// What is not understood, on the way in: a clear 4xx, and nothing is used up, stored or changed.
+#[path = "auth/bad_input.rs"]
+mod bad_input;

@@ -7,6 +7,8 @@ mod common;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use common::receiver::Receiver;
+use common::webhooks::on_loopback;
 use common::{Browser, TestProvider, Visit, random_text};
 use riley_auth::db;
 use riley_auth::protocol::opaque::Opaque;
@@ -197,6 +199,8 @@ async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> 
         "SELECT jsonb_build_array(nonce) FROM authorization_codes WHERE user_id = $1",
         "SELECT actor_personal::jsonb FROM audit_entries WHERE actor_user_id = $1",
         "SELECT target_personal::jsonb FROM audit_entries WHERE target_user_id = $1",
+        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id}'::text[] FROM events e JOIN deliveries d USING (event_id)
+         WHERE e.data->>'user_id' = $1::text",
     ];
     let mut values = Vec::new();
     for source in sources {
@@ -262,7 +266,14 @@ async fn somebody_with_a_past(op: &TestProvider) -> Browser {
 #[tokio::test]
 async fn a_dump_after_a_deletion_holds_nothing_of_the_person() {
     use riley_auth::audit::{Action, Actor, Entry, Target, record};
-    let op = TestProvider::with(|config| config.usernames.days_between_changes = 0).await;
+    let op = TestProvider::with(|config| {
+        config.usernames.days_between_changes = 0;
+        on_loopback(config);
+    })
+    .await;
+    // Hears of everything, and is told of nothing yet.
+    let receiver = Receiver::start().await;
+    op.webhook_of(&receiver, None, &[]).await;
     // Of whom the upstream says nothing that it says of the other one, too.
     let _bertha = op.signed_in("bertha").await;
     let ada = somebody_with_a_past(&op).await;

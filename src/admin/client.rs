@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::input::ClientInPath;
 use crate::clients::{ClientChanges, ClientView, operations};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -66,9 +67,13 @@ pub async fn change(
     ClientInPath(client_id): ClientInPath,
     JsonBody(changes): JsonBody<ClientChanges>,
 ) -> Result<NoStore<Json<ClientView>>, AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let client = operations::update(&mut tx, &recorder, &client_id, &changes, &state.config).await?;
-    tx.commit().await?;
+    let client = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let client = operations::update(&mut tx, &recorder, &client_id, &changes, &state.config).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(client)
+    })
+    .await?;
     Ok(NoStore(Json(ClientView::from(&client))))
 }
 
@@ -95,8 +100,12 @@ pub async fn remove(
     Now(now): Now,
     ClientInPath(client_id): ClientInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    operations::delete(&mut tx, &recorder, &client_id).await?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        operations::delete(&mut tx, &recorder, &client_id).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }

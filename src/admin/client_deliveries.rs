@@ -15,6 +15,7 @@ use super::webhook_deliveries::{AttemptView, DeliveriesQuery, DeliveryStatus, Re
 use crate::clients::operations;
 use crate::db;
 use crate::db::deliveries::LogoutDelivery;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::csrf::SameSiteRequest;
@@ -128,8 +129,12 @@ pub async fn redeliver(
     JsonBody(asked): JsonBody<RedeliveryBody>,
 ) -> Result<(StatusCode, NoStore<Json<Redelivered>>), AppError> {
     let which = asked.which()?;
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let deliveries = operations::redeliver_logout(&mut tx, &recorder, &client_id, which).await?;
-    tx.commit().await?;
+    let deliveries = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let deliveries = operations::redeliver_logout(&mut tx, &recorder, &client_id, which).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(deliveries)
+    })
+    .await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
 }

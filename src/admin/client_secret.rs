@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::input::ClientInPath;
 use crate::clients::operations::{self, DEFAULT_OVERLAP_SECS, MAX_OVERLAP_SECS};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -74,9 +75,13 @@ pub async fn rotate(
             "overlap_secs is at most 7776000, which is 90 days",
         ));
     }
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let rotation = operations::rotate_secret(&mut tx, &recorder, &client_id, asked.overlap_secs).await?;
-    tx.commit().await?;
+    let rotation = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let rotation = operations::rotate_secret(&mut tx, &recorder, &client_id, asked.overlap_secs).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(rotation)
+    })
+    .await?;
     let body = RotatedSecret {
         client_id,
         client_secret: rotation.secret.expose(),

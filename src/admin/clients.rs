@@ -10,6 +10,7 @@ use super::input::QueryParams;
 use super::paging::{Limit, Page, decode};
 use crate::clients::{ClientRegistration, ClientView, operations};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -97,9 +98,14 @@ pub async fn create(
     Now(now): Now,
     JsonBody(asked): JsonBody<ClientRegistration>,
 ) -> Result<(StatusCode, NoStore<Json<RegisteredClient>>), AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let registration = operations::create(&mut tx, &recorder, &asked.into(), &state.config).await?;
-    tx.commit().await?;
+    let new = asked.into();
+    let registration = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let registration = operations::create(&mut tx, &recorder, &new, &state.config).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(registration)
+    })
+    .await?;
     let body = RegisteredClient {
         client: ClientView::from(&registration.client),
         client_secret: registration.secret.as_ref().map(Opaque::expose),

@@ -6,14 +6,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::input::{NameInPath, QueryParams};
 use super::paging::{Limit, Page, decode};
-use crate::audit::{Action, Entry, Target};
+use crate::audit::{Action, Entry, Recorder, Target};
 use crate::db;
 use crate::db::reserved_usernames::ReservedUsername;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::api_doc::{AdministratorsOnly, BadBody};
@@ -122,21 +124,20 @@ pub async fn reserve(
     JsonBody(asked): JsonBody<Reservation>,
 ) -> Result<(StatusCode, NoStore<Json<ReservedView>>), AppError> {
     let username = reservable(&asked.username)?;
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    if !db::reserved_usernames::insert(&mut tx, &username, now).await? {
-        return Err(AppError::new(
-            StatusCode::CONFLICT,
-            "already_reserved",
-            "this name is reserved already",
-        ));
-    }
-    let entry = Entry {
-        action: Action::UsernameReserved,
-        target: Target::Other(KIND, username.clone()),
-        details: json!({}),
-    };
-    recorder.record(&mut tx, &entry).await?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        if !db::reserved_usernames::insert(&mut tx, &username, now).await? {
+            return Err(AppError::new(
+                StatusCode::CONFLICT,
+                "already_reserved",
+                "this name is reserved already",
+            ));
+        }
+        record(&mut tx, &recorder, Action::UsernameReserved, &username).await?;
+        tx.commit().await?;
+        Ok(())
+    })
+    .await?;
     let view = ReservedView {
         username,
         created_at: now,
@@ -165,18 +166,31 @@ pub async fn release(
     Now(now): Now,
     NameInPath(username): NameInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    if !db::reserved_usernames::delete(&mut tx, &username).await? {
-        return Err(AppError::not_found());
-    }
+    retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        if !db::reserved_usernames::delete(&mut tx, &username).await? {
+            return Err(AppError::not_found());
+        }
+        record(&mut tx, &recorder, Action::UsernameReleased, &username).await?;
+        tx.commit().await?;
+        Ok(())
+    })
+    .await?;
+    Ok(NoStore(StatusCode::NO_CONTENT))
+}
+
+async fn record(
+    tx: &mut PgTransaction<'_>,
+    recorder: &Recorder<'_>,
+    action: Action,
+    username: &str,
+) -> Result<(), AppError> {
     let entry = Entry {
-        action: Action::UsernameReleased,
-        target: Target::Other(KIND, username),
+        action,
+        target: Target::Other(KIND, username.to_owned()),
         details: json!({}),
     };
-    recorder.record(&mut tx, &entry).await?;
-    tx.commit().await?;
-    Ok(NoStore(StatusCode::NO_CONTENT))
+    Ok(recorder.record(tx, &entry).await?)
 }
 
 /// The folded name. It need not be one that the rules of today admit: rules change.

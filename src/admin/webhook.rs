@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::input::WebhookInPath;
 use super::webhooks::WebhookView;
 use crate::db;
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::csrf::SameSiteRequest;
@@ -92,10 +93,14 @@ pub async fn change(
         event_types: asked.event_types,
         disabled: asked.disabled,
     };
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
     let policy = state.config.webhooks.policy();
-    let webhook = webhooks::change(&mut tx, &recorder, policy, webhook_id, &change).await?;
-    tx.commit().await?;
+    let webhook = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let webhook = webhooks::change(&mut tx, &recorder, policy, webhook_id, &change).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(webhook)
+    })
+    .await?;
     Ok(NoStore(Json(WebhookView::new(webhook, now))))
 }
 
@@ -121,8 +126,12 @@ pub async fn remove(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    webhooks::remove(&mut tx, &recorder, webhook_id).await?;
-    tx.commit().await?;
+    retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        webhooks::remove(&mut tx, &recorder, webhook_id).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(())
+    })
+    .await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }

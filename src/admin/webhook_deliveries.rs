@@ -13,6 +13,7 @@ use super::input::{QueryParams, WebhookInPath, moment};
 use super::paging::{Limit, Micros, Page, decode};
 use crate::db;
 use crate::db::deliveries::{Attempt, Delivery, Redelivery};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::csrf::SameSiteRequest;
@@ -235,9 +236,13 @@ pub async fn redeliver(
     JsonBody(asked): JsonBody<RedeliveryBody>,
 ) -> Result<(StatusCode, NoStore<Json<Redelivered>>), AppError> {
     let which = asked.which()?;
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
-    tx.commit().await?;
+    let deliveries = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(deliveries)
+    })
+    .await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Redelivered { deliveries }))))
 }
 
@@ -263,8 +268,12 @@ pub async fn ping(
     Now(now): Now,
     WebhookInPath(webhook_id): WebhookInPath,
 ) -> Result<(StatusCode, NoStore<Json<Pinged>>), AppError> {
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
-    tx.commit().await?;
+    let delivery_id = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(delivery_id)
+    })
+    .await?;
     Ok((StatusCode::ACCEPTED, NoStore(Json(Pinged { delivery_id }))))
 }

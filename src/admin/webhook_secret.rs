@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::input::WebhookInPath;
 use super::webhooks::{WebhookView, WebhookWithSecret};
+use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
 use crate::http::csrf::SameSiteRequest;
@@ -56,9 +57,13 @@ pub async fn rotate(
     let overlap_secs = asked
         .overlap_secs
         .unwrap_or(state.config.webhooks.secret_overlap_secs);
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let (webhook, secret) = webhooks::rotate_secret(&mut tx, &recorder, webhook_id, overlap_secs).await?;
-    tx.commit().await?;
+    let (webhook, secret) = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let rotated = webhooks::rotate_secret(&mut tx, &recorder, webhook_id, overlap_secs).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(rotated)
+    })
+    .await?;
     let body = WebhookWithSecret {
         webhook: WebhookView::new(webhook, now),
         secret: secret.expose().to_owned(),

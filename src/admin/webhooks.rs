@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::input::QueryParams;
 use super::paging::{Limit, Page, decode};
 use crate::db;
+use crate::db::retry::retrying;
 use crate::db::webhooks::Webhook;
 use crate::error::{AppError, ErrorBody};
 use crate::http::administrator::Administrator;
@@ -163,10 +164,13 @@ pub async fn create(
         description: asked.description,
         event_types: asked.event_types,
     };
-    let (mut tx, recorder) = administrator.begin(&state, now).await?;
-    let (webhook, secret) =
-        webhooks::create(&mut tx, &recorder, state.config.webhooks.policy(), &new).await?;
-    tx.commit().await?;
+    let (webhook, secret) = retrying(&state.rng, || async {
+        let (mut tx, recorder) = administrator.begin(&state, now).await?;
+        let created = webhooks::create(&mut tx, &recorder, state.config.webhooks.policy(), &new).await?;
+        tx.commit().await?;
+        Ok::<_, AppError>(created)
+    })
+    .await?;
     let body = WebhookWithSecret {
         webhook: WebhookView::new(webhook, now),
         secret: secret.expose().to_owned(),

@@ -4,7 +4,7 @@
 //! it, for the provider it was started at, and nothing is asked of the network before that is certain.
 
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -24,6 +24,7 @@ use crate::error::AppError;
 use crate::http::api_doc::{Refused, SignedInAnswer, UpstreamAnswer};
 use crate::http::now::Now;
 use crate::http::page;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 use crate::protocol::opaque::Opaque;
 use crate::protocol::params::Params;
@@ -51,7 +52,7 @@ pub enum Admission {
     responses((status = 303, description = "To the same place as a GET, which has the cookies"), (status = 200, description = "Signed in, with nowhere to go on to", content((SignedInAnswer = "application/json"), (String = "text/html"))), Refused))]
 pub async fn posted(
     State(state): State<AppState>,
-    Path(provider): Path<String>,
+    Segment(provider): Segment,
     Now(now): Now,
     audience: Audience,
     body: Bytes,
@@ -89,7 +90,7 @@ pub async fn posted(
     params(("provider" = String, Path), ("state" = String, Query), ("code" = Option<String>, Query), ("error" = Option<String>, Query), ("iss" = Option<String>, Query)),
     responses((status = 303, description = "On to where the login was for, to onboarding, or back to the login page"), (status = 200, description = "Signed in, with nowhere to go on to", content((SignedInAnswer = "application/json"), (String = "text/html"))), Refused))]
 pub async fn callback(
-    Path(provider): Path<String>,
+    Segment(provider): Segment,
     audience: Audience,
     visit: Visit,
     RawQuery(query): RawQuery,

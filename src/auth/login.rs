@@ -2,7 +2,7 @@
 //! are.
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -18,6 +18,7 @@ use crate::http::browser::Browser;
 use crate::http::now::Now;
 use crate::http::page;
 use crate::http::return_to::ReturnTo;
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 use crate::protocol::authorization::AuthorizationRequest;
 use crate::protocol::interaction::demands_login;
@@ -59,7 +60,7 @@ pub async fn providers(State(state): State<AppState>) -> Json<Vec<ProviderView>>
     ))]
 pub async fn start(
     State(state): State<AppState>,
-    Path(provider): Path<String>,
+    Segment(provider): Segment,
     Now(now): Now,
     browser: Browser,
     audience: Audience,

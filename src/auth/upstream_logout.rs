@@ -1,7 +1,7 @@
 //! `POST /auth/{provider}/backchannel-logout`: an upstream says that its session has ended (OpenID Connect Back-Channel
 //! Logout 1.0 §2.5 to §2.8, here in the part of the relying party).
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use time::{Duration, OffsetDateTime};
@@ -14,6 +14,7 @@ use crate::http::api_doc::LogoutNotice;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::oauth_params::{OAuthForm, ParamsRejection};
+use crate::http::segment::Segment;
 use crate::http::state::AppState;
 use crate::upstream::{LogoutToken, UpstreamError};
 
@@ -36,7 +37,7 @@ const MAX_AGE: Duration = Duration::minutes(10);
 pub async fn backchannel_logout(
     State(state): State<AppState>,
     Now(now): Now,
-    Path(provider): Path<String>,
+    Segment(provider): Segment,
     form: Result<OAuthForm, ParamsRejection>,
 ) -> Response {
     match end(&state, &provider, form, now).await {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
 use sqlx::{PgPool, PgTransaction};
+use uuid::Uuid;
 
 use super::{Global, person};
 use crate::accounts::administration::Refused as AccountRefused;
@@ -11,8 +12,10 @@ use crate::clients::operations::Refused as ClientRefused;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::finding::ConfigFindings;
+use crate::db::retry::retrying;
 use crate::db::users::Account;
 use crate::sealing::Keyring;
+use crate::webhooks::NotDone;
 
 /// Configuration, database, and what an operation writes into the trail with.
 pub(super) struct Administration {
@@ -34,7 +37,7 @@ impl Administration {
     }
 
     /// The command line acts, now.
-    pub(super) fn recorder(&self) -> Recorder<'_> {
+    fn recorder(&self) -> Recorder<'_> {
         Recorder {
             keyring: &self.keyring,
             rng: &self.rng,
@@ -43,8 +46,18 @@ impl Administration {
         }
     }
 
-    pub(super) async fn begin(&self) -> anyhow::Result<PgTransaction<'static>> {
-        self.db.begin().await.context("the database cannot be asked")
+    /// What the command does, in one transaction that is tried again as a whole when the database gives it up.
+    pub(super) async fn perform<T>(
+        &self,
+        operation: impl AsyncFn(&mut PgTransaction<'static>, &Recorder<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        retrying(&self.rng, || async {
+            let mut tx = self.db.begin().await.context("the database cannot be asked")?;
+            let done = operation(&mut tx, &self.recorder()).await?;
+            tx.commit().await.context("the change cannot be stored")?;
+            Ok(done)
+        })
+        .await
     }
 
     /// The live account of this id or username.
@@ -65,6 +78,24 @@ pub(super) fn account_refused(refused: AccountRefused) -> anyhow::Error {
             anyhow::Error::from(error).context("the account cannot be changed")
         }
     }
+}
+
+/// What stands against an operation on a webhook, in words.
+pub(super) fn webhook_refused(error: NotDone) -> anyhow::Error {
+    match error {
+        NotDone::Invalid(findings) => ConfigFindings(findings).into(),
+        NotDone::NotFound => {
+            anyhow::anyhow!("there is no such webhook; `riley-auth list-webhooks` lists them")
+        }
+        NotDone::Database(error) => {
+            anyhow::Error::new(error).context("the webhook cannot be read or written")
+        }
+    }
+}
+
+/// Reads an id: what is no id at all is none of a webhook.
+pub(super) fn webhook_id(text: &str) -> anyhow::Result<Uuid> {
+    text.parse().map_err(|_| webhook_refused(NotDone::NotFound))
 }
 
 /// What stands against an operation on an app, in words.

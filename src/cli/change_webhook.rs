@@ -1,9 +1,7 @@
 //! `riley-auth change-webhook WEBHOOK_ID`: where events are sent, which, and whether at all.
 
-use anyhow::Context as _;
-
 use super::Global;
-use super::register_webhook::{Tools, explained, webhook_id};
+use super::administration::{Administration, webhook_id, webhook_refused};
 use crate::webhooks::{self, Change};
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let webhook_id = webhook_id(&args.webhook_id)?;
     let change = Change {
         url: args.url.clone(),
@@ -46,13 +44,14 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         event_types: (args.all_events || !args.event_types.is_empty()).then(|| args.event_types.clone()),
         disabled: (args.disable || args.enable).then_some(args.disable),
     };
-    let tools = Tools::new(&config);
-    let mut tx = db.begin().await.context("the database does not answer")?;
-    let policy = config.webhooks.policy();
-    let webhook = webhooks::change(&mut tx, &tools.recorder(), policy, webhook_id, &change)
-        .await
-        .map_err(explained)?;
-    tx.commit().await.context("the change cannot be stored")?;
+    let policy = opened.config.webhooks.policy();
+    let webhook = opened
+        .perform(async |tx, recorder| {
+            webhooks::change(tx, recorder, policy, webhook_id, &change)
+                .await
+                .map_err(webhook_refused)
+        })
+        .await?;
     global.print(&super::list_webhooks::describe(&webhook), |_| {
         format!("webhook {webhook_id} is changed\n")
     })

@@ -1,13 +1,12 @@
 //! `riley-auth delete USER --yes`.
 
-use anyhow::{Context as _, bail};
-use aws_lc_rs::rand::SystemRandom;
+use anyhow::bail;
 use serde_json::json;
 
-use super::{Global, person};
+use super::Global;
+use super::administration::Administration;
 use crate::accounts::{self, Deletion, NotDeleted};
 use crate::audit::Actor;
-use crate::clock::Clock;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,8 +18,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
-    let account = person::find(&db, &args.user).await?;
+    let opened = Administration::open(global)?;
+    let account = opened.person(&args.user).await?;
     let (user_id, username) = (account.user.user_id, account.user.username);
     if !args.yes {
         bail!(
@@ -31,23 +30,28 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let deletion = Deletion {
         user_id,
         actor: &Actor::CommandLine,
-        usernames: &config.usernames,
+        usernames: &opened.config.usernames,
     };
-    let now = Clock::default().now();
-    let mut tx = db.begin().await.context("the database cannot be asked")?;
-    match accounts::delete(&mut tx, &deletion, &config.keyring(), &SystemRandom::new(), now).await {
-        Ok(()) => tx.commit().await.context("the account cannot be deleted")?,
-        Err(NotDeleted::NotFound) => bail!("nobody has this id or username"),
-        Err(NotDeleted::LastAdmin) => {
-            bail!("{username} is the last administrator; make somebody else one first")
-        }
-        Err(NotDeleted::Database(error)) => {
-            return Err(error).context("the account cannot be deleted");
-        }
-    }
+    opened
+        .perform(async |tx, recorder| {
+            accounts::delete(tx, &deletion, recorder.keyring, recorder.rng, recorder.now)
+                .await
+                .map_err(|refused| not_deleted(refused, &username))
+        })
+        .await?;
     // The name is gone from the database; scripts know whom they meant.
     let data = json!({ "deleted": user_id });
     global.print(&data, |_| {
         format!("deleted {username} ({user_id}), with everything that was held of them\n")
     })
+}
+
+fn not_deleted(refused: NotDeleted, username: &str) -> anyhow::Error {
+    match refused {
+        NotDeleted::NotFound => anyhow::anyhow!("nobody has this id or username"),
+        NotDeleted::LastAdmin => {
+            anyhow::anyhow!("{username} is the last administrator; make somebody else one first")
+        }
+        NotDeleted::Database(error) => anyhow::Error::new(error).context("the account cannot be deleted"),
+    }
 }

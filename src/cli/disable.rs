@@ -15,11 +15,13 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let opened = Administration::open(global)?;
     let user = opened.person(&args.user).await?.user;
-    let mut tx = opened.begin().await?;
-    let account = administration::disable(&mut tx, &opened.recorder(), user.user_id)
-        .await
-        .map_err(account_refused)?;
-    tx.commit().await?;
+    let account = opened
+        .perform(async |tx, recorder| {
+            administration::disable(tx, recorder, user.user_id)
+                .await
+                .map_err(account_refused)
+        })
+        .await?;
     let data = json!({ "user_id": user.user_id, "username": user.username, "role": account.role, "disabled": account.disabled_at.is_some() });
     global.print(&data, |_| {
         format!(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::register_webhook::webhook_id;
+use super::administration::webhook_id;
 use super::{Global, table};
 use crate::db;
 use crate::db::deliveries::{Addressee, Attempt};

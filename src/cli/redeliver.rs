@@ -1,15 +1,13 @@
 //! `riley-auth redeliver`: sends events or logout notices again, one or all that failed since a moment.
 
-use anyhow::Context as _;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::Global;
-use super::administration::{Administration, client_refused};
+use super::administration::{Administration, client_refused, webhook_refused};
 use super::list_deliveries::To;
-use super::register_webhook::explained;
 use crate::clients::operations;
 use crate::db::deliveries::{Addressee, Redelivery};
 use crate::webhooks::{self, NotDone};
@@ -49,23 +47,19 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         (None, Some(since)) => Redelivery::FailedSince(since),
         (None, None) => unreachable!("one of both is required"),
     };
-    let mut tx = opened.begin().await?;
-    let deliveries = match &addressee {
-        Addressee::Webhook(webhook_id) => {
-            webhooks::redeliver(&mut tx, &opened.recorder(), *webhook_id, which)
+    let deliveries = opened
+        .perform(async |tx, recorder| match &addressee {
+            Addressee::Webhook(webhook_id) => webhooks::redeliver(tx, recorder, *webhook_id, which)
                 .await
                 .map_err(|error| match (error, which) {
                     (NotDone::NotFound, Redelivery::One(_)) => no_such_delivery(),
-                    (error, _) => explained(error),
-                })?
-        }
-        Addressee::Client(client_id) => {
-            operations::redeliver_logout(&mut tx, &opened.recorder(), client_id, which)
+                    (error, _) => webhook_refused(error),
+                }),
+            Addressee::Client(client_id) => operations::redeliver_logout(tx, recorder, client_id, which)
                 .await
-                .map_err(client_refused)?
-        }
-    };
-    tx.commit().await.context("the redelivery cannot be stored")?;
+                .map_err(client_refused),
+        })
+        .await?;
     global.print(&json!({ "deliveries": deliveries }), |_| {
         let plural = if deliveries == 1 { "y" } else { "ies" };
         format!("a running server sends {deliveries} deliver{plural} again\n")

@@ -126,11 +126,13 @@ pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let new = args.into_new_client()?;
     // What breaks a rule is said without asking the database.
     clients::validate(&new, config).map_err(ConfigFindings)?;
-    let mut tx = opened.begin().await?;
-    let registration = operations::create(&mut tx, &opened.recorder(), &new, config)
-        .await
-        .map_err(client_refused)?;
-    tx.commit().await?;
+    let registration = opened
+        .perform(async |tx, recorder| {
+            operations::create(tx, recorder, &new, config)
+                .await
+                .map_err(client_refused)
+        })
+        .await?;
     let discovery = format!("{}/.well-known/openid-configuration", config.issuer());
     let secret = registration
         .secret

@@ -1,18 +1,11 @@
 //! `riley-auth register-webhook`: the secret is printed once.
 
-use anyhow::Context as _;
-use aws_lc_rs::rand::SystemRandom;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::Global;
-use crate::audit::{Actor, Recorder};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::finding::ConfigFindings;
+use super::administration::{Administration, webhook_refused};
 use crate::protocol::ids::ClientId;
-use crate::sealing::Keyring;
-use crate::webhooks::{self, NewWebhook, NotDone};
+use crate::webhooks::{self, NewWebhook};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,19 +30,20 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let new = NewWebhook {
         client_id: args.client_id.map(ClientId),
         url: args.url,
         description: args.description,
         event_types: args.event_types,
     };
-    let tools = Tools::new(&config);
-    let mut tx = db.begin().await.context("the database does not answer")?;
-    let (webhook, secret) = webhooks::create(&mut tx, &tools.recorder(), config.webhooks.policy(), &new)
-        .await
-        .map_err(explained)?;
-    tx.commit().await.context("the webhook cannot be stored")?;
+    let (webhook, secret) = opened
+        .perform(async |tx, recorder| {
+            webhooks::create(tx, recorder, opened.config.webhooks.policy(), &new)
+                .await
+                .map_err(webhook_refused)
+        })
+        .await?;
     let mut data = super::list_webhooks::describe(&webhook);
     if let Some(members) = data.as_object_mut() {
         members.insert("secret".into(), json!(secret.expose()));
@@ -61,48 +55,4 @@ pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
             secret.expose()
         )
     })
-}
-
-/// What operations of the command line leave their entry in the trail with.
-pub(super) struct Tools {
-    keyring: Keyring,
-    rng: SystemRandom,
-    clock: Clock,
-}
-
-impl Tools {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            keyring: config.keyring(),
-            rng: SystemRandom::new(),
-            clock: Clock::default(),
-        }
-    }
-
-    pub(super) fn recorder(&self) -> Recorder<'_> {
-        Recorder {
-            keyring: &self.keyring,
-            rng: &self.rng,
-            actor: &Actor::CommandLine,
-            now: self.clock.now(),
-        }
-    }
-}
-
-/// Why an operation did nothing, for the one at the terminal.
-pub(super) fn explained(error: NotDone) -> anyhow::Error {
-    match error {
-        NotDone::Invalid(findings) => ConfigFindings(findings).into(),
-        NotDone::NotFound => {
-            anyhow::anyhow!("there is no such webhook; `riley-auth list-webhooks` lists them")
-        }
-        NotDone::Database(error) => {
-            anyhow::Error::new(error).context("the webhook cannot be read or written")
-        }
-    }
-}
-
-/// Reads an id: what is no id at all is none of a webhook.
-pub(super) fn webhook_id(text: &str) -> anyhow::Result<Uuid> {
-    text.parse().map_err(|_| explained(NotDone::NotFound))
 }

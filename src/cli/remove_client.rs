@@ -16,11 +16,13 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let opened = Administration::open(global)?;
     let client_id = ClientId(args.client_id.clone());
-    let mut tx = opened.begin().await?;
-    operations::delete(&mut tx, &opened.recorder(), &client_id)
-        .await
-        .map_err(client_refused)?;
-    tx.commit().await?;
+    opened
+        .perform(async |tx, recorder| {
+            operations::delete(tx, recorder, &client_id)
+                .await
+                .map_err(client_refused)
+        })
+        .await?;
     let data = json!({ "removed": client_id });
     global.print(&data, |_| {
         format!("removed {client_id}, with its tokens, consents and webhooks\n")

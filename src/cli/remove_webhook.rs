@@ -1,10 +1,9 @@
 //! `riley-auth remove-webhook WEBHOOK_ID`.
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::Global;
-use super::register_webhook::{Tools, explained, webhook_id};
+use super::administration::{Administration, webhook_id, webhook_refused};
 use crate::webhooks;
 
 #[derive(Debug, clap::Args)]
@@ -14,14 +13,15 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let webhook_id = webhook_id(&args.webhook_id)?;
-    let tools = Tools::new(&config);
-    let mut tx = db.begin().await.context("the database does not answer")?;
-    webhooks::remove(&mut tx, &tools.recorder(), webhook_id)
-        .await
-        .map_err(explained)?;
-    tx.commit().await.context("the webhook cannot be removed")?;
+    opened
+        .perform(async |tx, recorder| {
+            webhooks::remove(tx, recorder, webhook_id)
+                .await
+                .map_err(webhook_refused)
+        })
+        .await?;
     let data = json!({ "removed": webhook_id });
     global.print(&data, |_| {
         format!("removed {webhook_id}, with what was still to be sent to it\n")

@@ -28,12 +28,14 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         return everybody(global, &opened).await;
     };
     let user = opened.person(user).await?.user;
-    let mut tx = opened.begin().await?;
     let what = Revoke::SessionsAndTokens;
-    let ended = administration::revoke(&mut tx, &opened.recorder(), user.user_id, what)
-        .await
-        .map_err(account_refused)?;
-    tx.commit().await?;
+    let ended = opened
+        .perform(async |tx, recorder| {
+            administration::revoke(tx, recorder, user.user_id, what)
+                .await
+                .map_err(account_refused)
+        })
+        .await?;
     let data = json!({ "user_id": user.user_id, "username": user.username, "sessions": ended.sessions, "grants": ended.grants });
     global.print(&data, |_| {
         format!(
@@ -44,12 +46,14 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 }
 
 async fn everybody(global: &Global, opened: &Administration) -> anyhow::Result<()> {
-    let mut tx = opened.begin().await?;
-    db::allow_time(&mut tx, EVERYTHING_SECS).await?;
-    let ended = administration::revoke_everything(&mut tx, &opened.recorder())
-        .await
-        .context("the sessions and tokens cannot be ended")?;
-    tx.commit().await?;
+    let ended = opened
+        .perform(async |tx, recorder| {
+            db::allow_time(tx, EVERYTHING_SECS).await?;
+            administration::revoke_everything(tx, recorder)
+                .await
+                .context("the sessions and tokens cannot be ended")
+        })
+        .await?;
     global.print(&ended, |ended| {
         format!(
             "everybody is signed out: {} sessions and {} grants with all their tokens have ended\n",

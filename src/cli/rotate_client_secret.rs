@@ -20,11 +20,13 @@ pub(super) struct Args {
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let opened = Administration::open(global)?;
     let client_id = ClientId(args.client_id.clone());
-    let mut tx = opened.begin().await?;
-    let rotation = operations::rotate_secret(&mut tx, &opened.recorder(), &client_id, args.overlap_secs)
-        .await
-        .map_err(client_refused)?;
-    tx.commit().await?;
+    let rotation = opened
+        .perform(async |tx, recorder| {
+            operations::rotate_secret(tx, recorder, &client_id, args.overlap_secs)
+                .await
+                .map_err(client_refused)
+        })
+        .await?;
     let (secret, previous_expires_at) = (rotation.secret, rotation.previous_expires_at);
     let until = previous_expires_at.replace_nanosecond(0)?.format(&Rfc3339)?;
     let data = json!({

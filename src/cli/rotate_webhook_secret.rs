@@ -1,10 +1,9 @@
 //! `riley-auth rotate-webhook-secret WEBHOOK_ID`: a new secret beside the old one, which signs too for a while.
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::Global;
-use super::register_webhook::{Tools, explained, webhook_id};
+use super::administration::{Administration, webhook_id, webhook_refused};
 use crate::webhooks;
 
 #[derive(Debug, clap::Args)]
@@ -17,15 +16,18 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let (config, db) = global.database()?;
+    let opened = Administration::open(global)?;
     let webhook_id = webhook_id(&args.webhook_id)?;
-    let tools = Tools::new(&config);
-    let overlap_secs = args.overlap_secs.unwrap_or(config.webhooks.secret_overlap_secs);
-    let mut tx = db.begin().await.context("the database does not answer")?;
-    let (webhook, secret) = webhooks::rotate_secret(&mut tx, &tools.recorder(), webhook_id, overlap_secs)
-        .await
-        .map_err(explained)?;
-    tx.commit().await.context("the secret cannot be stored")?;
+    let overlap_secs = args
+        .overlap_secs
+        .unwrap_or(opened.config.webhooks.secret_overlap_secs);
+    let (webhook, secret) = opened
+        .perform(async |tx, recorder| {
+            webhooks::rotate_secret(tx, recorder, webhook_id, overlap_secs)
+                .await
+                .map_err(webhook_refused)
+        })
+        .await?;
     let mut data = super::list_webhooks::describe(&webhook);
     if let Some(members) = data.as_object_mut() {
         members.insert("secret".into(), json!(secret.expose()));

@@ -26,6 +26,13 @@ impl Failure for sqlx::Error {
     }
 }
 
+/// What the database said may stand anywhere behind what is said of it.
+impl Failure for anyhow::Error {
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        self.chain().find_map(|cause| cause.downcast_ref())
+    }
+}
+
 /// Whether the transaction was given up and may succeed when it is tried again: class 40 of SQLSTATE, but for a commit of
 /// which nobody knows whether it was done (40003).
 pub fn was_given_up(error: &sqlx::Error) -> bool {

@@ -44,6 +44,8 @@ impl Administrator {
     /// still are one is judged again, and stays so until the transaction ends: who is demoted, disabled or deleted while a
     /// request of theirs waits has nothing done any more.
     ///
+    /// To be run by [`retrying`](crate::db::retry::retrying): the database may give up what met something else.
+    ///
     /// What is done to accounts locks all administrators instead ([`crate::accounts::administration`]): the last one stays.
     pub async fn begin<'a>(
         &'a self,

@@ -4,9 +4,11 @@ use riley_auth::dev::simulated_upstream::Flavour;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use crate::common::TestProvider;
 use crate::common::linking::sign_in;
+use crate::common::receiver::Receiver;
 use crate::common::upstreams::with_upstreams;
+use crate::common::webhooks::on_loopback;
+use crate::common::{Directory, TestProvider};
 
 /// Somebody else's transaction, which holds `held` and, once the other one waits for that, wants `wanted`, which the other
 /// one holds. It never gives up itself, so PostgreSQL ends the other one (40P01).
@@ -134,4 +136,44 @@ async fn whatever_the_database_gave_up_is_tried_again() {
     .await
     .is(200);
     assert_eq!(op.events("user.deleted").await.len(), 1);
+}
+
+/// DB-6: the same of what an administrator does to an app, of what a command does, and of the end that a reused token puts to
+/// its grant.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_gave_up_of_administration_and_revocation_is_tried_again() {
+    let op = TestProvider::with(on_loopback).await;
+    let receiver = Receiver::start().await;
+    let app = op
+        .client_with(|client| client.refresh_reuse_leeway_secs = Some(0))
+        .await;
+    op.webhook_of(&receiver, Some(app.client_id()), &["refresh_token.reused"])
+        .await;
+    let root = op.administrator("root").await;
+    let (path, name) = (
+        format!("/admin/clients/{}", app.client_id()),
+        json!({ "name": "Notes" }),
+    );
+    let changed = root.call(Method::PATCH, &path, Some(&name));
+    let clients = "SELECT FROM oauth_clients FOR UPDATE";
+    meet(&op, clients, ONE_USER, changed).await.is(200);
+    assert_eq!(op.events("client.updated").await.len(), 1);
+
+    let ada = op.signed_in("ada").await;
+    let spent = app.tokens_of(&ada, "ada", "openid offline_access").await;
+    app.refresh(spent.refresh()).await.tokens();
+    let grants = "SELECT FROM grants FOR UPDATE";
+    let reused = app.refresh(spent.refresh());
+    meet(&op, "SELECT FROM webhooks FOR UPDATE", grants, reused)
+        .await
+        .refused("invalid_grant");
+    assert_eq!(op.events("refresh_token.reused").await.len(), 1);
+
+    let directory = Directory::with_key(&op.configuration_text());
+    let disabled = tokio::task::spawn_blocking(move || directory.run(&["disable", "ada"]));
+    let others = "SELECT FROM users WHERE username = 'ada' FOR UPDATE";
+    let admins = "SELECT FROM users WHERE role = 'admin' FOR UPDATE";
+    let done = meet(&op, others, admins, disabled).await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(!ada.is_signed_in().await);
 }

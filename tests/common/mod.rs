@@ -22,6 +22,7 @@
 //! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
+//! | [`spoiled`] | bodies that nobody should send |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
 //! | [`routes`] | every route of the router |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
@@ -51,6 +52,7 @@ pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;
+pub(crate) mod spoiled;
 pub(crate) mod upstreams;
 pub(crate) mod webhooks;
 

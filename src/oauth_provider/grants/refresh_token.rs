@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sqlx::Connection as _;
 use time::OffsetDateTime;
 
 use super::{MAX_ATTEMPTS, contended, require_grant_type, written};
 use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::refresh_tokens::NewRotation;
+use crate::db::retry::retrying;
 use crate::error::OAuthError;
 use crate::events::Event;
 use crate::http::client::ClientRequest;
@@ -16,6 +16,7 @@ use crate::http::state::AppState;
 use crate::oauth_provider::tokens::{self, Issuer, TokenResponse};
 use crate::protocol::client::GrantType;
 use crate::protocol::grant::{self, RefreshRequest, Rotation, UNKNOWN_REFRESH_TOKEN};
+use crate::protocol::ids::{ClientId, GrantId};
 use crate::protocol::opaque::Salt;
 
 /// Rotates a refresh token: one statement that loads, one that uses it up and stores its successor.
@@ -88,18 +89,8 @@ pub async fn rotate(
                 return issuer.issue(&grant, &loaded.person, Some(&successor)).await;
             }
             Rotation::Reused(grant_id) => {
-                // Committed before the refusal goes out.
-                let reason = RevocationReason::RefreshTokenReused;
-                let mut tx = connection.begin().await?;
-                if let Some(user_id) = db::grants::revoke(&mut *tx, grant_id, reason, now).await? {
-                    let reused = Event::RefreshTokenReused {
-                        user_id,
-                        client_id: client.client_id.clone(),
-                        grant_id,
-                    };
-                    db::events::emit(&mut tx, &[reused], now).await?;
-                }
-                tx.commit().await?;
+                drop(connection);
+                revoke_reused(state, &client.client_id, grant_id, now).await?;
                 tracing::warn!(
                     event = "refresh_token.reused",
                     grant.id = %grant_id,
@@ -111,4 +102,27 @@ pub async fn rotate(
         }
     }
     Err(contended())
+}
+
+/// Ends the grant of a token that was presented again, and announces it; committed before the refusal goes out.
+async fn revoke_reused(
+    state: &AppState,
+    client_id: &ClientId,
+    grant_id: GrantId,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    retrying(&state.rng, || async {
+        let mut tx = state.db.begin().await?;
+        let reason = RevocationReason::RefreshTokenReused;
+        if let Some(user_id) = db::grants::revoke(&mut *tx, grant_id, reason, now).await? {
+            let reused = Event::RefreshTokenReused {
+                user_id,
+                client_id: client_id.clone(),
+                grant_id,
+            };
+            db::events::emit(&mut tx, &[reused], now).await?;
+        }
+        tx.commit().await
+    })
+    .await
 }
