@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use time::{Duration, OffsetDateTime};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime, UtcOffset};
 
 /// The source of the current time.
 #[derive(Clone, Debug)]
@@ -46,6 +47,14 @@ impl Default for Clock {
             held: None,
         }
     }
+}
+
+/// A moment that somebody wrote down as RFC 3339 says, in UTC. `None`: it is written otherwise, or it has no year of four
+/// digits in UTC, which PostgreSQL's driver cannot be given.
+pub fn written_moment(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()?
+        .checked_to_offset(UtcOffset::UTC)
 }
 
 impl Clock {

@@ -17,6 +17,7 @@ use crate::db::deliveries::{Addressee, Redelivery};
 use crate::db::webhooks::Webhook;
 use crate::delivery::signature::{SECRET_BYTES, printed_secret};
 use crate::events::{EVENT_TYPES, Event};
+use crate::outbound::target::MAX_URL_BYTES;
 use crate::outbound::{self, Policy};
 use crate::protocol::ids::{ClientId, time_ordered_id};
 use crate::sealing::Purpose;
@@ -272,6 +273,17 @@ fn changed_fields(before: &Webhook, after: &Webhook) -> Vec<&'static str> {
 fn check(webhook: &Webhook, policy: Policy) -> Result<(), NotDone> {
     let mut findings = Vec::new();
     match Url::parse(&webhook.url) {
+        // A parser drops line breaks and encodes what a URL cannot hold: whoever reads the text would see another URL.
+        _ if !webhook.url.bytes().all(|byte| byte.is_ascii_graphic()) => findings.push(Finding::error(
+            "url",
+            "the URL has spaces, control characters or letters outside ASCII",
+            "percent-encode them",
+        )),
+        Ok(_) if webhook.url.len() > MAX_URL_BYTES => findings.push(Finding::error(
+            "url",
+            "the URL is longer than 2048 bytes",
+            "name a shorter one",
+        )),
         Ok(url) => {
             if let Err(refused) = outbound::check_url(&url, policy) {
                 findings.push(Finding::error(

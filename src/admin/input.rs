@@ -2,11 +2,12 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::Deserializer;
 use serde::de::{DeserializeOwned, Error as _};
-use time::{OffsetDateTime, UtcOffset};
+use serde::{Deserialize as _, Deserializer};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::clock::written_moment;
 use crate::error::AppError;
 use crate::http::segment::Segment;
 use crate::protocol::ids::{ClientId, UserId};
@@ -114,16 +115,14 @@ where
     }
 }
 
-/// A moment of RFC 3339 for the database, in UTC. One that has no year of four digits there is none: the database's
-/// driver cannot write it.
+/// A moment of RFC 3339 for the database, or none.
 pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
-    let Some(moment) = time::serde::rfc3339::option::deserialize(deserializer)? else {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
         return Ok(None);
     };
-    let in_utc = moment.checked_to_offset(UtcOffset::UTC);
-    in_utc
+    written_moment(&text)
         .map(Some)
-        .ok_or_else(|| D::Error::custom("there is no such moment in UTC"))
+        .ok_or_else(|| D::Error::custom("this is no moment of RFC 3339"))
 }
 
 fn unreadable() -> AppError {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{AlreadyReported, Global, person, table};
+use super::{AlreadyReported, Global, moment, person, table};
 use crate::audit::Action;
 use crate::audit::verify::{AuditFinding, Outcome, Remembered, Walk};
 use crate::audit::view::EntryView;
@@ -92,10 +92,6 @@ impl FromStr for Expected {
 
 fn action(name: &str) -> Result<Action, &'static str> {
     Action::parse(name).ok_or("there is no such action")
-}
-
-fn moment(text: &str) -> Result<OffsetDateTime, &'static str> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write a time such as 2026-01-31T12:00:00Z")
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {

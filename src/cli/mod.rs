@@ -234,6 +234,11 @@ impl Global {
     }
 }
 
+/// A moment that an argument names.
+fn moment(text: &str) -> Result<time::OffsetDateTime, &'static str> {
+    crate::clock::written_moment(text).ok_or("write a moment such as 2026-01-31T12:00:00Z")
+}
+
 /// Writes to standard output. A reader that went away, as `head` does, is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

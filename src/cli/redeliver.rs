@@ -1,13 +1,12 @@
 //! `riley-auth redeliver`: sends events or logout notices again, one or all that failed since a moment.
 
 use serde_json::json;
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Global;
 use super::administration::{Administration, client_refused, webhook_refused};
 use super::list_deliveries::To;
+use super::{Global, moment};
 use crate::clients::operations;
 use crate::db::deliveries::{Addressee, Redelivery};
 use crate::webhooks::{self, NotDone};
@@ -29,14 +28,6 @@ pub(super) struct Args {
     /// Every delivery that failed at this moment (RFC 3339) or later
     #[arg(long, value_name = "MOMENT", value_parser = moment)]
     failed_since: Option<OffsetDateTime>,
-}
-
-/// A moment as the database keeps it.
-fn moment(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .ok()
-        .and_then(|at| at.checked_to_offset(UtcOffset::UTC))
-        .ok_or_else(|| "this is no moment such as 2026-01-31T00:00:00Z".to_owned())
 }
 
 pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {

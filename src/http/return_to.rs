@@ -6,6 +6,7 @@
 
 use url::{Host, Url};
 
+use crate::clients::misleads;
 use crate::config::Config;
 
 /// Longer targets are refused, so that a stored flow stays small.
@@ -45,9 +46,10 @@ impl ReturnTo {
     }
 }
 
-/// Characters that browsers drop or read as a slash, so that what was checked would not be what is visited.
+/// Characters that browsers drop or read as a slash, so that what was checked would not be what is visited; and those that turn
+/// or hide the text beside them.
 fn has_trick(target: &str) -> bool {
-    target.chars().any(|c| c == '\\' || c.is_control())
+    target.chars().any(|c| c == '\\' || misleads(c))
 }
 
 /// https, or http on this machine: a configured origin of a developer.

@@ -3,25 +3,28 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
+use reqwest::header::HeaderName;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::common::linking::wait_for_confirmation;
 use crate::common::provider::ISSUER;
-use crate::common::spoiled::{is_refused, spoiled};
+use crate::common::spoiled::{beyond_limits, is_refused, spoiled};
+use crate::common::tables::{LAST_SEEN, all_rows};
 use crate::common::upstreams::with_upstreams;
-use crate::common::{Answer, Browser, TestProvider};
+use crate::common::{Answer, Browser, TestClient, TestProvider};
 use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
 
 /// Tags of the document that are people's and administrators' business.
-const TAGS: [&str; 3] = ["account", "session", "administration"];
+const TAGS: [&str; 4] = ["account", "session", "consent", "administration"];
 
 /// An operation of the document.
 struct Operation {
     id: String,
     method: Method,
     path: String,
-    takes_body: bool,
+    /// The schema of the body, if it takes one.
+    body: Option<Value>,
     query: Vec<String>,
 }
 
@@ -30,6 +33,9 @@ struct World {
     op: TestProvider,
     _google: Vec<SimulatedUpstream>,
     root: Browser,
+    /// An app that asks for consent, and is no other operation's.
+    app: TestClient,
+    document: Value,
     operations: Vec<Operation>,
     user_id: String,
     client_id: String,
@@ -65,6 +71,8 @@ impl World {
             operations: operations(&document),
             user_id: ada.user_id().await,
             client_id: app.client_id().to_owned(),
+            app: op.asking_client().await,
+            document,
             webhook_id: webhook["webhook_id"].as_str().unwrap().to_owned(),
             session_id: sessions["sessions"][0]["session_id"].as_str().unwrap().to_owned(),
             op,
@@ -94,29 +102,7 @@ impl World {
 
     /// Everything that could have changed, but for when somebody was last seen.
     async fn everything(&self) -> Vec<String> {
-        let mut rows = Vec::new();
-        for (table, but) in [
-            ("users", "{}"),
-            ("oauth_links", "{}"),
-            ("sessions", "{last_used_at,expires_at}"),
-            ("consents", "{}"),
-            ("grants", "{}"),
-            ("oauth_clients", "{}"),
-            ("webhooks", "{}"),
-            ("events", "{}"),
-            ("reserved_usernames", "{}"),
-            ("held_usernames", "{}"),
-            ("pending_identities", "{}"),
-            ("audit_entries", "{}"),
-        ] {
-            let sql = format!("SELECT (to_jsonb(t) - '{but}'::text[])::text FROM {table} t ORDER BY 1");
-            let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-                .fetch_all(self.op.db())
-                .await
-                .unwrap();
-            rows.extend(found);
-        }
-        rows
+        all_rows(self.op.db(), LAST_SEEN).await
     }
 }
 
@@ -133,15 +119,25 @@ fn operations(document: &Value) -> Vec<Operation> {
                 id: operation["operationId"].as_str().unwrap().to_owned(),
                 method: method.to_uppercase().parse().unwrap(),
                 path: path.clone(),
-                takes_body: operation.get("requestBody").is_some(),
+                body: operation["requestBody"]["content"]
+                    .get("application/json")
+                    .map(|content| content["schema"].clone()),
                 query: in_query
                     .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
                     .collect(),
             });
         }
     }
-    assert!(found.len() > 40, "{}", found.len());
+    assert!(found.len() > 45, "{}", found.len());
     found
+}
+
+/// Keys that an app signs request objects with.
+fn keys() -> Value {
+    json!({ "keys": [{
+        "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "an-app's",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    }] })
 }
 
 /// A body that would be taken, by operation.
@@ -155,6 +151,12 @@ async fn valid_body(world: &World, operation: &str) -> Value {
             let shown = world.root.call(Method::GET, "/auth/link/confirm", None).await;
             json!({ "confirmation_id": shown.is(200).json()["confirmation_id"] })
         }
+        "decide_consent" => {
+            let wanted = world.root.authorize(&world.app).scope("openid email");
+            let page = wanted.send().await.page("/consent");
+            let (_, id) = page.query_pairs().next().unwrap();
+            json!({ "consent_id": id, "approved": true })
+        }
         "disable_or_enable_user" => json!({ "disabled": true }),
         "change_role" => json!({ "role": "admin" }),
         "create_client" => json!({
@@ -164,11 +166,13 @@ async fn valid_body(world: &World, operation: &str) -> Value {
             "grant_types": ["authorization_code"], "auto_approve": false, "require_pkce": true,
             "token_endpoint_auth_method": "client_secret_post",
             "claims_in_id_token": true, "audience": "https://api.example/", "refresh_reuse_leeway_secs": 5,
+            "request_object_jwks": keys(),
         }),
         "change_client" => json!({
             "name": "Others", "redirect_uris": ["https://b.example/"], "post_logout_redirect_uris": ["https://b.example/out"],
             "backchannel_logout_uri": "https://b.example/logout", "scope": "phone", "auto_approve": true,
             "audience": "https://api.example/", "disabled": true, "refresh_reuse_leeway_secs": 6,
+            "grant_types": ["authorization_code"], "require_pkce": true, "request_object_jwks": keys(),
         }),
         "rotate_client_secret" | "rotate_webhook_secret" => json!({ "overlap_secs": 60 }),
         "create_webhook" => json!({
@@ -184,21 +188,27 @@ async fn valid_body(world: &World, operation: &str) -> Value {
     }
 }
 
-/// AC-12, RS-2: each member of each body, with what is too long, of another type, invisible or unknown: refused, and not a
-/// row has changed. In the end the body that was spoiled is taken, so it was the spoiling that was refused.
+/// AC-12, RS-2: each member of each body, with what is too long, of another type, invisible or unknown, or one beyond the bound
+/// that the document tells: refused, nothing of it comes back, and not a row has changed. In the end the body that was spoiled
+/// is taken, so it was the spoiling that was refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_with_one_thing_wrong_is_refused_everywhere_and_changes_nothing() {
     let world = World::start().await;
-    let mut with_bodies = 0;
+    let (mut with_bodies, mut with_bounds) = (0, 0);
     for operation in &world.operations {
-        if !operation.takes_body {
+        let Some(schema) = &operation.body else {
             continue;
-        }
+        };
         with_bodies += 1;
         let valid = valid_body(&world, &operation.id).await;
+        let beyond = beyond_limits(&world.document, schema, &valid);
+        with_bounds += beyond.len();
         let path = world.existing(&operation.path);
         let before = world.everything().await;
-        for body in spoiled(&valid) {
+        let bodies = spoiled(&valid)
+            .into_iter()
+            .chain(beyond.into_iter().map(|(_, body)| body));
+        for body in bodies {
             let answer = world
                 .root
                 .call(operation.method.clone(), &path, Some(&body))
@@ -213,10 +223,91 @@ async fn a_body_with_one_thing_wrong_is_refused_everywhere_and_changes_nothing()
             .await;
         assert!(answer.status.is_success(), "{}: {}", operation.id, answer.text);
     }
-    assert!(with_bodies >= 13, "{with_bodies}");
+    assert!(with_bodies >= 14, "{with_bodies}");
+    assert!(with_bounds >= 20, "{with_bounds}");
 }
 
-/// Ids that name nothing, ids of other things and ids of others are one and the same: 404, the same words.
+/// RS-2, Back-Channel Logout §2.8: what an upstream never sends is 400 (413, 415), nothing of it comes back, and nothing has
+/// ended. Parameters that nobody knows are ignored, as everywhere in OAuth (RFC 6749 §3.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_notice_with_one_thing_wrong_ends_nothing() {
+    let world = World::start().await;
+    let upstream = world.op.upstream();
+    let sign = |claims: &Value| upstream.sign_logout_token(claims).unwrap();
+    let claims = upstream.logout_token_claims(Some("ada"), None);
+    let token = sign(&claims);
+    let (start, last) = token.split_at(token.len() - 1);
+    let form = |token: &str| {
+        let pairs = [("logout_token", token)];
+        url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+    };
+    let path = "/auth/simulated/backchannel-logout";
+    let send = async |kind: &str, body: String| {
+        let request = world.op.request(Method::POST, path).header("content-type", kind);
+        Answer::of(request.body(body)).await
+    };
+    let urlencoded = "application/x-www-form-urlencoded";
+    let mut bodies = vec![
+        String::new(),
+        "logout_token".to_owned(),
+        "logout_token=".to_owned(),
+        format!("{0}&{0}", form(&token)),
+        format!("LOGOUT_TOKEN={token}"),
+        format!("id_token={token}"),
+        format!("logout_token%5B%5D={token}"),
+        format!("logout_token={token}%ff"),
+        json!({ "logout_token": token }).to_string(),
+        form(&format!("{token}.")),
+        form(&format!(" {token}")),
+        form(&format!("hostile{}", "a".repeat(70_000))),
+    ];
+    for character in [
+        '\0', '\r', '\n', '\u{7f}', '\u{61c}', '\u{200e}', '\u{2028}', '\u{202a}', '\u{202e}', '\u{2069}',
+    ] {
+        bodies.push(form(&format!("hostile{character}")));
+        bodies.push(form(&format!("{start}{character}{last}")));
+    }
+    for (name, value) in [
+        ("sub", json!(["ada"])),
+        ("sid", json!({ "$ne": null })),
+        ("iat", json!("now")),
+        ("iat", json!(-1)),
+        ("iat", json!(1e300)),
+        ("exp", json!(0)),
+        ("jti", json!("")),
+        ("jti", json!("hostile\u{0}")),
+        ("aud", json!("somebody else")),
+        ("iss", json!("https://hostile.example")),
+        ("events", json!([])),
+        ("events", json!({})),
+        ("nonce", json!("hostile")),
+    ] {
+        let mut other = claims.clone();
+        other[name] = value;
+        bodies.push(form(&sign(&other)));
+    }
+    let before = world.everything().await;
+    for body in bodies {
+        let shown: String = body.chars().take(300).collect();
+        let answer = send(urlencoded, body).await;
+        is_refused(&answer, &shown);
+        answer.is_not_stored();
+    }
+    for kind in [
+        "application/json",
+        "text/plain",
+        "multipart/form-data; boundary=x",
+    ] {
+        is_refused(&send(kind, form(&token)).await, kind);
+    }
+    assert_eq!(world.everything().await, before);
+    send(urlencoded, form(&token) + "&unknown=1").await.is(200);
+    assert_ne!(world.everything().await, before);
+}
+
+/// Ids that name nothing, ids of other things and ids of others are one and the same: 404, the same words, the same headers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_names_nothing_of_ones_own_is_404_everywhere() {
     let world = World::start().await;
@@ -257,11 +348,10 @@ async fn a_path_that_names_nothing_of_ones_own_is_404_everywhere() {
         if operation.path.starts_with("/admin") {
             own.retain(|name| !world.existing(&format!("{{{parameter}}}")).eq(name));
         }
-        let body = if operation.takes_body {
-            Some(valid_body_for_nothing(&operation.id))
-        } else {
-            None
-        };
+        let body = operation
+            .body
+            .is_some()
+            .then(|| valid_body_for_nothing(&operation.id));
         let mut seen = BTreeSet::new();
         for name in own {
             let path = format!("{start}{name}{end}");
@@ -270,7 +360,8 @@ async fn a_path_that_names_nothing_of_ones_own_is_404_everywhere() {
                 .call(operation.method.clone(), &path, body.as_ref())
                 .await;
             assert_eq!(answer.status, 404, "{} {path}: {}", operation.id, answer.text);
-            seen.insert(answer.text.clone());
+            let headers: Vec<&str> = answer.headers.keys().map(HeaderName::as_str).collect();
+            seen.insert((answer.text.clone(), headers.join(" ")));
             tried += 1;
         }
         assert_eq!(seen.len(), 1, "{}: {seen:?}", operation.id);

@@ -231,6 +231,34 @@ async fn commands_and_requests_do_the_same() {
     );
 }
 
+/// A moment that has no year of four digits in UTC cannot be handed to the database: it is refused as any other mistake of
+/// usage, by every command that takes a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_beyond_the_calendar_is_a_mistake_of_usage() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let webhook = uuid::Uuid::new_v4().to_string();
+    let commands = [
+        &["audit", "--until"][..],
+        &["audit", "--from"],
+        &["redeliver", "--webhook", &webhook, "--failed-since"],
+    ];
+    for command in commands {
+        for moment in ["9999-12-31T23:59:59-23:59", "yesterday", "2026-01-01", ""] {
+            let output = directory.run(&[command, &[moment]].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?} {moment}: {said}");
+            assert!(said.contains("write a moment such as"), "{said}");
+        }
+    }
+    for moment in ["9999-12-31T23:59:59.999999999+23:59", "0000-01-01T00:00:00+23:59"] {
+        assert_eq!(
+            text(&directory, &["audit", "--from", moment]),
+            "no entry is found\n"
+        );
+    }
+}
+
 /// AD-8: what breaks a rule of registrations breaks it for both, in the same words.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_and_requests_refuse_the_same_registrations() {

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::common::tables::all_rows;
 use crate::common::{Answer, Browser, TestProvider};
 
 /// What may happen to an administrator while a request of theirs waits; `$1` is their id.
@@ -144,28 +145,9 @@ impl World {
         ]
     }
 
-    /// Every row of every table that a write of an administrator could change.
+    /// Every row of every table.
     async fn everything(&self) -> Vec<String> {
-        let mut rows = Vec::new();
-        for table in [
-            "users",
-            "sessions",
-            "grants",
-            "oauth_clients",
-            "webhooks",
-            "deliveries",
-            "events",
-            "reserved_usernames",
-            "audit_entries",
-        ] {
-            let sql = format!("SELECT t::text FROM {table} t ORDER BY 1");
-            let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-                .fetch_all(self.op.db())
-                .await
-                .unwrap();
-            rows.extend(found);
-        }
-        rows
+        all_rows(self.op.db(), &[]).await
     }
 
     async fn waits(&self) -> bool {

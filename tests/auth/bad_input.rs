@@ -5,32 +5,8 @@ use uuid::Uuid;
 
 use crate::common::provider::{ISSUER, PAGES};
 use crate::common::spoiled::{is_refused, spoiled};
+use crate::common::tables::all_rows;
 use crate::common::{Browser, TestProvider};
-
-/// Everything that a sign-in writes.
-async fn everything(op: &TestProvider) -> Vec<String> {
-    let mut rows = Vec::new();
-    for table in [
-        "users",
-        "oauth_links",
-        "sessions",
-        "session_tokens",
-        "upstream_flows",
-        "pending_identities",
-        "authorization_requests",
-        "consents",
-        "events",
-        "audit_entries",
-    ] {
-        let sql = format!("SELECT t::text FROM {table} t ORDER BY 1");
-        let found: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_all(op.db())
-            .await
-            .unwrap();
-        rows.extend(found);
-    }
-    rows
-}
 
 /// AC-1, AC-12: whatever is wrong with a newcomer's choice, what their upstream has proved waits on, and the right choice is
 /// taken afterwards.
@@ -40,14 +16,14 @@ async fn a_choice_with_one_thing_wrong_is_refused_and_costs_nothing() {
     let ada = op.browser();
     ada.sign_in_amid("simulated", "ada", &[]).await;
     let valid = json!({ "username": "countess", "display_name": "Ada Lovelace" });
-    let before = everything(&op).await;
+    let before = all_rows(op.db(), &[]).await;
     for body in spoiled(&valid) {
         let answer = ada.call(Method::POST, "/auth/setup", Some(&body)).await;
         let shown: String = body.to_string().chars().take(300).collect();
         is_refused(&answer, &shown);
         answer.is_not_stored();
     }
-    assert_eq!(everything(&op).await, before);
+    assert_eq!(all_rows(op.db(), &[]).await, before);
     ada.call(Method::POST, "/auth/setup", Some(&valid)).await.is(200);
     let me = ada.me().await.is(200).json();
     assert_eq!(
@@ -70,7 +46,7 @@ async fn is_refused_as_a_page(browser: &Browser, url: &str) -> u16 {
 async fn a_sign_in_that_cannot_begin_stores_nothing() {
     let op = TestProvider::start().await;
     let browser = op.browser();
-    let before = everything(&op).await;
+    let before = all_rows(op.db(), &[]).await;
     let endless = "9".repeat(3000);
     for name in [
         "nobody",
@@ -111,7 +87,7 @@ async fn a_sign_in_that_cannot_begin_stores_nothing() {
     ] {
         is_refused_as_a_page(&browser, &format!("{ISSUER}/auth/simulated?{query}")).await;
     }
-    assert_eq!(everything(&op).await, before);
+    assert_eq!(all_rows(op.db(), &[]).await, before);
 }
 
 /// UP-1, UP-2: an answer that no upstream gave is a page that says so; the sign-in that waits in this browser goes on.
@@ -120,7 +96,7 @@ async fn an_answer_that_no_upstream_gave_costs_the_waiting_sign_in_nothing() {
     let op = TestProvider::start().await;
     let browser = op.browser();
     let callback = browser.up_to_callback("simulated", "ada").await;
-    let before = everything(&op).await;
+    let before = all_rows(op.db(), &[]).await;
     let endless = "A".repeat(6000);
     for query in [
         "",
@@ -138,7 +114,7 @@ async fn an_answer_that_no_upstream_gave_costs_the_waiting_sign_in_nothing() {
         let url = format!("{ISSUER}/auth/simulated/callback?{query}");
         is_refused_as_a_page(&browser, &url).await;
     }
-    assert_eq!(everything(&op).await, before);
+    assert_eq!(all_rows(op.db(), &[]).await, before);
     browser.open(callback.as_str()).await;
     assert!(browser.is_signed_in().await);
 }

@@ -23,6 +23,7 @@
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
 //! | [`spoiled`] | bodies that nobody should send |
+//! | [`tables`] | the whole database, to be compared |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
 //! | [`routes`] | every route of the router |
 //! | [`checks`] | the checks of the conformance suite that many tests share |
@@ -53,6 +54,7 @@ pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;
 pub(crate) mod spoiled;
+pub(crate) mod tables;
 pub(crate) mod upstreams;
 pub(crate) mod webhooks;
 
