@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 
-/// One event: `type` and `data` as receivers get them.
+/// One event: `type` and `data` as receivers get them. The message that they are sent has its time, too; the API document
+/// describes it under `webhooks`.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Event {

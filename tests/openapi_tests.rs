@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{TestProvider, routes};
+use common::{Directory, TestProvider, routes};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -33,7 +33,11 @@ fn described(document: &Value) -> BTreeMap<String, BTreeSet<String>> {
 
 /// The operations, each with its path and method.
 fn operations(document: &Value) -> Vec<(String, &Value)> {
-    let paths = document["paths"].as_object().unwrap();
+    operations_below(document, "paths")
+}
+
+fn operations_below<'a>(document: &'a Value, member: &str) -> Vec<(String, &'a Value)> {
+    let paths = document[member].as_object().unwrap();
     paths
         .iter()
         .flat_map(|(path, item)| {
@@ -80,6 +84,21 @@ async fn the_document_is_of_openapi_3_1_and_names_this_issuer() {
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// §8: the command prints what a server with this configuration answers, member for member.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_the_document_that_the_server_answers() {
+    let op = TestProvider::with(|config| config.server.cookie_prefix = "id".to_owned()).await;
+    let text = op.configuration_text();
+    let directory = Directory::with_key(&text.replace("[server]", "[server]\ncookie_prefix = \"id\""));
+    let output = directory.run(&["openapi"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let answered = document(&op).await;
+    assert_eq!(printed, answered);
+    // What the configuration decides is in it.
+    assert_eq!(answered["components"]["securitySchemes"]["session"]["name"], "__Host-id_refresh");
+}
+
 /// Front ends of other origins may read it: it holds nothing that is not public.
 #[tokio::test]
 async fn every_origin_may_read_the_document() {
@@ -105,7 +124,9 @@ async fn every_operation_has_a_name_of_its_own_a_tag_that_is_explained_and_a_sum
         .map(|tag| tag["name"].as_str().unwrap())
         .collect();
     let mut names = BTreeSet::new();
-    for (at, operation) in operations(&document) {
+    let sent = operations_below(&document, "webhooks");
+    assert!(!sent.is_empty());
+    for (at, operation) in operations(&document).into_iter().chain(sent) {
         let name = operation["operationId"].as_str().unwrap_or_default();
         assert!(!name.is_empty() && names.insert(name), "{at}: {name}");
         let tag = operation["tags"][0].as_str().unwrap_or_default();

@@ -1,6 +1,9 @@
 //! `GET /openapi.json`: the whole HTTP surface as an OpenAPI 3.1 document, put together from what stands at each handler.
 //!
-//! A test compares the list below with the router: a route that is missing here fails it.
+//! A test compares the list below with the router: a route that is missing here fails it. What webhooks are sent stands in
+//! [`messages`].
+
+mod messages;
 
 use axum::Json;
 use axum::extract::State;
@@ -41,7 +44,8 @@ use crate::server::{health, metrics, probe};
         (name = "account", description = "For account pages: what its owner sees, changes, exports and deletes"),
         (name = "consent", description = "For consent pages"),
         (name = "administration", description = "For administrators"),
-        (name = "operation", description = "For supervisors and load balancers")
+        (name = "operation", description = "For supervisors and load balancers"),
+        (name = "events", description = "For receivers of webhooks")
     ),
     paths(
         discovery::configuration,
@@ -239,6 +243,7 @@ pub fn document(config: &Config) -> Document {
     ] {
         components.add_security_scheme(name, scheme);
     }
+    messages::describe(&mut document);
     document
 }
 

@@ -22,6 +22,7 @@
 //! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
+//! | [`schema`] | whether something is what the API document says |
 //! | [`spoiled`] | bodies that nobody should send |
 //! | [`tables`] | the whole database, to be compared |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
@@ -53,6 +54,7 @@ pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;
+pub(crate) mod schema;
 pub(crate) mod spoiled;
 pub(crate) mod tables;
 pub(crate) mod upstreams;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::common::provider::PAGES;
 use crate::common::receiver::Receiver;
+use crate::common::schema::misfit;
 use crate::common::upstreams::with_upstreams;
 use crate::common::webhooks::on_loopback;
 use crate::common::{Browser, TestProvider, checks};
@@ -281,6 +282,8 @@ async fn every_event_of_the_list_reaches_a_receiver_with_its_documented_payload(
         .await;
     let library = standardwebhooks::Webhook::new(hook["secret"].as_str().unwrap()).unwrap();
     let documented: BTreeMap<String, BTreeSet<String>> = documented().into_iter().collect();
+    let document = world.op.get("/openapi.json").await.is(200).json();
+    let any = json!({ "$ref": "#/components/schemas/Event" });
     let mut told: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for one in receiver.received() {
         // Not `verify`, which has the machine's clock: time passed faster here.
@@ -293,6 +296,9 @@ async fn every_event_of_the_list_reaches_a_receiver_with_its_documented_payload(
             BTreeSet::from(["data", "timestamp", "type"].map(str::to_owned))
         );
         assert_eq!(members(&body["data"]), documented[&one.event_type()], "{body}");
+        for schema in [message(&document, &one.event_type()), &any] {
+            assert_eq!(misfit(&document, schema, &body), None, "{body}");
+        }
         told.entry(one.event_type())
             .or_default()
             .push(body["data"].clone());
@@ -301,6 +307,41 @@ async fn every_event_of_the_list_reaches_a_receiver_with_its_documented_payload(
         let told = &told[*event_type];
         let times = told.iter().filter(|one| *one == data).count();
         assert_eq!(times, 1, "{event_type}: {data} is not among {told:#?}");
+    }
+}
+
+/// The API document's schema of the message that tells of this event.
+fn message<'a>(document: &'a Value, event_type: &str) -> &'a Value {
+    &document["webhooks"][event_type]["post"]["requestBody"]["content"]["application/json"]["schema"]
+}
+
+/// OpenAPI 3.1 §4.8.1: every type of event has its entry, no other has one, and its message is the one that docs/webhooks.md
+/// tells of: an envelope of three members, and the payload's, of which those with a question mark may be absent.
+#[tokio::test]
+async fn every_message_is_described_in_the_api_document() {
+    let op = TestProvider::start().await;
+    let document = op.get("/openapi.json").await.is(200).json();
+    let described: BTreeSet<&str> = document["webhooks"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(described, EVENT_TYPES.into_iter().collect());
+    let envelope = BTreeSet::from(["data", "timestamp", "type"].map(str::to_owned));
+    for (event_type, payload) in documented() {
+        let reference = message(&document, &event_type)["$ref"].as_str().unwrap();
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        assert_eq!(members(&schema["properties"]), envelope, "{event_type}");
+        assert_eq!(schema["required"].as_array().unwrap().len(), 3, "{event_type}");
+        assert_eq!(schema["properties"]["type"]["enum"], json!([event_type]));
+        let data = &schema["properties"]["data"];
+        assert_eq!(members(&data["properties"]), payload, "{event_type}");
+        let required = data["required"].as_array().unwrap().iter();
+        let required: BTreeSet<String> = required.map(|name| name.as_str().unwrap().to_owned()).collect();
+        let optional: BTreeSet<String> = payload.difference(&required).cloned().collect();
+        let expected = if event_type == "key.rotated" { &["previous_kid"][..] } else { &[] };
+        assert!(optional.iter().eq(expected), "{event_type}: {optional:?}");
     }
 }
 
