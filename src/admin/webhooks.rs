@@ -43,7 +43,7 @@ pub struct WebhooksQuery {
 #[serde(deny_unknown_fields)]
 pub struct NewWebhookBody {
     /// https, a public host, port 443 or from 1024 on.
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 2048, example = "https://billing.example.com/identity-events")]
     url: String,
     /// The app it belongs to: hears only what concerns that app. Left out: hears of everything.
     client_id: Option<ClientId>,

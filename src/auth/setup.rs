@@ -61,7 +61,10 @@ pub struct UsernameRulesView {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetupChoice {
+    /// `usernames.min_length` to `usernames.max_length` characters that `usernames.pattern` matches as a whole.
+    #[schema(min_length = 1, max_length = 64, example = "ada-lovelace")]
     pub username: String,
+    #[schema(max_length = 1000)]
     pub display_name: Option<String>,
 }
 

@@ -27,7 +27,7 @@ use crate::http::state::AppState;
 #[serde(deny_unknown_fields)]
 pub struct UsernameChoice {
     /// `usernames.min_length` to `usernames.max_length` characters that `usernames.pattern` matches as a whole.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, example = "ada-lovelace")]
     pub username: String,
 }
 

@@ -56,52 +56,60 @@ pub struct ClientRegistration {
 }
 
 /// What is to change of a registration: what is left out stays, `null` gives up what may be absent.
+// Each member says for the API document whether it may be `null`; none has a default there, since leaving out is no value.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct ClientChanges {
-    #[serde(deserialize_with = "some")]
-    #[schema(min_length = 1, max_length = 100)]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
     pub name: Option<String>,
-    #[serde(deserialize_with = "some")]
-    #[schema(min_items = 1, max_items = 50)]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 50)]
     pub redirect_uris: Option<Vec<String>>,
-    #[serde(deserialize_with = "some")]
-    #[schema(max_items = 50)]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = Vec<String>, max_items = 50)]
     pub post_logout_redirect_uris: Option<Vec<String>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<String>)]
     pub backchannel_logout_uri: Option<Option<String>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool)]
     pub backchannel_logout_session_required: Option<bool>,
     /// Beyond `openid profile email`, separated by spaces.
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = String)]
     pub scope: Option<String>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = Vec<GrantType>)]
     pub grant_types: Option<Vec<GrantType>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool)]
     pub auto_approve: Option<bool>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool)]
     pub require_pkce: Option<bool>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<TokenEndpointAuthMethod>)]
     pub token_endpoint_auth_method: Option<Option<TokenEndpointAuthMethod>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<SigningAlgorithm>)]
     pub id_token_signed_response_alg: Option<Option<SigningAlgorithm>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool)]
     pub claims_in_id_token: Option<bool>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<String>, max_length = 255)]
     pub audience: Option<Option<String>>,
     /// A JWK set of public keys, by value.
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<Object>)]
     pub request_object_jwks: Option<Option<serde_json::Value>>,
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
     #[schema(value_type = Option<u32>, maximum = 300)]
     pub refresh_reuse_leeway_secs: Option<Option<u32>>,
     /// A disabled client gets nothing, and its tokens are good for nothing until it is enabled again.
-    #[serde(deserialize_with = "some")]
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool)]
     pub disabled: Option<bool>,
 }
 
