@@ -8,6 +8,10 @@ mod common;
 #[path = "admin/access.rs"]
 mod access;
 
+/// Every write: judged before it is read, done once, on record (AD-1 to AD-3, AD-8).
+#[path = "admin/writes.rs"]
+mod writes;
+
 /// Accounts: found, read, given a role, disabled, enabled, signed out, deleted.
 #[path = "admin/users.rs"]
 mod users;

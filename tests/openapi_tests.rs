@@ -91,12 +91,19 @@ async fn the_command_prints_the_document_that_the_server_answers() {
     let text = op.configuration_text();
     let directory = Directory::with_key(&text.replace("[server]", "[server]\ncookie_prefix = \"id\""));
     let output = directory.run(&["openapi"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let answered = document(&op).await;
     assert_eq!(printed, answered);
     // What the configuration decides is in it.
-    assert_eq!(answered["components"]["securitySchemes"]["session"]["name"], "__Host-id_refresh");
+    assert_eq!(
+        answered["components"]["securitySchemes"]["session"]["name"],
+        "__Host-id_refresh"
+    );
 }
 
 /// Front ends of other origins may read it: it holds nothing that is not public.

@@ -78,7 +78,7 @@ pub struct SetupDone {
 
 /// `GET /auth/setup`.
 #[utoipa::path(get, path = "/auth/setup", tag = "sign-in", operation_id = "show_onboarding",
-    security(("onboarding" = [])),
+    security((), ("onboarding" = [])),
     responses((status = 200, body = SetupView), (status = 404, body = ErrorBody, description = "Nobody waits in this browser")))]
 pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError> {
     let handle = handle(&visit, &headers)?;
@@ -117,7 +117,7 @@ pub async fn show(visit: Visit, headers: HeaderMap) -> Result<Response, AppError
 
 /// `POST /auth/setup`.
 #[utoipa::path(post, path = "/auth/setup", tag = "sign-in", operation_id = "finish_onboarding",
-    security(("onboarding" = [])), request_body = SetupChoice,
+    security((), ("onboarding" = [])), request_body = SetupChoice,
     params(("X-Requested-With" = Option<String>, Header, description = "Needed where the browser does not send Sec-Fetch-Site: same-origin")),
     responses((status = 200, body = SetupDone), BadBody, Forged,
         (status = 404, body = ErrorBody, description = "Nobody waits in this browser"),

@@ -8,6 +8,7 @@ use crate::common::cookies::Context;
 use crate::common::linking::link;
 use crate::common::provider::ISSUER;
 use crate::common::raw::Reply;
+use crate::common::routes::tricks;
 use crate::common::tables::{LAST_SEEN, all_rows};
 use crate::common::upstreams::with_upstreams;
 use crate::common::{Answer, Browser, TestProvider};
@@ -160,33 +161,6 @@ async fn without_a_session_there_is_one_answer() {
     assert!(alan.is_signed_in().await);
 }
 
-/// Spellings of a path that somebody could take for it. None of them is the path itself.
-fn tricks(path: &str) -> Vec<String> {
-    let (start, last) = path.rsplit_once('/').unwrap();
-    let below_auth = path.strip_prefix("/auth/").unwrap();
-    vec![
-        format!("{path}/"),
-        format!("/{path}"),
-        format!("{start}//{last}"),
-        format!("{path};x"),
-        format!("{path}%00"),
-        format!("{path}%2f"),
-        format!("{path}%20"),
-        format!("{path}."),
-        format!("{path}/."),
-        format!("{path}/x/.."),
-        format!("/x/..{path}"),
-        format!("/auth/./{below_auth}"),
-        format!("/auth;x/{below_auth}"),
-        format!("/auth%2f{below_auth}"),
-        format!("/AUTH/{below_auth}"),
-        format!("/%61uth/{below_auth}"),
-        format!("/auth\\{below_auth}"),
-        format!("{start}%2f{last}"),
-        format!("https://op.test/AUTH/{below_auth}"),
-    ]
-}
-
 /// What is sent to this operation, so that it would be done.
 fn body(operation: &str) -> Value {
     match operation {
@@ -201,14 +175,19 @@ fn body(operation: &str) -> Value {
 /// refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_with_tricks_lead_nowhere() {
-    let list = [("simulated", Flavour::Oidc, json!({})), ("gitlab", Flavour::GitLab, json!({}))];
+    let list = [
+        ("simulated", Flavour::Oidc, json!({})),
+        ("gitlab", Flavour::GitLab, json!({})),
+    ];
     let (op, _upstreams) = with_upstreams(&list, |_| ()).await;
     let app = op.asking_client().await;
     let document = op.get("/openapi.json").await.is(200).json();
     let mut written = BTreeSet::new();
     for (template, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let is_own = ["account", "session"].iter().any(|tag| operation["tags"][0] == *tag);
+            let is_own = ["account", "session"]
+                .iter()
+                .any(|tag| operation["tags"][0] == *tag);
             let id = operation["operationId"].as_str().unwrap();
             // What is shown changes nothing; a link waits for a sign-in elsewhere.
             if !is_own || method == "get" || id == "confirm_link" || !template.starts_with("/auth/") {
@@ -224,7 +203,10 @@ async fn paths_with_tricks_lead_nowhere() {
             let sessions = ada.call(Method::GET, "/auth/sessions", None).await.json();
             let other = sessions["sessions"].as_array().unwrap().iter();
             let other = other.filter(|session| session["current"] == false);
-            let other = other.map(|session| session["session_id"].as_str().unwrap()).next().unwrap();
+            let other = other
+                .map(|session| session["session_id"].as_str().unwrap())
+                .next()
+                .unwrap();
             let path = template
                 .replace("{client_id}", app.client_id())
                 .replace("{session_id}", other)

@@ -25,6 +25,37 @@ pub(crate) fn fill_in(template: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
+/// Spellings of a path that somebody could take for it, none of which is the path itself: `path` has two segments or more.
+pub(crate) fn tricks(path: &str) -> Vec<String> {
+    let (start, last) = path.rsplit_once('/').unwrap();
+    let (first, rest) = path[1..].split_once('/').unwrap();
+    let upper = first.to_ascii_uppercase();
+    let (letter, letters) = first.split_at(1);
+    let encoded = format!("%{:02x}{letters}", letter.as_bytes()[0]);
+    vec![
+        format!("{path}/"),
+        format!("/{path}"),
+        format!("{start}//{last}"),
+        format!("{path};x"),
+        format!("{path}%00"),
+        format!("{path}%2f"),
+        format!("{path}%20"),
+        format!("{path}."),
+        format!("{path}/."),
+        format!("{path}/x/.."),
+        format!("/x/..{path}"),
+        format!("/auth/..{path}"),
+        format!("/{first}/./{rest}"),
+        format!("/{first};x/{rest}"),
+        format!("/{first}%2f{rest}"),
+        format!("/{upper}/{rest}"),
+        format!("/{encoded}/{rest}"),
+        format!("/{first}\\{rest}"),
+        format!("{start}%2f{last}"),
+        format!("https://op.test/{upper}/{rest}"),
+    ]
+}
+
 fn collect(path: &Path, routes: &mut BTreeSet<String>) {
     if path.is_dir() {
         if path.ends_with("src/dev") {

@@ -340,7 +340,11 @@ async fn every_message_is_described_in_the_api_document() {
         let required = data["required"].as_array().unwrap().iter();
         let required: BTreeSet<String> = required.map(|name| name.as_str().unwrap().to_owned()).collect();
         let optional: BTreeSet<String> = payload.difference(&required).cloned().collect();
-        let expected = if event_type == "key.rotated" { &["previous_kid"][..] } else { &[] };
+        let expected = if event_type == "key.rotated" {
+            &["previous_kid"][..]
+        } else {
+            &[]
+        };
         assert!(optional.iter().eq(expected), "{event_type}: {optional:?}");
     }
 }
