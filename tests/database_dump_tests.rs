@@ -4,16 +4,25 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use common::linking::{link, linked_providers, sign_in};
 use common::receiver::Receiver;
+use common::upstreams::with_upstreams;
 use common::webhooks::on_loopback;
-use common::{Browser, TestProvider, Visit, random_text};
+use common::{Browser, TestClient, TestProvider, Visit, random_text};
+use reqwest::Method;
+use riley_auth::config::oauth::AccountMergePolicy;
 use riley_auth::db;
+use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
 use riley_auth::protocol::opaque::Opaque;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use time::Duration;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 /// Every row of every table as PostgreSQL prints it, with `bytea` in hex.
 async fn dump(op: &TestProvider) -> String {
@@ -187,45 +196,24 @@ async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut S
     seen.add("a new client secret", &secret.expose());
 }
 
-/// Everything that the database says of a person beyond ids and times: texts and what is in JSON, lines of four characters
-/// at least.
-async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> {
-    let sources = [
-        "SELECT to_jsonb(u) - '{user_id,role,created_at,updated_at,username_changed_at,primary_link_id}'::text[] FROM users u WHERE user_id = $1",
-        "SELECT to_jsonb(username_folded) FROM held_usernames WHERE user_id = $1",
-        "SELECT jsonb_build_array(subject, display, email, email_folded) FROM oauth_links WHERE user_id = $1",
-        "SELECT jsonb_build_array(user_agent, ip_address, upstream_sid) FROM sessions WHERE user_id = $1",
-        "SELECT jsonb_build_array(nonce) FROM grants WHERE user_id = $1",
-        "SELECT jsonb_build_array(nonce) FROM authorization_codes WHERE user_id = $1",
-        "SELECT actor_personal::jsonb FROM audit_entries WHERE actor_user_id = $1",
-        "SELECT target_personal::jsonb FROM audit_entries WHERE target_user_id = $1",
-        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id}'::text[] FROM events e JOIN deliveries d USING (event_id)
-         WHERE e.data->>'user_id' = $1::text",
-    ];
-    let mut values = Vec::new();
-    for source in sources {
-        let rows: Vec<serde_json::Value> = sqlx::query_scalar(source)
-            .bind(user_id)
-            .fetch_all(op.db())
-            .await
-            .unwrap();
-        assert!(!rows.is_empty(), "{source}");
-        for row in &rows {
-            collect_texts(row, &mut values);
-        }
-    }
-    values.sort();
-    values.dedup();
-    values
+/// Everything that is told to the owner of an account of what is held of them, as the texts that it consists of: without ids and
+/// times, which stay and tell nothing, and without what is too short to be told from other text.
+async fn texts_of(browser: &Browser) -> BTreeSet<String> {
+    let export = browser.read("/auth/me/export").await;
+    let mut texts = BTreeSet::new();
+    collect_texts(&export, &mut texts);
+    texts
 }
 
-fn collect_texts(value: &serde_json::Value, texts: &mut Vec<String>) {
-    use serde_json::Value;
+fn collect_texts(value: &Value, texts: &mut BTreeSet<String>) {
     match value {
+        Value::String(text) if text.starts_with('{') => {
+            collect_texts(&serde_json::from_str(text).unwrap(), texts);
+        }
         // A row's text shows line breaks otherwise.
         Value::String(text) => texts.extend(
             text.lines()
-                .filter(|line| line.len() >= 4)
+                .filter(|line| tells(line))
                 .map(str::to_ascii_lowercase),
         ),
         Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
@@ -234,88 +222,162 @@ fn collect_texts(value: &serde_json::Value, texts: &mut Vec<String>) {
     }
 }
 
-/// Somebody of whom a lot is held, under names that are nothing else.
-async fn somebody_with_a_past(op: &TestProvider) -> Browser {
-    let app = op.asking_client().await;
-    let elsewhere = op.signed_in("ada").await;
-    app.tokens_of(&elsewhere, "ada", "openid profile email offline_access")
-        .await;
-    let ada = op.signed_in("ada").await;
-    ada.authorize(&app).code().await;
-    ada.authorize(&op.asking_client().await).visit().await;
-    ada.open("https://op.test/auth/simulated").await;
-    for name in ["Countess_of", "Lovelace_1815"] {
-        let body = serde_json::json!({ "username": name });
-        let renamed = ada
-            .call(reqwest::Method::PATCH, "/auth/me/username", Some(&body))
-            .await;
-        renamed.is(200);
-    }
-    for fill in [
-        "UPDATE users SET picture = 'https://pictures.example/1815.png' WHERE username = 'Lovelace_1815'",
-        "UPDATE sessions SET user_agent = 'Difference Engine No. 2', ip_address = '203.0.113.18', upstream_sid = 'upstream-1815'
-         WHERE user_id = (SELECT user_id FROM users WHERE username = 'Lovelace_1815')",
-    ] {
-        sqlx::query(fill).execute(op.db()).await.unwrap();
-    }
-    ada
+fn tells(text: &str) -> bool {
+    let is_id = uuid::Uuid::try_parse(text).is_ok();
+    let is_time = OffsetDateTime::parse(text, &Rfc3339).is_ok();
+    // A postal code may stand in any hash.
+    let is_short = text.len() < 4 || (text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    !is_id && !is_time && !is_short
 }
 
-/// AC-10, WH-11: once an account is deleted, nothing that the database held of its owner is in it: no name, no address, no
-/// identity, no session, in no table and no payload. What others have stays.
-#[tokio::test]
-async fn a_dump_after_a_deletion_holds_nothing_of_the_person() {
-    use riley_auth::audit::{Action, Actor, Entry, Target, record};
-    let op = TestProvider::with(|config| {
-        config.usernames.days_between_changes = 0;
-        on_loopback(config);
-    })
-    .await;
-    // Hears of everything, and is told of nothing yet.
-    let receiver = Receiver::start().await;
-    op.webhook_of(&receiver, None, &[]).await;
-    // Of whom the upstream says nothing that it says of the other one, too.
-    let _bertha = op.signed_in("bertha").await;
-    let ada = somebody_with_a_past(&op).await;
-    let user_id = ada.user_id().await.parse().unwrap();
-    let entry = Entry {
-        action: Action::UserExported,
-        target: Target::user(user_id, "Lovelace_1815"),
-        details: serde_json::json!({}),
-    };
-    let actor = Actor::User {
-        user_id,
-        ip_address: Some("203.0.113.19".to_owned()),
-    };
-    let (state, mut tx) = (op.state(), op.db().begin().await.unwrap());
-    record(
-        &mut tx,
-        &state.keyring,
-        &state.rng,
-        &actor,
-        &entry,
-        op.clock().now(),
-    )
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
+/// Two people of whom everything is held that can be held, and nothing alike but what is not theirs.
+struct World {
+    op: TestProvider,
+    _upstreams: Vec<SimulatedUpstream>,
+    root: Browser,
+    apps: [TestClient; 2],
+    receiver: Receiver,
+}
 
-    let (values, before) = (personal_values(&op, user_id.0).await, dump(&op).await);
-    assert!(values.len() > 20, "{values:?}");
-    for value in &values {
+impl World {
+    async fn start() -> Self {
+        let trusted = json!({ "email_trust": "verified", "scopes": ["openid", "profile", "email", "address", "phone"] });
+        let list = [
+            ("simulated", Flavour::Oidc, trusted),
+            ("github", Flavour::GitHub, json!({})),
+            ("google", Flavour::Google, json!({})),
+        ];
+        let (op, upstreams) = with_upstreams(&list, |config| {
+            config.usernames.days_between_changes = 0;
+            config.oauth.account_merge_policy = AccountMergePolicy::VerifiedEmail;
+            config.server.behind_proxy = true;
+            on_loopback(config);
+        })
+        .await;
+        let receiver = Receiver::start().await;
+        op.webhook_of(&receiver, None, &[]).await;
+        Self {
+            root: op.administrator("root").await,
+            apps: [op.asking_client().await, op.asking_client().await],
+            op,
+            _upstreams: upstreams,
+            receiver,
+        }
+    }
+
+    /// Somebody with two apps, three names, a linked provider and one that was merged, who was an administrator for a while.
+    async fn somebody_with_a_past(&self, person: &str, names: [&str; 2], address: &str) -> Browser {
+        let (op, [app, other_app]) = (&self.op, &self.apps);
+        let elsewhere = op.signed_in(person).await;
+        app.tokens_of(&elsewhere, person, "openid profile email offline_access")
+            .await;
+        let browser = op.signed_in(person).await;
+        browser.authorize(app).code().await;
+        // One that waits, and a sign-in under way.
+        browser.authorize(other_app).visit().await;
+        browser.open("https://op.test/auth/simulated").await;
+        for name in names {
+            let body = json!({ "username": name });
+            browser
+                .send(Method::PATCH, "/auth/me/username", &body)
+                .await
+                .is(200);
+        }
+        let body = json!({ "display_name": format!("{} the Great", names[0]) });
+        browser.send(Method::PATCH, "/auth/me", &body).await.is(200);
+        let mailbox = format!("{person}.elsewhere@gmail.com");
+        link(&browser, "github", &mailbox).await;
+        // Ends every session, since whoever has them has not proved this identity.
+        sign_in(&op.browser(), "google", &mailbox).await;
+        let browser = op.signed_in(person).await;
+        assert_eq!(
+            linked_providers(&browser).await,
+            ["simulated", "github", "google"]
+        );
+        self.rule_for_a_while(&browser, address).await;
+        sqlx::query(
+            "WITH person AS (UPDATE users SET picture = 'https://pictures.example/' || username WHERE username = $1
+                             RETURNING user_id)
+             UPDATE sessions SET user_agent = 'Engine of ' || $1, ip_address = $2, upstream_sid = 'sid of ' || $1
+             WHERE user_id IN (SELECT user_id FROM person)",
+        )
+        .bind(names[1])
+        .bind(address)
+        .execute(op.db())
+        .await
+        .unwrap();
+        browser
+    }
+
+    /// Done by an administrator and to one: entries of the trail that name the person on either side.
+    async fn rule_for_a_while(&self, browser: &Browser, address: &str) {
+        let role = format!("/admin/users/{}/role", browser.user_id().await);
+        for turn in ["admin", "user"] {
+            let body = json!({ "role": turn });
+            self.root.send(Method::PATCH, &role, &body).await.is(200);
+            if turn == "admin" {
+                let url = "https://op.test/admin/reserved-usernames";
+                let headers = [("x-requested-with", "fetch"), ("x-forwarded-for", address)];
+                let body = json!({ "username": "pope" });
+                let page = "https://op.test/";
+                let reserved = browser
+                    .fetch(page, Method::POST, url, &headers, Some(&body))
+                    .await;
+                reserved.unwrap().is(201);
+                self.root.remove("/admin/reserved-usernames/pope").await.is(204);
+            }
+        }
+    }
+}
+
+/// AC-10, WH-11: once an account is deleted, nothing that its owner was told to be held of them is in the database: no name, no
+/// address, no identity, no session, in no table and no payload. What others have stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_after_a_deletion_holds_nothing_of_the_person() {
+    let world = World::start().await;
+    let op = &world.op;
+    let emmy = world
+        .somebody_with_a_past("emmy", ["Princess_of_rings", "Noether_1882"], "203.0.113.82")
+        .await;
+    let grace = world
+        .somebody_with_a_past("grace", ["Amazing_of_ships", "Hopper_1906"], "203.0.113.106")
+        .await;
+    let user_id = grace.user_id().await;
+    // Some of it has been delivered.
+    op.wake_workers().await;
+    world.receiver.waits_for(5).await;
+
+    let others = texts_of(&emmy).await;
+    let own: Vec<String> = texts_of(&grace).await.difference(&others).cloned().collect();
+    let before = dump(op).await;
+    for text in &own {
+        assert!(before.contains(text), "{text}: the search finds what is there");
+    }
+    for kind in [
+        "grace",
+        "amazing_of_ships",
+        "amazing_of_ships the great",
+        "hopper_1906",
+        "grace.elsewhere@gmail.com",
+        "https://pictures.example/hopper_1906",
+        "engine of hopper_1906",
+        "203.0.113.106",
+        "sid of hopper_1906",
+    ] {
         assert!(
-            before.contains(value.as_str()),
-            "{value}: the search finds what is there"
+            own.iter().any(|text| text.contains(kind)),
+            "{kind} is not exported: {own:#?}"
         );
     }
-    let deleted = ada.call(reqwest::Method::DELETE, "/auth/me", None).await;
-    deleted.is(200);
-    let after = dump(&op).await;
-    for value in &values {
-        assert!(!after.contains(value.as_str()), "{value} is still there");
+    grace.remove("/auth/me").await.is(200);
+    let after = dump(op).await;
+    for text in &own {
+        assert!(!after.contains(text), "{text} is still there");
     }
     // What happened, and to which account, is still known; ids tell nothing of the person.
-    assert!(after.contains("bertha") && after.contains(&user_id.0.to_string()));
+    assert!(after.contains(&user_id));
+    let emmys: Vec<&String> = others.iter().filter(|text| !after.contains(*text)).collect();
+    assert!(emmys.is_empty(), "of somebody else: {emmys:?}");
 }
 
 /// A header that starts with `{"`, and a payload.

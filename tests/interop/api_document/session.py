@@ -76,7 +76,7 @@ def newcomer(role):
 
 
 def consent_to(browser, client_id):
-    """Lets an app in that asks for consent."""
+    """Lets an app in that asks for consent; whether anybody was signed in to be asked."""
     request = {"client_id": client_id, "redirect_uri": REDIRECT_URI, "response_type": "code", "scope": "openid"}
     url, answer = f"{ISSUER}/oauth/authorize", None
     for _ in range(5):
@@ -93,7 +93,11 @@ def consent_to(browser, client_id):
                 allow_redirects=False,
                 timeout=30,
             )
-            return
+            return True
+        if url.startswith(REDIRECT_URI):
+            return True
+        if "/login" in url:
+            return False
     raise RuntimeError(f"nobody was asked for consent: {answer.status_code} {url}")
 
 
@@ -127,8 +131,7 @@ class Things:
                 return call(browser, "GET", "/auth/sessions")["sessions"][0]["session_id"]
             if parameter == "client_id":
                 client_id = self.existing("client_id", "", cookies)
-                consent_to(browser, client_id)
-                return client_id
+                return client_id if consent_to(browser, client_id) else None
         except requests.HTTPError as refused:
             # A case whose cookie is to be wrong has nothing of its own.
             if refused.response.status_code == 401:
