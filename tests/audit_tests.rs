@@ -199,32 +199,91 @@ async fn entries_are_found_by_actor_action_target_and_time() {
     assert_eq!(seen, [6, 5, 4, 3, 2, 1]);
 }
 
-/// The trail is append-only: the trigger refuses every change but the emptying of personal fields.
+/// What a deletion empties: what tells of a person, and what its commitment was salted with.
+const EMPTIED: [&str; 4] = ["actor_personal", "actor_salt", "target_personal", "target_salt"];
+
+/// Another value for every column of the trail that the catalogue knows, as assignments.
+async fn other_values(op: &TestProvider) -> Vec<(String, String)> {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT column_name::text, data_type::text FROM information_schema.columns
+         WHERE table_name = 'audit_entries' ORDER BY ordinal_position",
+    )
+    .fetch_all(op.db())
+    .await
+    .unwrap();
+    let other = |name: &str, kind: &str| match kind {
+        "bigint" | "integer" | "smallint" => format!("coalesce({name}, 0) + 100"),
+        "text" => format!("coalesce({name}, '') || 'x'"),
+        "bytea" => format!("set_byte(coalesce({name}, '\\x0000'), 0, (get_byte(coalesce({name}, '\\x0000'), 0) + 1) % 256)"),
+        "uuid" => "gen_random_uuid()".to_owned(),
+        "timestamp with time zone" => format!("{name} + interval '1 microsecond'"),
+        other => panic!("say what another value of {name}, {other}, is"),
+    };
+    let other = |(name, kind): (String, String)| {
+        let value = other(&name, &kind);
+        (name.clone(), format!("{name} = {value}"))
+    };
+    columns.into_iter().map(other).collect()
+}
+
+#[track_caller]
+fn is_append_only(outcome: Result<sqlx::postgres::PgQueryResult, sqlx::Error>, statement: &str) {
+    let refused = outcome.expect_err(statement).to_string();
+    assert!(refused.contains("append-only"), "{statement}: {refused}");
+}
+
+/// AD-7: the trail is append-only. No column takes another value, and none but the personal ones can be emptied; what was
+/// emptied stays empty; and nothing else changes along with it.
 #[tokio::test]
 async fn an_entry_is_neither_changed_nor_removed() {
     let (op, ..) = with_a_trail().await;
+    let run = async |statement: &str| {
+        let sql = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::raw_sql(sql).execute(op.db()).await
+    };
+    let refused = async |statement: &str| is_append_only(run(statement).await, statement);
+    let columns = other_values(&op).await;
+    assert!(columns.len() > 14, "{columns:?}");
+    for name in EMPTIED {
+        assert!(columns.iter().any(|(column, _)| column == name), "{name}");
+    }
+    for (name, assignment) in &columns {
+        refused(&format!("UPDATE audit_entries SET {assignment}")).await;
+        refused(&format!("UPDATE audit_entries SET {assignment} WHERE sequence = 5")).await;
+        if !EMPTIED.contains(&name.as_str()) {
+            // A value that is missing already stays so.
+            refused(&format!("UPDATE audit_entries SET {name} = NULL WHERE {name} IS NOT NULL")).await;
+            for emptied in ["actor_personal = NULL, actor_salt = NULL", "target_personal = NULL, target_salt = NULL"] {
+                refused(&format!("UPDATE audit_entries SET {emptied}, {assignment}")).await;
+            }
+        }
+    }
     for statement in [
-        "UPDATE audit_entries SET details = '{}'",
-        "UPDATE audit_entries SET actor_user_id = NULL",
-        "UPDATE audit_entries SET created_at = now()",
-        "UPDATE audit_entries SET target_personal = '{}'",
-        "UPDATE audit_entries SET sequence = sequence + 100",
-        "UPDATE audit_entries SET mac = mac, action = 'user_enabled'",
+        "UPDATE audit_entries SET actor_personal = target_personal, target_personal = NULL, target_salt = NULL",
+        "UPDATE audit_entries SET actor_salt = target_salt",
         "DELETE FROM audit_entries",
         "DELETE FROM audit_entries WHERE sequence = 5",
         "TRUNCATE audit_entries",
+        "TRUNCATE audit_entries CASCADE",
     ] {
-        let refused = sqlx::raw_sql(statement).execute(op.db()).await.unwrap_err();
-        assert!(
-            refused.to_string().contains("append-only"),
-            "{statement}: {refused}"
-        );
+        refused(statement).await;
     }
-    sqlx::raw_sql("UPDATE audit_entries SET actor_personal = NULL, actor_salt = NULL")
-        .execute(op.db())
-        .await
-        .unwrap();
-    assert_eq!(op.trail_length().await, 5);
+    let kept = "SELECT (to_jsonb(entry) - $1::text[])::text FROM audit_entries entry ORDER BY sequence";
+    let kept = async || -> Vec<String> {
+        let rows = sqlx::query_scalar(kept).bind(EMPTIED.as_slice()).fetch_all(op.db());
+        rows.await.unwrap()
+    };
+    let before = kept().await;
+    let set: Vec<String> = EMPTIED.iter().map(|name| format!("{name} = NULL")).collect();
+    let emptied = run(&format!("UPDATE audit_entries SET {}", set.join(", "))).await;
+    assert_eq!(emptied.unwrap().rows_affected(), 5);
+    for (name, assignment) in &columns {
+        if EMPTIED.contains(&name.as_str()) {
+            refused(&format!("UPDATE audit_entries SET {assignment}")).await;
+        }
+    }
+    assert_eq!(kept().await, before);
+    assert_eq!(before.len(), 5);
 }
 
 /// A trail that nobody touched is whole, also after a deletion has emptied what told of a person, and after a change of key.
