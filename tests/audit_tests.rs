@@ -197,6 +197,34 @@ async fn entries_are_found_by_actor_action_target_and_time() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, [6, 5, 4, 3, 2, 1]);
+    filters_hold_on_every_page(&root, &root_id, &later).await;
+}
+
+/// One entry at a time, the newest first, whichever filter is sent with each cursor.
+async fn filters_hold_on_every_page(root: &Browser, root_id: &str, later: &str) {
+    for (filter, expected) in [
+        ("action=user_role_changed".to_owned(), &[4, 3][..]),
+        ("action=username_reserved".to_owned(), &[6, 1]),
+        (format!("actor_user_id={root_id}&action=username_reserved"), &[6, 1]),
+        ("actor=user".to_owned(), &[6, 5, 4, 3, 2, 1]),
+        ("target_id=pope".to_owned(), &[1]),
+        (format!("until={later}&action=username_reserved"), &[1]),
+        (format!("from={later}"), &[6]),
+        ("actor=command_line".to_owned(), &[]),
+    ] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = root.read(&format!("/admin/audit?{filter}&limit=1{cursor}")).await;
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= 1, "{page}");
+            seen.extend(items.iter().map(|entry| entry["sequence"].as_i64().unwrap()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, expected, "{filter}");
+    }
 }
 
 /// What a deletion empties: what tells of a person, and what its commitment was salted with.

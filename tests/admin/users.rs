@@ -57,6 +57,8 @@ async fn accounts_are_found_by_name_id_address_role_and_state() {
     assert_eq!(find("username=_da").await, "");
     assert_eq!(find(&format!("user_id={ada_id}")).await, "ada");
     assert_eq!(find(&format!("email={}", email.replace('@', "%40"))).await, "ada");
+    let upper = email.to_uppercase().replace('@', "%40");
+    assert_eq!(find(&format!("email={upper}")).await, "ada");
     assert_eq!(find("email=nobody%40example.com").await, "");
     assert_eq!(find("email=nonsense").await, "");
     assert_eq!(find("role=admin").await, "root");
@@ -65,6 +67,68 @@ async fn accounts_are_found_by_name_id_address_role_and_state() {
     assert_eq!(find("disabled=true").await, "ada");
     assert_eq!(find("disabled=false&username=a").await, "adam");
     assert_eq!(find("username=%F4%8F%BF%BF").await, "");
+}
+
+/// An address is found whether or not its provider says that it is theirs: it is what an administrator is written from.
+#[tokio::test]
+async fn an_account_is_found_by_an_address_that_nobody_verified() {
+    let op = TestProvider::start().await;
+    let root = op.administrator("root").await;
+    let emails = op.signed_in("mallory").await.read("/auth/me/emails").await;
+    assert_eq!(emails["emails"][0]["email_verified"], false, "{emails}");
+    let email = emails["emails"][0]["email"].as_str().unwrap().replace('@', "%40");
+    let found = root.read(&format!("/admin/users?email={email}")).await;
+    assert_eq!(names(&found), ["mallory"]);
+}
+
+/// Every page of a list of accounts: `limit` at once, the filter sent with each cursor.
+async fn all_pages(root: &Browser, filter: &str, limit: usize) -> (usize, Vec<String>) {
+    let (mut pages, mut seen, mut cursor) = (0, Vec::new(), String::new());
+    loop {
+        let page = root
+            .read(&format!("/admin/users?{filter}&limit={limit}{cursor}"))
+            .await;
+        pages += 1;
+        seen.extend(names(&page).into_iter().map(str::to_owned));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return (pages, seen),
+        }
+    }
+}
+
+/// AD-5: a filter holds on every page, in either order, and the newest account comes first where nothing else is said.
+#[tokio::test]
+async fn a_filter_holds_on_every_page_and_the_newest_come_first() {
+    let op = TestProvider::start().await;
+    let root = op.administrator("root").await;
+    // Administrators and disabled accounts lie between the others.
+    for person in ["eve", "ada", "dan", "chief", "bob", "cleo"] {
+        let browser = op.signed_in(person).await;
+        if person == "chief" {
+            set_role(&root, &browser.user_id().await, "admin").await.is(200);
+        }
+        if person == "dan" {
+            set_disabled(&root, &browser.user_id().await, true).await.is(200);
+        }
+    }
+    let newest = ["cleo", "bob", "chief", "dan", "ada", "eve", "root"];
+    for limit in [1, 2, 3, 500] {
+        for (filter, expected) in [
+            ("", &newest[..]),
+            ("sort=created_at", &newest),
+            ("role=user", &["cleo", "bob", "dan", "ada", "eve"]),
+            ("role=user&disabled=false", &["cleo", "bob", "ada", "eve"]),
+            ("role=user&sort=username", &["ada", "bob", "cleo", "dan", "eve"]),
+            ("role=admin&sort=username", &["chief", "root"]),
+            ("disabled=true", &["dan"]),
+            ("username=nobody", &[]),
+        ] {
+            let (pages, seen) = all_pages(&root, filter, limit).await;
+            assert_eq!(seen, expected, "{filter} {limit}");
+            assert_eq!(pages, expected.len().div_ceil(limit).max(1), "{filter} {limit}");
+        }
+    }
 }
 
 /// AD-5: page by page in either order, every account is seen once, also those of one moment.
