@@ -205,7 +205,10 @@ async fn filters_hold_on_every_page(root: &Browser, root_id: &str, later: &str) 
     for (filter, expected) in [
         ("action=user_role_changed".to_owned(), &[4, 3][..]),
         ("action=username_reserved".to_owned(), &[6, 1]),
-        (format!("actor_user_id={root_id}&action=username_reserved"), &[6, 1]),
+        (
+            format!("actor_user_id={root_id}&action=username_reserved"),
+            &[6, 1],
+        ),
         ("actor=user".to_owned(), &[6, 5, 4, 3, 2, 1]),
         ("target_id=pope".to_owned(), &[1]),
         (format!("until={later}&action=username_reserved"), &[1]),
@@ -242,7 +245,9 @@ async fn other_values(op: &TestProvider) -> Vec<(String, String)> {
     let other = |name: &str, kind: &str| match kind {
         "bigint" | "integer" | "smallint" => format!("coalesce({name}, 0) + 100"),
         "text" => format!("coalesce({name}, '') || 'x'"),
-        "bytea" => format!("set_byte(coalesce({name}, '\\x0000'), 0, (get_byte(coalesce({name}, '\\x0000'), 0) + 1) % 256)"),
+        "bytea" => format!(
+            "set_byte(coalesce({name}, '\\x0000'), 0, (get_byte(coalesce({name}, '\\x0000'), 0) + 1) % 256)"
+        ),
         "uuid" => "gen_random_uuid()".to_owned(),
         "timestamp with time zone" => format!("{name} + interval '1 microsecond'"),
         other => panic!("say what another value of {name}, {other}, is"),
@@ -277,11 +282,20 @@ async fn an_entry_is_neither_changed_nor_removed() {
     }
     for (name, assignment) in &columns {
         refused(&format!("UPDATE audit_entries SET {assignment}")).await;
-        refused(&format!("UPDATE audit_entries SET {assignment} WHERE sequence = 5")).await;
+        refused(&format!(
+            "UPDATE audit_entries SET {assignment} WHERE sequence = 5"
+        ))
+        .await;
         if !EMPTIED.contains(&name.as_str()) {
             // A value that is missing already stays so.
-            refused(&format!("UPDATE audit_entries SET {name} = NULL WHERE {name} IS NOT NULL")).await;
-            for emptied in ["actor_personal = NULL, actor_salt = NULL", "target_personal = NULL, target_salt = NULL"] {
+            refused(&format!(
+                "UPDATE audit_entries SET {name} = NULL WHERE {name} IS NOT NULL"
+            ))
+            .await;
+            for emptied in [
+                "actor_personal = NULL, actor_salt = NULL",
+                "target_personal = NULL, target_salt = NULL",
+            ] {
                 refused(&format!("UPDATE audit_entries SET {emptied}, {assignment}")).await;
             }
         }
@@ -298,7 +312,9 @@ async fn an_entry_is_neither_changed_nor_removed() {
     }
     let kept = "SELECT (to_jsonb(entry) - $1::text[])::text FROM audit_entries entry ORDER BY sequence";
     let kept = async || -> Vec<String> {
-        let rows = sqlx::query_scalar(kept).bind(EMPTIED.as_slice()).fetch_all(op.db());
+        let rows = sqlx::query_scalar(kept)
+            .bind(EMPTIED.as_slice())
+            .fetch_all(op.db());
         rows.await.unwrap()
     };
     let before = kept().await;

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use crate::common::{Directory, TestProvider};
+use crate::common::{Browser, Directory, TestClient, TestProvider, Tokens};
 
 fn json(directory: &Directory, arguments: &[&str]) -> Value {
     let output = directory.run(&[arguments, &["--json"]].concat());
@@ -187,11 +187,34 @@ async fn commands_and_requests_do_the_same() {
     let by_request = TestProvider::start().await;
     let by_command = TestProvider::start().await;
     let mut ids = Vec::new();
+    let mut apps = Vec::new();
     for op in [&by_request, &by_command] {
         op.administrator("root").await;
         let ada = op.signed_in("ada").await;
         ids.push(ada.user_id().await);
+        apps.push(op.client().await);
     }
+    // Offline access of a session that has ended, and two sessions.
+    let come_back = async |app: &TestClient| {
+        let scope = "openid offline_access";
+        let away = app.op.browser();
+        let offline = app.tokens_of(&away, "ada", scope).await;
+        away.call(reqwest::Method::POST, "/auth/logout", None)
+            .await
+            .is(200);
+        let browsers = [app.op.browser(), app.op.browser()];
+        for browser in &browsers {
+            app.tokens_of(browser, "ada", scope).await;
+        }
+        assert!(app.is_active(offline.refresh()).await);
+        (offline, browsers)
+    };
+    let is_gone = async |app: &TestClient, (offline, browsers): &(Tokens, [Browser; 2])| {
+        assert!(!app.is_active(offline.refresh()).await);
+        for browser in browsers {
+            assert!(!browser.is_signed_in().await);
+        }
+    };
     let root = by_request.signed_in("root").await;
     by_command.signed_in("root").await;
     let user = format!("/admin/users/{}", ids[0]);
@@ -206,9 +229,11 @@ async fn commands_and_requests_do_the_same() {
         let body = serde_json::json!({ "disabled": disabled });
         root.send(reqwest::Method::PATCH, &user, &body).await.is(200);
     }
+    let left = come_back(&apps[0]).await;
     root.remove(&format!("{user}/sessions?include_offline=true"))
         .await
         .is(204);
+    is_gone(&apps[0], &left).await;
     root.remove(&user).await.is(204);
 
     let directory = Directory::with_key(&by_command.configuration_text());
@@ -220,15 +245,45 @@ async fn commands_and_requests_do_the_same() {
     ] {
         assert_eq!(json(&directory, command)[shown.0], shown.1, "{command:?}");
     }
-    assert_eq!(json(&directory, &["revoke", "ada"])["sessions"], 0);
+    let left = come_back(&apps[1]).await;
+    let ended = json(&directory, &["revoke", "ada"]);
+    assert_eq!(
+        (&ended["sessions"], &ended["grants"]),
+        (&Value::from(2), &Value::from(3))
+    );
+    is_gone(&apps[1], &left).await;
     assert!(json(&directory, &["delete", "ada", "--yes"]).is_object());
-    assert_eq!(done(&by_request).await, done(&by_command).await);
+    let (requested, commanded) = (done(&by_request).await, done(&by_command).await);
+    assert_eq!(requested, commanded);
+    let ended = requested.0.iter().filter(|event| *event == "session.revoked");
+    assert!(ended.count() >= 3, "{requested:?}");
     assert!(json(&directory, &["list-users"])["users"].is_array());
     assert!(json(&directory, &["audit"]).is_array());
     assert_eq!(
         json(&directory, &["export", "root"])["account"]["username"],
         "root"
     );
+}
+
+/// What people read names the person by name and id, and says what has happened to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_tell_people_what_has_happened() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    let id = ada.user_id().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let said = |command: &str| text(&directory, &[command, "ADA"]);
+    op.signed_in("ada").await;
+    assert_eq!(
+        said("revoke"),
+        format!("ada ({id}) is signed out everywhere: 2 sessions and every token have ended\n")
+    );
+    assert_eq!(
+        said("disable"),
+        format!("ada ({id}) is disabled: every session and token has ended, and nobody signs in\n")
+    );
+    assert_eq!(said("enable"), format!("ada ({id}) may sign in again\n"));
+    assert_eq!(said("promote"), format!("ada ({id}) is an administrator now\n"));
 }
 
 /// A moment that has no year of four digits in UTC cannot be handed to the database: it is refused as any other mistake of
