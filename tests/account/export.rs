@@ -1,12 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reqwest::Method;
+use riley_auth::accounts::export::MAX_ROWS;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::common::{Browser, TestProvider};
+use crate::common::schema::misfit;
+use crate::common::{Browser, Directory, TestProvider};
 
 /// Tables whose rows belong to people: how a person's rows are found, and which member of the export shows them.
 const OF_PEOPLE: &[(&str, &str, &str)] = &[
@@ -155,7 +157,7 @@ async fn export(browser: &Browser) -> Value {
 }
 
 /// Somebody of whom every table holds something, in every column that can hold it.
-async fn busy_person(op: &TestProvider) -> Browser {
+async fn busy_person(op: &TestProvider, person: &str, username: &str) -> Browser {
     let app = op
         .client_with(|client| {
             client.auto_approve = false;
@@ -166,15 +168,15 @@ async fn busy_person(op: &TestProvider) -> Browser {
     let wanted = elsewhere.authorize(&app).scope("openid email offline_access");
     let granted = wanted
         .with("claims", r#"{"userinfo":{"name":null}}"#)
-        .code_as("ada")
+        .code_as(person)
         .await;
     let tokens = app.redeem(&granted).await.tokens();
     app.refresh(tokens.refresh()).await.tokens();
     elsewhere.renew().await.is(200);
     elsewhere.call(Method::POST, "/auth/logout", None).await.is(200);
-    let ada = op.signed_in("ada").await;
-    ada.authorize(&app).code_as("ada").await;
-    let body = json!({ "username": "countess" });
+    let ada = op.signed_in(person).await;
+    ada.authorize(&app).code_as(person).await;
+    let body = json!({ "username": username });
     ada.call(Method::PATCH, "/auth/me/username", Some(&body))
         .await
         .is(200);
@@ -183,9 +185,10 @@ async fn busy_person(op: &TestProvider) -> Browser {
     ada.call(Method::PATCH, "/auth/me", Some(&body)).await.is(200);
     // What no sign-in of this test brings along.
     for fill in [
-        "UPDATE users SET picture = 'https://pictures.example/ada.png', disabled_at = NULL",
+        "UPDATE users SET picture = 'https://pictures.example/ada.png'",
+        "UPDATE oauth_links SET merged_at = last_login_at, added_by_link_id = link_id",
         "UPDATE sessions SET upstream_sid = 'upstream-session', acr = 'urn:acr:x', amr = '{pwd,otp}', user_agent = 'An Agent',
-         ip_address = '203.0.113.77', absolute_expires_at = expires_at",
+         ip_address = '203.0.113.77', absolute_expires_at = expires_at, earlier_link_ids = ARRAY[link_id]",
         "UPDATE grants SET acr = 'urn:acr:y', amr = '{hwk}', revoked_at = created_at, revoked_reason = 'administrator'",
         "UPDATE refresh_tokens SET absolute_expires_at = expires_at",
         "UPDATE authorization_codes SET used_at = issued_at",
@@ -193,16 +196,16 @@ async fn busy_person(op: &TestProvider) -> Browser {
     ] {
         sqlx::query(fill).execute(op.db()).await.unwrap();
     }
-    record_audit(op, &ada).await;
+    record_audit(op, &ada, username).await;
     ada
 }
 
-async fn record_audit(op: &TestProvider, ada: &Browser) {
+async fn record_audit(op: &TestProvider, ada: &Browser, username: &str) {
     use riley_auth::audit::{Action, Actor, Entry, Target, record};
     let user_id = ada.user_id().await.parse().unwrap();
     let entry = Entry {
         action: Action::UserExported,
-        target: Target::user(user_id, "countess"),
+        target: Target::user(user_id, username),
         details: json!({ "why": "curiosity" }),
     };
     let actor = Actor::User {
@@ -224,29 +227,34 @@ async fn record_audit(op: &TestProvider, ada: &Browser) {
 }
 
 /// A value in a form in which database and export can be compared: times as microseconds.
-fn comparable(value: &Value) -> String {
+fn comparable(value: &Value) -> Value {
     match value {
         Value::String(text) => OffsetDateTime::parse(text, &Rfc3339).map_or_else(
-            |_| text.clone(),
-            |time| format!("time {}", time.unix_timestamp_nanos() / 1000),
+            |_| value.clone(),
+            |time| json!(format!("time {}", time.unix_timestamp_nanos() / 1000)),
         ),
-        other => other.to_string(),
+        other => other.clone(),
     }
 }
 
-/// The values of one member of the export, by field.
-fn values(member: &Value) -> BTreeMap<String, BTreeSet<String>> {
+/// The rows of one member of the export, the members among `columns` of each.
+fn rows(member: &Value, columns: &[&str]) -> Vec<String> {
     let rows: Vec<&Value> = match member {
         Value::Array(rows) => rows.iter().collect(),
         row => vec![row],
     };
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for row in rows {
-        for (field, value) in row.as_object().unwrap() {
-            found.entry(field.clone()).or_default().insert(comparable(value));
-        }
-    }
-    found
+    let row = |row: &Value| {
+        let fields = columns.iter().map(|column| {
+            let value = row
+                .get(*column)
+                .unwrap_or_else(|| panic!("{column} is neither exported nor left out: {row}"));
+            format!("{column}: {}", comparable(value))
+        });
+        fields.collect::<Vec<_>>().join(", ")
+    };
+    let mut rows: Vec<String> = rows.into_iter().map(row).collect();
+    rows.sort();
+    rows
 }
 
 async fn columns(op: &TestProvider) -> Vec<(String, String)> {
@@ -254,14 +262,9 @@ async fn columns(op: &TestProvider) -> Vec<(String, String)> {
     sqlx::query_as(sql).fetch_all(op.db()).await.unwrap()
 }
 
-/// Every table of the database is accounted for, and every column of those that hold something of people is in the export
-/// or on the list of those that are not; no entry of the lists is out of date.
-#[tokio::test]
-async fn every_column_that_refers_to_a_person_is_exported_or_left_out_for_a_reason() {
-    let op = TestProvider::start().await;
-    let ada = busy_person(&op).await;
-    let export = export(&ada).await;
-    let columns = columns(&op).await;
+/// What the database holds of a person: for each table the columns that the export has, and the rows.
+async fn held(op: &TestProvider, user_id: uuid::Uuid) -> Vec<(&'static str, Vec<String>, Value)> {
+    let columns = columns(op).await;
     let tables: BTreeSet<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
     let known: BTreeSet<&str> = OF_PEOPLE
         .iter()
@@ -272,46 +275,107 @@ async fn every_column_that_refers_to_a_person_is_exported_or_left_out_for_a_reas
         tables, known,
         "a table is missing in the lists above, or there is none of that name"
     );
-    let names: BTreeSet<String> = columns
-        .iter()
-        .map(|(table, column)| format!("{table}.{column}"))
-        .collect();
+    let name = |(table, column): &(String, String)| format!("{table}.{column}");
+    let names: BTreeSet<String> = columns.iter().map(name).collect();
     for (name, _) in LEFT_OUT {
         assert!(names.contains(*name), "{name} is no column");
     }
-    let user_id: uuid::Uuid = ada.user_id().await.parse().unwrap();
-    for (table, column) in &columns {
-        let Some((_, own, member)) = OF_PEOPLE.iter().find(|row| row.0 == table) else {
-            continue;
+    let mut held = Vec::new();
+    for (table, own, member) in OF_PEOPLE {
+        let is_exported = |column: &&(String, String)| {
+            column.0 == *table && LEFT_OUT.iter().all(|(left_out, _)| *left_out != name(column))
         };
-        if LEFT_OUT
+        let exported: Vec<String> = columns
             .iter()
-            .any(|(name, _)| *name == format!("{table}.{column}"))
-        {
-            continue;
-        }
-        let sql =
-            format!("SELECT DISTINCT to_jsonb({column}) FROM {table} WHERE ({own}) AND {column} IS NOT NULL");
-        let stored: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .filter(is_exported)
+            .map(|column| column.1.clone())
+            .collect();
+        let sql = format!("SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') FROM {table} t WHERE {own}");
+        let rows: Value = sqlx::query_scalar(AssertSqlSafe(sql))
             .bind(user_id)
-            .fetch_all(op.db())
+            .fetch_one(op.db())
             .await
             .unwrap();
-        let shown = values(&export[*member]);
-        let shown = shown
-            .get(column)
-            .unwrap_or_else(|| panic!("{table}.{column} is neither exported nor left out"));
-        assert!(
-            !stored.is_empty() || ["disabled_at", "merged_at", "added_by_link_id"].contains(&column.as_str()),
-            "{table}.{column}: nothing to compare"
+        held.push((*member, exported, rows));
+    }
+    held
+}
+
+/// Every table of the database is accounted for, and every column of those that hold something of people is in the export
+/// or on the list of those that are not; no entry of the lists is out of date. The rows are the person's, whole and no others,
+/// as the person is given them, and as an operator is of an account that is disabled.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_column_that_refers_to_a_person_is_exported_or_left_out_for_a_reason() {
+    let op = TestProvider::start().await;
+    // Whose rows are not to be taken for the person's.
+    busy_person(&op, "alan", "enchantress").await;
+    let ada = busy_person(&op, "ada", "countess").await;
+    let user_id: uuid::Uuid = ada.user_id().await.parse().unwrap();
+    let own = export(&ada).await;
+    for (member, columns, stored) in held(&op, user_id).await {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        assert_eq!(rows(&own[member], &columns), rows(&stored, &columns), "{member}");
+    }
+    sqlx::query("UPDATE users SET disabled_at = created_at WHERE user_id = $1")
+        .bind(user_id)
+        .execute(op.db())
+        .await
+        .unwrap();
+    let held = held(&op, user_id).await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let output = directory.run(&["export", "countess", "--json"]);
+    let mut theirs: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The newest entry tells of this very look.
+    let looked = theirs["audit_entries"].as_array_mut().unwrap().remove(0);
+    assert_eq!(
+        (&looked["action"], &looked["by_this_person"]),
+        (&json!("user_exported"), &json!(false))
+    );
+    for (member, columns, stored) in held {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        assert_eq!(
+            rows(&theirs[member], &columns),
+            rows(&stored, &columns),
+            "{member}"
         );
-        for value in stored {
+        for column in columns {
+            let is_empty = |row: &Value| row[column].is_null() || row[column] == json!([]);
+            let stored = stored.as_array().unwrap();
             assert!(
-                shown.contains(&comparable(&value)),
-                "{table}.{column}: {value} is not in {shown:?}"
+                !stored.iter().all(is_empty),
+                "{member}.{column}: nothing to compare"
             );
         }
     }
+}
+
+/// A list that would be endless is cut off at its oldest, and named.
+#[tokio::test]
+async fn a_list_that_is_too_long_is_cut_off_at_its_oldest_and_named() {
+    let op = TestProvider::start().await;
+    let ada = op.signed_in("ada").await;
+    sqlx::query(
+        "INSERT INTO session_tokens (token_hash, session_id, issued_at, consumed_at)
+         SELECT sha256(number::text::bytea), session_id, created_at - number * interval '1 second', created_at
+         FROM sessions, generate_series(1, 10000) number",
+    )
+    .execute(op.db())
+    .await
+    .unwrap();
+    let export = export(&ada).await;
+    assert_eq!(export["truncated"], json!(["session_renewals"]));
+    let renewals = export["session_renewals"].as_array().unwrap();
+    assert_eq!(renewals.len(), MAX_ROWS);
+    let issued: Vec<OffsetDateTime> = renewals
+        .iter()
+        .map(|renewal| OffsetDateTime::parse(renewal["issued_at"].as_str().unwrap(), &Rfc3339).unwrap())
+        .collect();
+    assert!(
+        issued.is_sorted_by(|later, earlier| later >= earlier),
+        "the newest come first"
+    );
+    // The session's own is the newest, and the 10 000th of the others is the one that is missing.
+    assert_eq!((issued[0] - issued[MAX_ROWS - 1]).whole_seconds(), 9_999);
 }
 
 /// The document has a version and nothing of anybody else.
@@ -319,7 +383,7 @@ async fn every_column_that_refers_to_a_person_is_exported_or_left_out_for_a_reas
 async fn an_export_is_versioned_and_holds_nothing_of_others() {
     let op = TestProvider::start().await;
     let alan = op.signed_in("alan").await;
-    let ada = busy_person(&op).await;
+    let ada = busy_person(&op, "ada", "countess").await;
     let export = export(&ada).await;
     assert_eq!(
         (&export["version"], &export["truncated"]),
@@ -342,7 +406,7 @@ async fn an_export_is_versioned_and_holds_nothing_of_others() {
 #[tokio::test]
 async fn the_document_is_the_documented_one() {
     let op = TestProvider::start().await;
-    let export = export(&busy_person(&op).await).await;
+    let export = export(&busy_person(&op, "ada", "countess").await).await;
     let document = op.get("/openapi.json").await.is(200).json();
     let properties = document["components"]["schemas"]["Export"]["properties"]
         .as_object()
@@ -352,17 +416,31 @@ async fn the_document_is_the_documented_one() {
         export.as_object().unwrap().keys().collect::<BTreeSet<_>>(),
         documented
     );
-    for (member, _) in export.as_object().unwrap() {
-        let schema = &properties[member];
-        let reference = schema["items"]["$ref"].as_str().or(schema["$ref"].as_str());
-        let Some(name) = reference.and_then(|reference| reference.rsplit('/').next()) else {
-            continue;
-        };
-        let fields = document["components"]["schemas"][name]["properties"]
+    let schema = json!({ "$ref": "#/components/schemas/Export" });
+    assert_eq!(misfit(&document, &schema, &export), None);
+    // The look at it would find what is missing, what nobody described, and what is of another type.
+    for (pointer, wrong) in [
+        ("/account", json!({ "username": "countess" })),
+        ("/links/0/email_verified", json!("true")),
+        ("/sessions/0/created_at", json!("yesterday")),
+        ("/grants/0/client_id", Value::Null),
+        ("/version", json!("1")),
+    ] {
+        let mut other = export.clone();
+        *other.pointer_mut(pointer).unwrap() = wrong;
+        assert!(misfit(&document, &schema, &other).is_some(), "{pointer}");
+    }
+    // What is described is there: no member of any row is left out when it is empty.
+    for (member, described) in properties {
+        let reference = described["items"]["$ref"].as_str().or(described["$ref"].as_str());
+        let Some(reference) = reference else { continue };
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        let fields: Vec<&str> = schema["properties"]
             .as_object()
-            .unwrap();
-        let fields: BTreeSet<&String> = fields.keys().collect();
-        let shown = values(&export[member]);
-        assert_eq!(shown.keys().collect::<BTreeSet<_>>(), fields, "{member}");
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert!(!rows(&export[member], &fields).is_empty(), "{member}");
     }
 }
