@@ -75,6 +75,78 @@ async fn every_route_is_described_with_exactly_the_methods_that_it_answers() {
     }
 }
 
+/// The routes above are read from the sources, where each stands as a text: the few other ways in which a router gets
+/// something to serve are known, and none brings a path of its own.
+#[test]
+fn no_route_is_registered_but_as_a_text_that_can_be_read() {
+    let known: [(&str, &[&str]); 8] = [
+        (
+            "what nobody serves below /admin, 404",
+            &["admin/mod.rs: route(path"],
+        ),
+        (
+            "the second place of the same metadata, under an issuer with a path (RFC 8414 §3.1)",
+            &["oauth_provider/discovery.rs: route(&format!"],
+        ),
+        (
+            "everything, under the path of the issuer",
+            &["server/routes.rs: nest(&issuer_path"],
+        ),
+        (
+            "other methods of a route: 405",
+            &[
+                "auth/mod.rs: fallback(|| respond::not_allowed",
+                "server/routes.rs: fallback(refuse",
+            ],
+        ),
+        (
+            "no route at all: 404",
+            &[
+                "server/routes.rs: fallback(counted",
+                "server/routes.rs: fallback(not_found",
+            ],
+        ),
+        (
+            "routers that are built of texts in this crate",
+            &[
+                "server/routes.rs: merge(administration",
+                "server/routes.rs: merge(auth::api_routes",
+                "server/routes.rs: merge(authorization",
+                "server/routes.rs: merge(everybody",
+                "server/routes.rs: merge(first_party",
+                "server/routes.rs: merge(inserted",
+                "server/routes.rs: merge(introspect::routes",
+                "server/routes.rs: merge(limited",
+                "server/routes.rs: merge(logout::routes",
+                "server/routes.rs: merge(metrics::routes",
+                "server/routes.rs: merge(operation",
+                "server/routes.rs: merge(revoke::routes",
+                "server/routes.rs: merge(sign_in",
+                "server/routes.rs: merge(token::routes",
+                "server/routes.rs: merge(userinfo::routes",
+            ],
+        ),
+        (
+            "the router itself",
+            &[
+                "server/routes.rs: with_state(state",
+                "server/routes.rs: with_state(state.clone",
+            ],
+        ),
+        (
+            "a connection that hands on what it read",
+            &["server/accept.rs: oneshot(request"],
+        ),
+    ];
+    let known = known.iter().flat_map(|(_, ways)| ways.iter());
+    let found = routes::other_ways();
+    assert_eq!(
+        found,
+        known.map(|way| (*way).to_owned()).collect(),
+        "say why it brings no path of its own"
+    );
+}
+
 #[tokio::test]
 async fn the_document_is_of_openapi_3_1_and_names_this_issuer() {
     let op = TestProvider::start().await;

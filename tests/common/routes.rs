@@ -1,7 +1,7 @@
 //! Every route, read from the sources of the router, so that none can be forgotten.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The templates, such as `/auth/{provider}`. What only `dev` serves is not among them.
 pub(crate) fn templates() -> BTreeSet<String> {
@@ -57,13 +57,7 @@ pub(crate) fn tricks(path: &str) -> Vec<String> {
 }
 
 fn collect(path: &Path, routes: &mut BTreeSet<String>) {
-    if path.is_dir() {
-        if path.ends_with("src/dev") {
-            return;
-        }
-        let entries = std::fs::read_dir(path).unwrap();
-        entries.for_each(|entry| collect(&entry.unwrap().path(), routes));
-    } else if let Ok(source) = std::fs::read_to_string(path) {
+    for (_, source) in sources(path) {
         for registered in source.split(".route(").skip(1) {
             let route = registered
                 .trim_start()
@@ -72,4 +66,55 @@ fn collect(path: &Path, routes: &mut BTreeSet<String>) {
             routes.extend(route.filter(|route| route.starts_with('/')).map(str::to_owned));
         }
     }
+}
+
+/// The files below a folder, without `dev`: their paths and what stands in them.
+fn sources(path: &Path) -> Vec<(PathBuf, String)> {
+    if path.ends_with("src/dev") {
+        return Vec::new();
+    }
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).unwrap();
+        return entries
+            .flat_map(|entry| sources(&entry.unwrap().path()))
+            .collect();
+    }
+    let source = std::fs::read_to_string(path).unwrap();
+    vec![(path.to_owned(), source)]
+}
+
+/// Whatever hands requests on in another way than `.route("/…"`: the file, the method and what it is handed first. A router
+/// could get routes by it that [`templates`] does not see.
+pub(crate) fn other_ways() -> BTreeSet<String> {
+    const METHODS: [&str; 11] = [
+        "route",
+        "route_service",
+        "nest",
+        "nest_service",
+        "merge",
+        "fallback",
+        "fallback_service",
+        "with_state",
+        "into_service",
+        "oneshot",
+        "call_all",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeSet::new();
+    for (path, source) in sources(&root) {
+        let file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        // What stands below it is not in the program.
+        let source = source.split("#[cfg(test)]\nmod ").next().unwrap();
+        for method in METHODS {
+            for registered in source.split(&format!(".{method}(")).skip(1) {
+                let first = registered.trim_start();
+                let is_route = method == "route" && first.starts_with("\"/");
+                if !is_route {
+                    let end = first.find([',', '(', ')', '\n']).unwrap_or(first.len());
+                    found.insert(format!("{file}: {method}({}", &first[..end]));
+                }
+            }
+        }
+    }
+    found
 }
