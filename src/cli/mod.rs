@@ -15,6 +15,7 @@ use crate::config::{Config, Source};
 
 mod administration;
 mod audit;
+mod change_client;
 mod change_webhook;
 mod completions;
 mod config_schema;
@@ -50,6 +51,7 @@ mod revoke;
 mod rotate_client_secret;
 mod rotate_webhook_secret;
 mod serve;
+mod show_client;
 mod table;
 mod unmerge;
 mod validate;
@@ -101,6 +103,10 @@ enum Command {
     RegisterClient(Box<register_client::Args>),
     /// List the registered apps
     ListClients,
+    /// Show everything that is said of an app
+    ShowClient(show_client::Args),
+    /// Change what is said of an app, or disable and enable it
+    ChangeClient(Box<change_client::Args>),
     /// Remove an app with its tokens and consents
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
@@ -185,6 +191,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::GenerateKeys(args) => generate_keys::run(&global, &args),
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
+        Command::ShowClient(args) => show_client::run(&global, &args).await,
+        Command::ChangeClient(args) => change_client::run(&global, *args).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::ListUsers(args) => list_users::run(&global, &args).await,
