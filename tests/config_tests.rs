@@ -851,3 +851,22 @@ fn compare(
         _ => {}
     }
 }
+
+/// The configuration that the official suite is run against by hand is one that loads.
+#[test]
+fn the_configuration_of_the_conformance_suite_loads() {
+    let source = with_environment(
+        include_str!("conformance_suite/riley-auth.toml"),
+        &[
+            ("CONFORMANCE_DATABASE_URL", "postgres://riley@127.0.0.1/riley"),
+            ("CONFORMANCE_SECRET_KEY", "a-secret-key-of-the-tests-0123456789"),
+            ("CONFORMANCE_ES256_KEY", "es256.pem"),
+            ("CONFORMANCE_RS256_KEY", "rs256.pem"),
+            ("CONFORMANCE_UPSTREAM_ISSUER", "http://127.0.0.1:9454"),
+            ("CONFORMANCE_UPSTREAM_CLIENT_ID", "riley-auth"),
+            ("CONFORMANCE_UPSTREAM_CLIENT_SECRET", "of the upstream"),
+        ],
+    );
+    let loaded = source.load().unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(loaded.config.issuer(), "https://localhost:9443");
+}
