@@ -396,6 +396,10 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
 )]
 #[case("[oauth]\ndefault_acr = \"\"", "oauth.default_acr 7:15 the acr is empty")]
 #[case(
+    "[oauth]\nreauth = \"proven\"\n[oauth.providers.github]\npreset = \"github\"\nclient_id = \"a\"\nclient_secret = \"b\"",
+    "warning oauth.reauth 7:10 no provider can prove a new login by an auth_time, so an app that demands one gets login_required every time"
+)]
+#[case(
     "[oauth]\nrefresh_reuse_leeway_secs = 301",
     "oauth.refresh_reuse_leeway_secs 7:29 the number is out of range (0 to 300)"
 )]
