@@ -94,7 +94,7 @@ impl World {
             self.to_accounts(),
             self.to_apps(),
             self.to_webhooks(),
-            self.to_names(),
+            Self::to_names(),
             self.removals(),
         ]
         .into_iter()
@@ -251,7 +251,7 @@ impl World {
         ]
     }
 
-    fn to_names(&self) -> Vec<Write> {
+    fn to_names() -> Vec<Write> {
         let write = |operation, method, path: &str, body, action, name: &str| Write {
             operation,
             method,
