@@ -1,10 +1,11 @@
 // The example resource server is called with access tokens that are for it, and with what is not.
 import { strict as assert } from "node:assert";
-import { execFileSync } from "node:child_process";
 import * as client from "openid-client";
+import { Person } from "../person.mjs";
 
-const { BASE_URL, DISCOVERY_URL, CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET, REDIRECT_URI, PERSON } =
+const { APP_URL, BASE_URL, CLIENT_ID, CLIENT_SECRET, DISCOVERY_URL, ISSUER, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET, REDIRECT_URI } =
   process.env;
+const person = new Person("rosa", ISSUER);
 
 async function signIn(clientId, clientSecret, scope) {
   const config = await client.discovery(new URL(DISCOVERY_URL), clientId, clientSecret, undefined, {
@@ -17,11 +18,8 @@ async function signIn(clientId, clientSecret, scope) {
     code_challenge: await client.calculatePKCECodeChallenge(pkceCodeVerifier),
     code_challenge_method: "S256",
   });
-  const callback = execFileSync(process.execPath, [PERSON, "rosa", url.href, REDIRECT_URI], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  return client.authorizationCodeGrant(config, new URL(callback.trim()), { pkceCodeVerifier });
+  const callback = await person.goTo(url.href, APP_URL);
+  return client.authorizationCodeGrant(config, new URL(callback), { pkceCodeVerifier });
 }
 
 async function call(token) {
