@@ -102,6 +102,11 @@ export class Person {
     return cookies.map(({ key, value }) => `${key}=${value}`).join("; ");
   }
 
+  // Signs out at the provider itself, as a page of the deployer does. The apps hear of it by back-channel logout.
+  async signOutAtProvider() {
+    await this.#call("POST", "/auth/logout", {});
+  }
+
   // What a page of the deployer does by `fetch`, with the headers that a browser adds.
   async #call(method, path, value) {
     const headers = { accept: "application/json", "x-requested-with": "interop", "sec-fetch-site": "same-site" };
