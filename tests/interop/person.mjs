@@ -80,6 +80,11 @@ export class Person {
     });
   }
 
+  // What the provider's cookie of this name holds.
+  cookie(key) {
+    return [...this.#jar.values()].find((cookie) => cookie.host === new URL(this.issuer).hostname && cookie.key === key)?.value;
+  }
+
   #remember(url, lines = []) {
     for (const line of lines) {
       const [pair, ...attributes] = line.split(";").map((part) => part.trim());
