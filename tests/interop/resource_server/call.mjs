@@ -1,14 +1,17 @@
 // The example resource server is called with access tokens that are for it, and with what is not.
+//
+//   node call.mjs signature|introspection      how it judges them
 import { strict as assert } from "node:assert";
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Person } from "../person.mjs";
 import { call, decoded, signInFor } from "./tokens.mjs";
 
+const [manner] = process.argv.slice(2);
 const { CLIENT_ID, CLIENT_SECRET, ISSUER, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET } = process.env;
 // The provider's own, RS256: what is signed by it is wrong for nothing but what it says.
 const signingKey = createPrivateKey(readFileSync(process.env.SIGNING_KEY));
-const person = new Person("rosa", ISSUER);
+const person = new Person(`rosa-${manner}`, ISSUER);
 
 const signIn = (clientId, clientSecret, scope) => signInFor(person, clientId, clientSecret, scope);
 
@@ -58,3 +61,8 @@ for (const [what, token] of Object.entries(refused)) {
 const narrow = await call((await signIn(CLIENT_ID, CLIENT_SECRET, "openid")).access_token);
 assert.equal(narrow.status, 403);
 assert.match(narrow.challenge, /^Bearer error="insufficient_scope"/);
+
+// A signature says nothing of what happened since.
+assert.equal((await call(tokens.access_token)).status, 200);
+await person.signOutAtProvider();
+assert.equal((await call(tokens.access_token)).status, manner === "introspection" ? 401 : 200);
