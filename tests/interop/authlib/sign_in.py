@@ -1,5 +1,7 @@
 """Authlib's Flask integration with its defaults: discovery, code without PKCE, ID token, UserInfo, refresh, sign-out."""
 
+import base64
+import json
 import os
 
 import flask
@@ -47,7 +49,9 @@ def signed_out():
 
 
 browser = app.test_client()
-person = Person("arthur")
+algorithm = environment.get("ID_TOKEN_ALG") or "RS256"
+name = f"arthur-{algorithm.lower()}"
+person = Person(name)
 
 
 def follow(address):
@@ -60,6 +64,8 @@ def follow(address):
 
 token, actions = follow("/login")
 assert actions == "login,upstream,welcome,consent", actions
+header = token["id_token"].split(".")[0]
+assert json.loads(base64.urlsafe_b64decode(header + "=="))["alg"] == algorithm
 subject = token["userinfo"]["sub"]
 
 
@@ -70,7 +76,7 @@ def refresh(refresh_token):
 with app.test_request_context():
     claims = provider.userinfo(token=token)
     assert claims["sub"] == subject
-    assert claims["preferred_username"] == "arthur", claims
+    assert claims["preferred_username"] == name, claims
     refreshed = token
     # Twice, because the second refresh needs what the first one brought.
     for _ in range(2):

@@ -3,9 +3,11 @@ import { strict as assert } from "node:assert";
 import * as client from "openid-client";
 import { Person } from "../person.mjs";
 
-const { APP_URL, CLIENT_ID, CLIENT_SECRET, DISCOVERY_URL, ISSUER, POST_LOGOUT_REDIRECT_URI, REDIRECT_URI, SCOPE } = process.env;
+const { APP_URL, CLIENT_ID, CLIENT_SECRET, DISCOVERY_URL, ID_TOKEN_ALG, ISSUER, POST_LOGOUT_REDIRECT_URI, REDIRECT_URI, SCOPE } =
+  process.env;
 const isOffline = SCOPE.split(" ").includes("offline_access");
-const name = isOffline ? "olga-offline" : "olga";
+const algorithm = ID_TOKEN_ALG || "RS256";
+const name = `olga-${algorithm.toLowerCase()}${isOffline ? "-offline" : ""}`;
 
 const config = await client.discovery(new URL(DISCOVERY_URL), CLIENT_ID, CLIENT_SECRET, undefined, {
   execute: [client.allowInsecureRequests],
@@ -35,6 +37,7 @@ async function signIn() {
 
 const tokens = await signIn();
 assert.deepEqual(person.actions, ["login", "upstream", "welcome", "consent"]);
+assert.equal(JSON.parse(Buffer.from(tokens.id_token.split(".")[0], "base64url")).alg, algorithm);
 const { sub } = tokens.claims();
 const claims = await client.fetchUserInfo(config, tokens.access_token, sub);
 assert.equal(claims.preferred_username, name);

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreUserInfoClaims};
+use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreJwsSigningAlgorithm, CoreUserInfoClaims};
 use openidconnect::{
     AccessTokenHash, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, LogoutRequest, Nonce,
     OAuth2TokenResponse as _, PkceCodeChallenge, PostLogoutRedirectUrl, ProviderMetadataWithLogout, RedirectUrl, Scope,
@@ -13,7 +13,11 @@ use openidconnect::{
 };
 
 fn main() -> anyhow::Result<()> {
-    let mut person = Person::new("oscar")?;
+    let (name, algorithm) = match var("ID_TOKEN_ALG").as_deref() {
+        Ok("ES256") => ("oscar-es256", CoreJwsSigningAlgorithm::EcdsaP256Sha256),
+        _ => ("oscar", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256),
+    };
+    let mut person = Person::new(name)?;
     let discovery_url = var("DISCOVERY_URL")?;
     let issuer = discovery_url.trim_end_matches("/.well-known/openid-configuration");
     let redirect_uri = var("REDIRECT_URI")?;
@@ -59,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         .context("redeem the code")?;
     let id_token = tokens.id_token().context("no ID token")?;
     let id_token_verifier = client.id_token_verifier();
+    ensure!(*id_token.signing_alg()? == algorithm, "signed by another algorithm");
     let claims = id_token.claims(&id_token_verifier, &nonce).context("verify the ID token")?;
     let expected_hash = claims.access_token_hash().context("no at_hash")?;
     let hash = AccessTokenHash::from_token(
@@ -73,7 +78,7 @@ fn main() -> anyhow::Result<()> {
         .user_info(tokens.access_token().clone(), Some(claims.subject().clone()))?
         .request(&http)
         .context("UserInfo")?;
-    ensure!(who.preferred_username().is_some_and(|name| name.as_str() == "oscar"), "another username");
+    ensure!(who.preferred_username().is_some_and(|username| username.as_str() == name), "another username");
 
     let mut refresh_token = tokens.refresh_token().context("no refresh token")?.clone();
     // Twice, because the second refresh needs what the first one brought.
