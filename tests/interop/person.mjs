@@ -3,8 +3,9 @@
 //
 //   node person.mjs NAME ISSUER APP
 //
-// reads the URLs that an app sends the person to, a line each, and answers each by a line: the URL below APP that the app
-// would be called with, and after a space what the person did on the way ("login,upstream"; "-" for nothing). In a program
+// reads the URLs that an app sends the person to, a line each, and answers each by a line: the URL below APP (or below what
+// stands on the line after a space) that the app would be called with, and after a space what the person did on the way
+// ("login,upstream"; "-" for nothing). In a program
 // for Node that is `new Person(NAME, ISSUER).goTo(URL, APP)`, and for an app that runs `new Person(NAME, ISSUER).open(URL)`:
 // the first page that is the app's own.
 //
@@ -183,6 +184,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (app === undefined) fail("usage: person.mjs NAME ISSUER APP");
   const person = new Person(name, issuer);
   for await (const line of createInterface({ input: process.stdin })) {
-    console.log(await person.goTo(line, app), person.actions.join(",") || "-");
+    const [url, end = app] = line.split(" ");
+    console.log(await person.goTo(url, end), person.actions.join(",") || "-");
   }
 }
