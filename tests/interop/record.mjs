@@ -38,6 +38,7 @@ const clients = {
   authjs: ["Auth.js, @auth/core (npm)", () => npm(onDemand, "@auth/core")],
   next_auth: ["next-auth (npm)", () => npm(`${onDemand}/next_auth`, "next-auth")],
   mozilla_django_oidc: ["mozilla-django-oidc (PyPI)", () => python(`${onDemand}/requirements.txt`, "mozilla-django-oidc")],
+  social_auth: ["Python Social Auth, social-auth-app-django (PyPI)", () => python(`${onDemand}/requirements.txt`, "social-auth-app-django")],
   spring_security: [
     "Spring Security (Maven)",
     () => {
