@@ -1,8 +1,9 @@
 //! Keys are rotated under load while every app keeps its copy of the JWKS for as long as it may.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::Figure;
 use crate::common::{Directory, TestProvider};
@@ -18,6 +19,12 @@ pub(crate) async fn run() -> Vec<Figure> {
     let (verified, unverifiable) = (Counts::of(&planned.verified), Counts::of(&planned.unverifiable));
     assert_eq!(unverifiable, 0, "a planned rotation is noticed by nobody");
     assert_eq!(Counts::of(&planned.wrong) + Counts::of(&planned.unanswered), 0);
+    let signed = planned.kids.lock().unwrap().len();
+    assert_eq!(
+        signed,
+        ROTATIONS + 1,
+        "each key signed, the first one and every new one"
+    );
     let hasty = rotate(false).await;
     let noticed = Counts::of(&hasty.unverifiable);
     assert!(
@@ -28,10 +35,10 @@ pub(crate) async fn run() -> Vec<Figure> {
         Figure::new(
             "rotation",
             format!(
-                "{ROTATIONS} keys prepended under load, {APPS} apps that cache the JWKS for {MAX_AGE_SECS} s"
+                "{ROTATIONS} keys prepended under load and the first one removed when no app had a token of its any more, {APPS} apps that cache the JWKS for {MAX_AGE_SECS} s"
             ),
             format!(
-                "{verified} tokens verified, {unverifiable} not; {}",
+                "{verified} tokens verified by {signed} keys, {unverifiable} not; {}",
                 planned.summary()
             ),
         ),
@@ -73,13 +80,42 @@ async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
             directory.write(&without.join("\n"));
         }
         process.signal(Signal::HUP);
-        // Until the new key has signed for a while; `--prepend-to` leaves ten seconds for the reload.
-        let wait_secs = if planned {
-            MAX_AGE_SECS + 12
-        } else {
-            MAX_AGE_SECS + 2
-        };
-        tokio::time::sleep(Duration::from_secs(wait_secs)).await;
+        if planned {
+            until_active(&directory).await;
+        }
+        // The new key signs for a while.
+        tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
+    }
+    if planned {
+        remove_the_oldest(&directory);
+        process.signal(Signal::HUP);
+        tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
     }
     load.stop().await
+}
+
+/// Takes the last entry out of the configuration: no app has anything of its any more, since each has refreshed many times
+/// since. (`riley-auth keys` calls it removable after as long as a token may live.)
+fn remove_the_oldest(directory: &Directory) {
+    let configuration = directory.configuration();
+    let entry = configuration.rfind("[[jwt.keys]]").unwrap();
+    let rest = &configuration[entry + 1..];
+    let end = rest
+        .find("\n[")
+        .map_or(configuration.len(), |next| entry + 1 + next + 1);
+    directory.write(&format!("{}{}", &configuration[..entry], &configuration[end..]));
+}
+
+/// Waits until `riley-auth keys` says that the key that was made last signs.
+async fn until_active(directory: &Directory) {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let said = directory.run(&["keys", "--json"]);
+        let keys: Vec<Value> = serde_json::from_slice(&said.stdout).unwrap();
+        if keys[0]["stage"] == "active" {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it never signs: {keys:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
