@@ -9,6 +9,7 @@
 //! | [`consents`] | what an app was let have, taken back |
 //! | [`delete`](mod@delete) | the end of an account, with everything held of its owner |
 //! | [`export`](mod@export) | everything that is held of a person |
+//! | [`names`] | which usernames can be had |
 //! | [`newcomers`] | an account with its first link; another link |
 //! | [`profile`] | what an account shows, chosen by its owner or brought along by a login |
 //! | [`rename`](mod@rename) | another name |
@@ -22,6 +23,7 @@ pub mod delete;
 pub mod export;
 pub mod links;
 pub mod merging;
+pub mod names;
 pub mod newcomers;
 pub mod profile;
 pub mod rename;

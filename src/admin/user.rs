@@ -212,14 +212,16 @@ pub async fn remove(
     let deletion = Deletion {
         user_id,
         actor: administrator.actor(),
+        session_id: None,
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
         let mut tx = state.db.begin().await?;
-        administration::require_actor(&mut tx, administrator.actor()).await?;
+        administration::await_actor(&mut tx, administrator.actor()).await?;
         accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
             .await
             .map_err(not_deleted)?;
+        administration::require_still(&mut tx, administrator.actor(), user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(())
     })

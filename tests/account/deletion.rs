@@ -258,6 +258,7 @@ async fn a_deletion_by_somebody_else_keeps_what_the_trail_says_of_them() {
     let deletion = riley_auth::accounts::Deletion {
         user_id: id(&ada).await,
         actor: &actor,
+        session_id: None,
         usernames: &op.state().config.usernames,
     };
     let mut tx = op.db().begin().await.unwrap();
