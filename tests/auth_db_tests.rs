@@ -482,7 +482,7 @@ async fn a_verified_address_leads_to_its_account_without_case() {
         None,
     )
     .await
-        .unwrap();
+    .unwrap();
     assert!(matches!(
         links.as_slice(),
         [VerifiedLink { user_id, live: true, has_provider: false, .. }] if *user_id == user.user_id

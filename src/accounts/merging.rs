@@ -21,7 +21,7 @@ use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::sealing::Keyring;
 use crate::upstream::Identity;
-use crate::usernames::Username;
+use crate::usernames::{Username, UsernameRules};
 
 /// Joins an identity to the account of `user_id`, whose row the caller has locked, by the address of its link `joined_by`. The
 /// account's sessions end: whoever had them had not proved this identity. Violates [`db::oauth_links::IDENTITY_LINKED`] or
@@ -64,6 +64,14 @@ pub struct Unmerging<'a> {
     pub actor: &'a Actor,
     /// Names for the new account, best first, within the rules; a free one is taken.
     pub usernames: &'a [Username],
+}
+
+/// Names for the account of an identity that is to have one of its own, best first.
+pub fn names_of_its_own(link: &Link, rules: &UsernameRules, rng: &dyn SecureRandom) -> Vec<Username> {
+    // Never from an address: a username is public.
+    let hint = link.display.as_deref().filter(|display| !display.contains('@'));
+    let hints: Vec<&str> = hint.into_iter().collect();
+    rules.candidates(&hints, rng)
 }
 
 /// What came of it.

@@ -33,7 +33,7 @@ pub use consents::withdraw_consent;
 pub use delete::{Deletion, NotDeleted, delete};
 pub use export::{Export, export};
 pub use links::{NotUnlinked, Unlinking, add_link, told_of, unlink};
-pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, unmerge};
+pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, names_of_its_own, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};
 pub use rename::{NotRenamed, rename};

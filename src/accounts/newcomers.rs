@@ -77,7 +77,9 @@ pub async fn create(
             display_name: new.display_name.or(upstream_name),
             picture,
             upstream_claims: &upstream_claims,
-            display_name_link_id: upstream_name.filter(|_| new.display_name.is_none()).map(|_| link_id),
+            display_name_link_id: upstream_name
+                .filter(|_| new.display_name.is_none())
+                .map(|_| link_id),
             picture_link_id: picture.map(|_| link_id),
             claims_link_id: (!upstream_claims.is_empty()).then_some(link_id),
         },

@@ -192,8 +192,8 @@ async fn link(
         owner.session.link_id,
         visit.now,
     )
-        .await
-        .map_err(not_linked)?;
+    .await
+    .map_err(not_linked)?;
     let signed_in = match proposal.unfinished_sign_in {
         Some(auth_time) => Some(
             visit

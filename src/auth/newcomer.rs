@@ -169,7 +169,9 @@ async fn weigh(
             trust: state
                 .upstreams
                 .of_link(&link.provider, &link.issuer)
-                .map_or(EmailTrust::None, |provider| provider.email_trust_of_address(&email)),
+                .map_or(EmailTrust::None, |provider| {
+                    provider.email_trust_of_address(&email)
+                }),
             live: link.live,
             has_provider: link.has_provider,
         })

@@ -61,16 +61,9 @@ pub async fn rename(
     let user = retrying(&state.rng, || async {
         let (mut tx, _) = begin_as(&state, &session).await?;
         let rules = &state.config.usernames;
-        let user = accounts::rename(
-            &mut tx,
-            session.user_id,
-            &username,
-            rules,
-            &state.keyring,
-            now,
-        )
-        .await
-        .map_err(not_renamed)?;
+        let user = accounts::rename(&mut tx, session.user_id, &username, rules, &state.keyring, now)
+            .await
+            .map_err(not_renamed)?;
         tx.commit().await?;
         Ok::<_, AppError>(user)
     })

@@ -423,10 +423,7 @@ pub async fn is_administrator(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx:
 /// Anybody else's row is locked alone: who signs in to another account, an administrator's above all, does not wait. What the
 /// account is is known only under its lock, and administrators are locked first ([`lock_admins`]), so for them that lock is
 /// given back and everything begins again.
-pub async fn lock_to_remove(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-) -> sqlx::Result<Option<LockedUser>> {
+pub async fn lock_to_remove(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<LockedUser>> {
     let mut alone = tx.begin().await?;
     let found = lock_row(&mut alone, user_id).await?;
     if !found.as_ref().is_some_and(RemovableRow::can_administrate) {

@@ -25,6 +25,8 @@ struct World {
     ada: String,
     client_id: String,
     webhook_id: String,
+    /// An identity that was merged into ada's account.
+    merged_link: Uuid,
 }
 
 impl World {
@@ -33,6 +35,15 @@ impl World {
         // Whoever falls is not the last one.
         let staying = op.administrator("staying").await;
         let ada = op.signed_in("ada").await.user_id().await;
+        let merged_link: Uuid = sqlx::query_scalar(
+            "INSERT INTO oauth_links (link_id, user_id, provider, issuer, subject, merged_at, created_at, last_login_at)
+             SELECT gen_random_uuid(), user_id, 'google', 'https://accounts.google.com', '1', now(), now(), now()
+             FROM users WHERE user_id = $1::text::uuid RETURNING link_id",
+        )
+        .bind(&ada)
+        .fetch_one(op.db())
+        .await
+        .unwrap();
         let client_id = op.client().await.client_id().to_owned();
         let made =
             async |path: &str, body: Value| staying.send(Method::POST, path, &body).await.is(201).json();
@@ -48,6 +59,7 @@ impl World {
             ada,
             client_id,
             webhook_id,
+            merged_link,
         }
     }
 
@@ -75,6 +87,12 @@ impl World {
                 "revoke_user_sessions",
                 Method::DELETE,
                 below(&user, "sessions"),
+                None,
+            ),
+            (
+                "unmerge_link",
+                Method::POST,
+                below(&user, &format!("links/{}/unmerge", self.merged_link)),
                 None,
             ),
             (
@@ -149,6 +167,7 @@ impl World {
         let mut rows = Vec::new();
         for table in [
             "users",
+            "oauth_links",
             "sessions",
             "grants",
             "oauth_clients",

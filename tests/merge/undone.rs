@@ -5,7 +5,7 @@ use riley_auth::accounts::NotUnmerged;
 use riley_auth::config::oauth::AccountMergePolicy;
 use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
 use riley_auth::protocol::ids::LinkId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Barrier;
 
 use super::unmerge;
@@ -14,7 +14,7 @@ use crate::common::linking::{
 };
 use crate::common::races::ROUNDS;
 use crate::common::upstreams::with_upstreams;
-use crate::common::{Browser, TestProvider};
+use crate::common::{Browser, TestClient, TestProvider};
 
 /// GitHub, where the owner was first; Google, by which a stranger with the same address was merged in; and others that either
 /// may add. Whoever says that an address is verified is believed.
@@ -364,4 +364,118 @@ async fn a_name_that_leads_to_another_issuer_does_not_speak_for_the_one_before()
     assert_eq!(told["email_verified"], false);
     link(&ada, "github", "ada of old").await;
     unlink(&ada, "github").await.refused_with(409, "last_link");
+}
+
+/// What apps hear of somebody.
+async fn heard(app: &TestClient, access_token: &str) -> Map<String, Value> {
+    let told = app.userinfo(access_token).await.is(200).json();
+    told.as_object().unwrap().clone()
+}
+
+/// What the upstream alone can have said: picture and claims that are passed on.
+const UPSTREAMS: [&str; 3] = ["picture", "given_name", "family_name"];
+
+/// §4.6: what a stranger's provider said of them is not said of the account's owner once the merge is undone. Apps are told
+/// that it has changed, and the owner's own provider fills it again.
+#[tokio::test]
+async fn what_a_merged_identity_said_of_itself_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    let tokens = app.tokens_of(&wrong.owner, "ada", "openid profile").await;
+    let before = heard(&app, &tokens.access_token).await;
+    assert!(
+        before.contains_key("picture") && !before.contains_key("given_name"),
+        "{before:?}"
+    );
+
+    // The stranger comes again, and the profile follows their provider.
+    wrong.signed_in("google", "ada").await;
+    let followed = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(followed.contains_key(member), "{member}: {followed:?}");
+    }
+    unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    let after = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(!after.contains_key(member), "{member}: {after:?}");
+    }
+    assert_eq!(
+        after["name"], before["name"],
+        "the owner's own provider had given it"
+    );
+    let told = wrong.op.events("user.updated").await;
+    assert_eq!(
+        told.last().unwrap(),
+        &json!({ "user_id": wrong.account, "changed": ["picture", "claims"] })
+    );
+    let me = wrong.owner.me().await.is(200).json();
+    assert_eq!(me["picture"], Value::Null);
+    let export = wrong.owner.call(Method::GET, "/auth/me/export", None).await;
+    assert_eq!(export.is(200).json()["account"]["upstream_claims"], json!({}));
+
+    wrong.signed_in("github", "ada").await;
+    let again = heard(&app, &tokens.access_token).await;
+    assert_eq!(again["picture"], before["picture"]);
+    assert!(!again.contains_key("given_name"), "{again:?}");
+}
+
+/// The same when its owner takes an identity away that they had linked: apps hear no more of it. A name that the owner chose
+/// stays theirs.
+#[tokio::test]
+async fn what_a_linked_identity_said_of_itself_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    link(&wrong.owner, "work", "alan").await;
+    let tokens = app.tokens_of(&wrong.owner, "ada", "openid profile").await;
+    wrong.signed_in("work", "alan").await;
+    let followed = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(followed.contains_key(member), "{member}: {followed:?}");
+    }
+    unlink(&wrong.owner, "work").await.is(200);
+    let after = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(!after.contains_key(member), "{member}: {after:?}");
+    }
+    let told = wrong.op.events("user.updated").await;
+    assert_eq!(told.last().unwrap()["changed"], json!(["picture", "claims"]));
+
+    // What another one has filled meanwhile stays.
+    link(&wrong.owner, "work", "alan").await;
+    wrong.signed_in("work", "alan").await;
+    wrong.signed_in("github", "ada").await;
+    let filled = heard(&app, &tokens.access_token).await;
+    let told = wrong.op.events("user.updated").await.len();
+    unlink(&wrong.owner, "work").await.is(200);
+    assert_eq!(heard(&app, &tokens.access_token).await, filled);
+    assert_eq!(wrong.op.events("user.updated").await.len(), told);
+}
+
+/// A display name that a provider gave leaves with it; one that its owner chose stays.
+#[tokio::test]
+async fn a_name_that_a_provider_gave_leaves_with_it_and_a_chosen_one_stays() {
+    for chosen in [None, Some("The Countess")] {
+        let wrong = Wrong::start().await;
+        let rename = |name: Option<&str>| json!({ "display_name": name });
+        let change = async |browser: &Browser, body: Value| {
+            browser.call(Method::PATCH, "/auth/me", Some(&body)).await.is(200);
+        };
+        link(&wrong.owner, "work", "alan").await;
+        change(&wrong.owner, rename(None)).await;
+        wrong.signed_in("work", "alan").await;
+        let name = async || wrong.owner.me().await.is(200).json()["display_name"].clone();
+        assert_ne!(name().await, Value::Null);
+        if chosen.is_some() {
+            change(&wrong.owner, rename(chosen)).await;
+        }
+        unlink(&wrong.owner, "work").await.is(200);
+        assert_eq!(name().await, json!(chosen));
+        let told = wrong.op.events("user.updated").await.pop().unwrap();
+        let changed = told["changed"].as_array().unwrap();
+        assert_eq!(
+            changed.contains(&json!("display_name")),
+            chosen.is_none(),
+            "{changed:?}"
+        );
+    }
 }
