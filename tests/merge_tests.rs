@@ -30,6 +30,10 @@ mod undone;
 #[path = "merge/refused.rs"]
 mod refused;
 
+/// Merges that meet something else, behind a barrier, a hundred rounds; and undoing one over HTTP.
+#[path = "merge/races.rs"]
+mod races;
+
 /// Undoes the merge of a link, as an operator.
 async fn unmerge(op: &TestProvider, link_id: LinkId) -> Result<Unmerged, NotUnmerged> {
     let state = op.state();
