@@ -84,6 +84,7 @@ pub async fn unmerge(
             let mut tx = state.db.begin().await?;
             administration::require_actor(&mut tx, administrator.actor()).await?;
             let done = accounts::unmerge(&mut tx, &unmerging, &state.keyring, &state.rng, now).await?;
+            administrator.require_still_signed_in(&mut tx, user_id).await?;
             tx.commit().await?;
             Ok::<_, NotDone>(done)
         });
@@ -120,6 +121,12 @@ impl From<NotUnmerged> for NotDone {
 impl From<administration::Refused> for NotDone {
     fn from(refused: administration::Refused) -> Self {
         Self::Other(refused.into())
+    }
+}
+
+impl From<AppError> for NotDone {
+    fn from(error: AppError) -> Self {
+        Self::Other(error)
     }
 }
 

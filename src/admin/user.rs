@@ -172,6 +172,7 @@ pub async fn change(
         } else {
             administration::enable(&mut tx, &recorder, user_id).await?
         };
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(account)
     })
@@ -222,6 +223,7 @@ pub async fn remove(
             .await
             .map_err(not_deleted)?;
         administration::require_still(&mut tx, administrator.actor(), user_id).await?;
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(())
     })
