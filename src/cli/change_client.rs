@@ -179,6 +179,10 @@ fn list<T>(named: Vec<T>, given_up: bool, flag: &str) -> anyhow::Result<Option<V
 }
 
 /// What stands in place of the value before: nothing was said, it is given up, or another.
+#[expect(
+    clippy::option_option,
+    reason = "the members of ClientChanges have these three states"
+)]
 fn value<T>(named: Option<T>, given_up: bool, flag: &str) -> anyhow::Result<Option<Option<T>>> {
     match (named, given_up) {
         (Some(_), true) => anyhow::bail!("{flag} and --unset say different things"),

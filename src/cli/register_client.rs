@@ -173,9 +173,9 @@ fn describe(config: &Config, registration: &Registration, secret: Option<&str>, 
         text.push_str("\nThe app uses the authorization code flow with PKCE (S256).");
         if client.client_type == ClientType::Confidential {
             let id = &client.client_id;
-            text.push_str(&format!(
-                " If its library cannot do PKCE:\nriley-auth change-client {id} --require-pkce false"
-            ));
+            text += " If its library cannot do PKCE:\nriley-auth change-client ";
+            text += id.as_str();
+            text += " --require-pkce false";
         }
         text.push('\n');
     }
