@@ -199,7 +199,7 @@ async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> 
         "SELECT jsonb_build_array(nonce) FROM authorization_codes WHERE user_id = $1",
         "SELECT actor_personal::jsonb FROM audit_entries WHERE actor_user_id = $1",
         "SELECT target_personal::jsonb FROM audit_entries WHERE target_user_id = $1",
-        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id}'::text[] FROM events e JOIN deliveries d USING (event_id)
+        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id,scope,provider,reason,changed}'::text[] FROM events e JOIN deliveries d USING (event_id)
          WHERE e.data->>'user_id' = $1::text",
     ];
     let mut values = Vec::new();
