@@ -47,6 +47,7 @@ mod register_client;
 mod register_webhook;
 mod remove_client;
 mod remove_webhook;
+mod reserved_usernames;
 mod revoke;
 mod rotate_client_secret;
 mod rotate_webhook_secret;
@@ -123,6 +124,12 @@ enum Command {
     Enable(enable::Args),
     /// End sessions and tokens: of one account, or of everybody after a backup was restored
     Revoke(revoke::Args),
+    /// Let nobody take a name
+    ReserveUsername(reserved_usernames::Args),
+    /// Let a reserved name be taken again
+    ReleaseUsername(reserved_usernames::Args),
+    /// List the names that nobody may take
+    ListReservedUsernames,
     /// Show who did what, or verify that the trail is whole
     Audit(audit::Args),
     /// Delete an account with everything that is held of its owner
@@ -201,6 +208,9 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Disable(args) => disable::run(&global, &args).await,
         Command::Enable(args) => enable::run(&global, &args).await,
         Command::Revoke(args) => revoke::run(&global, &args).await,
+        Command::ReserveUsername(args) => reserved_usernames::reserve(&global, &args).await,
+        Command::ReleaseUsername(args) => reserved_usernames::release(&global, &args).await,
+        Command::ListReservedUsernames => reserved_usernames::list(&global).await,
         Command::Audit(args) => audit::run(&global, &args).await,
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,

@@ -6,13 +6,12 @@ use riley_auth::config::oauth::AccountMergePolicy;
 use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
 use riley_auth::protocol::ids::LinkId;
 use serde_json::{Map, Value, json};
-use tokio::sync::Barrier;
 
 use super::unmerge;
 use crate::common::linking::{
     confirm_id, link, linked_providers, proposal, sign_in, unlink, wait_for_confirmation,
 };
-use crate::common::races::ROUNDS;
+use crate::common::races::{ROUNDS, at_once};
 use crate::common::upstreams::with_upstreams;
 use crate::common::{Browser, TestClient, TestProvider};
 
@@ -75,6 +74,18 @@ impl Wrong {
             .bind(provider)
             .fetch_one(self.op.db());
         LinkId(link_id.await.unwrap())
+    }
+
+    /// Somebody who administrates, and where the merge is undone.
+    async fn administrator(&self) -> (Arc<Browser>, String) {
+        let root = self.signed_in("club", "root").await;
+        let promoted = sqlx::query("UPDATE users SET role = 'admin' WHERE user_id = $1::text::uuid")
+            .bind(root.user_id().await)
+            .execute(self.op.db());
+        promoted.await.unwrap();
+        let link_id = self.link_id("google").await;
+        let path = format!("/admin/users/{}/links/{link_id}/unmerge", self.account);
+        (Arc::new(root), path)
     }
 
     async fn change(&self, sql: &'static str) {
@@ -242,34 +253,30 @@ async fn where_nothing_else_would_be_left_a_merge_is_not_undone() {
     assert!(wrong.stranger.is_signed_in().await);
 }
 
-/// The two at the same moment.
-async fn at_once<A: Send + 'static>(
-    one: impl Future<Output = A> + Send + 'static,
-    link_id: LinkId,
-    op: &TestProvider,
-) -> A {
-    let barrier = Arc::new(Barrier::new(2));
-    let first = Arc::clone(&barrier);
-    let one = tokio::spawn(async move {
-        first.wait().await;
-        one.await
-    });
-    barrier.wait().await;
-    unmerge(op, link_id).await.unwrap();
-    one.await.unwrap()
+/// Something and the end of the merge, by an administrator, at the same moment; what came of the former.
+async fn meanwhile<F>(racer: F, root: &Arc<Browser>, path: &str) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let (root, path) = (Arc::clone(root), path.to_owned());
+    let undo = async move { root.call(Method::POST, &path, None).await };
+    let (done, undone) = at_once(racer, undo).await;
+    undone.is(200);
+    done
 }
 
 /// The merge as it was, for another round.
 pub(super) const MERGED_AGAIN: &str = "UPDATE oauth_links l
     SET user_id = g.user_id, merged_at = g.created_at, added_by_link_id = g.link_id
-    FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google'";
+    FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google' AND g.email_folded = l.email_folded";
 
 /// Behind a barrier: a sign-in by the merged identity comes first, and its session is ended with the others, or it comes
 /// later, and is one of the new account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() {
     let wrong = Wrong::start().await;
-    let link_id = wrong.link_id("google").await;
+    let (root, path) = wrong.administrator().await;
     let mut inside = 0;
     for round in 0..ROUNDS {
         let browser = Arc::new(wrong.op.browser());
@@ -277,7 +284,7 @@ async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() 
         let callback = browser.callback_url(&page, "ada", &[]).await;
         let here = Arc::clone(&browser);
         let comes = async move { here.open(callback.as_str()).await };
-        at_once(comes, link_id, &wrong.op).await;
+        meanwhile(comes, &root, &path).await;
         if browser.is_signed_in().await {
             inside += 1;
             assert_ne!(browser.user_id().await, wrong.account, "round {round}");
@@ -292,7 +299,7 @@ async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_while_the_merge_is_undone_adds_nothing_to_the_old_account() {
     let wrong = Wrong::start().await;
-    let link_id = wrong.link_id("google").await;
+    let (root, path) = wrong.administrator().await;
     for round in 0..ROUNDS {
         let browser = Arc::new(wrong.signed_in("google", "ada").await);
         wait_for_confirmation(&browser, "gitlab", "mallory").await;
@@ -300,7 +307,7 @@ async fn a_confirmation_while_the_merge_is_undone_adds_nothing_to_the_old_accoun
         let id = shown["confirmation_id"].as_str().unwrap().to_owned();
         let here = Arc::clone(&browser);
         let confirmed = async move { confirm_id(&here, &id).await };
-        let confirmed = at_once(confirmed, link_id, &wrong.op).await;
+        let confirmed = meanwhile(confirmed, &root, &path).await;
         assert!(
             matches!(confirmed.status.as_u16(), 200 | 401 | 404),
             "round {round}: {}",
