@@ -4,8 +4,14 @@ use super::writes::World;
 use crate::common::TestProvider;
 
 /// What may happen to an administrator while a request of theirs waits; `$1` is their id.
-const FALLS: [(&str, &str); 3] = [
+const FALLS: [(&str, &str); 4] = [
     ("demoted", "UPDATE users SET role = 'user' WHERE user_id = $1"),
+    (
+        "signed out",
+        "WITH held AS (SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE)
+         UPDATE sessions SET ended_at = now(), ended_reason = 'administrator'
+         WHERE user_id IN (SELECT user_id FROM held) AND ended_at IS NULL",
+    ),
     (
         "disabled",
         "UPDATE users SET disabled_at = now() WHERE user_id = $1",
@@ -26,8 +32,8 @@ async fn waits(op: &TestProvider) -> bool {
     .unwrap()
 }
 
-/// AD-1, SE-4: an administrator who is demoted, disabled or deleted after a request of theirs was let in and before it wrote
-/// anything has nothing done: 403, whatever they asked for, and not a row has changed.
+/// AD-1, SE-4: an administrator who is demoted, disabled, deleted or signed out after a request of theirs was let in and before it
+/// wrote anything has nothing done: 403 or 401, whatever they asked for, and not a row has changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_falls_while_their_request_waits_has_nothing_done() {
     let world = World::start().await;
@@ -52,7 +58,11 @@ async fn who_falls_while_their_request_waits_has_nothing_done() {
                 world.everything().await
             };
             let (answer, as_it_was) = tokio::join!(asked, fallen);
-            answer.refused_with(403, "forbidden");
+            if how == "signed out" {
+                answer.refused_with(401, "unauthenticated");
+            } else {
+                answer.refused_with(403, "forbidden");
+            }
             let after = world.everything().await;
             assert_eq!(after, as_it_was, "{name}, {how}");
             assert_ne!(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::common::cookies::Context;
 use crate::common::provider::ISSUER;
@@ -13,9 +14,8 @@ use crate::common::tables::{LAST_SEEN, all_rows};
 use crate::common::{Answer, Browser, TestProvider};
 
 /// What no request does, and who does.
-const ACTIONS_OF_OTHERS: [(&str, &str); 4] = [
+const ACTIONS_OF_OTHERS: [(&str, &str); 3] = [
     ("account_merged", "a sign-in, by the configuration"),
-    ("account_unmerged", "the command line"),
     ("everything_revoked", "the command line"),
     ("user_exported", "the command line"),
 ];
@@ -54,6 +54,8 @@ pub(crate) struct World {
     ada: String,
     client_id: String,
     webhook_id: String,
+    /// An identity that was merged into ada's account.
+    merged_link: Uuid,
 }
 
 impl World {
@@ -65,6 +67,15 @@ impl World {
         // Whoever falls is not the last one.
         let staying = op.administrator("staying").await;
         let ada = op.signed_in("ada").await.user_id().await;
+        let merged_link: Uuid = sqlx::query_scalar(
+            "INSERT INTO oauth_links (link_id, user_id, provider, issuer, subject, merged_at, created_at, last_login_at)
+             SELECT gen_random_uuid(), user_id, 'google', 'https://accounts.google.com', '1', now(), now(), now()
+             FROM users WHERE user_id = $1::text::uuid RETURNING link_id",
+        )
+        .bind(&ada)
+        .fetch_one(op.db())
+        .await
+        .unwrap();
         let client_id = op.client().await.client_id().to_owned();
         let made =
             async |path: &str, body: Value| staying.send(Method::POST, path, &body).await.is(201).json();
@@ -80,6 +91,7 @@ impl World {
             ada,
             client_id,
             webhook_id,
+            merged_link,
         }
     }
 
@@ -155,6 +167,13 @@ impl World {
                 self.user("/sessions"),
                 None,
                 "user_sessions_revoked",
+            ),
+            write(
+                "unmerge_link",
+                Method::POST,
+                self.user(&format!("/links/{}/unmerge", self.merged_link)),
+                None,
+                "account_unmerged",
             ),
         ]
     }

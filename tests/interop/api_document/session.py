@@ -166,4 +166,7 @@ class Things:
         if parameter == "id":
             page = requests.get(f"{ISSUER}/oauth/authorize?client_id=nobody", headers={"Accept": "text/html"}, timeout=30)
             return re.search(r'id="error-id">([^<]+)<|error_id=([^&]+)', f"{page.text} {page.url}").group(1)
+        if parameter == "link_id":
+            # `dev` has one provider, so that nobody's account was ever joined by another identity.
+            return None
         raise RuntimeError(f"say what {parameter} exists")
