@@ -16,6 +16,8 @@ use crate::jwt::KeySet;
 
 /// How often the keys in use are compared with those recorded last. In memory, unless they differ.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// What recording may take: the database may be gone without a word.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Records until `shutdown`. A database that is away is tried again.
 pub async fn run(state: AppState, shutdown: CancellationToken) {
@@ -32,7 +34,7 @@ pub async fn run(state: AppState, shutdown: CancellationToken) {
         if recorded.as_ref() == Some(&current) {
             continue;
         }
-        match record(&state, now).await {
+        match db::in_time(PATIENCE, record(&state, now)).await {
             Ok(()) => recorded = Some(current),
             Err(error) => {
                 tracing::debug!(error = %error, "the keys in use could not be recorded and are tried again");

@@ -11,6 +11,7 @@ use super::UpstreamError;
 use super::http::Http;
 use super::microsoft;
 use super::settings::is_secure;
+use crate::patience::elsewhere;
 use crate::clock::Clock;
 
 /// How long a document is used without asking again.
@@ -141,7 +142,7 @@ impl Discovery {
         if let Some(known) = self.known() {
             return known;
         }
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         // Somebody may have fetched it while this call waited.
         if let Some(known) = self.known() {
             return known;

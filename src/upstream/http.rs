@@ -18,6 +18,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
+use crate::patience::elsewhere;
 use crate::outbound::Policy;
 use crate::outbound::address::is_public;
 use crate::outbound::target::all_allowed;
@@ -167,6 +168,10 @@ impl Http {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
+        elsewhere(self.exchange(request)).await
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
         let mut body = Vec::new();

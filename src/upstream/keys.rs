@@ -9,6 +9,7 @@ use url::Url;
 
 use super::UpstreamError;
 use super::http::Http;
+use crate::patience::elsewhere;
 use crate::clock::Clock;
 use crate::jwt::foreign::{ForeignAlgorithm, ForeignKeys, ForeignVerifyError};
 
@@ -90,7 +91,7 @@ impl JwksCache {
         if let Some(known) = self.known(uri) {
             return known;
         }
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         if let Some(known) = self.known(uri) {
             return known;
         }
@@ -108,7 +109,7 @@ impl JwksCache {
         than: OffsetDateTime,
         bearer: Bearer,
     ) -> Option<Arc<ForeignKeys>> {
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         if let Some(known) = self.stale(uri).filter(|known| known.fetched_at > than) {
             return Some(known.keys);
         }

@@ -22,6 +22,7 @@
 //! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
+//! | [`silencer`] | a database whose connections die without a word |
 //! | [`spoiled`] | bodies that nobody should send |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
 //! | [`routes`] | every route of the router |
@@ -52,6 +53,7 @@ pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;
+pub(crate) mod silencer;
 pub(crate) mod spoiled;
 pub(crate) mod upstreams;
 pub(crate) mod webhooks;
