@@ -197,7 +197,7 @@ impl Metrics {
         self.0.rate_limit_fallbacks.increment(1);
     }
 
-    /// A handler panicked.
+    /// A handler or a worker panicked.
     pub fn panicked(&self) {
         self.0.panics.increment(1);
     }
@@ -306,7 +306,7 @@ fn describe(recorder: &PrometheusRecorder) {
             RATE_LIMIT_FALLBACKS_TOTAL,
             "Rate limits judged by this instance alone because the shared store did not answer",
         ),
-        (PANICS_TOTAL, "Handlers that panicked; each is a defect"),
+        (PANICS_TOTAL, "Handlers and workers that panicked; each is a defect"),
         (REQUEST_TIMEOUTS_TOTAL, "Requests that took too long"),
         (
             REQUESTS_SHED_TOTAL,

@@ -156,13 +156,21 @@ enum Command {
 #[error("the command failed")]
 struct AlreadyReported;
 
+/// What threads that block are given when a command is done.
+const LAST_MOMENT: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Parses the arguments, runs the command, reports its failure.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::jwt::install_crypto_provider();
     let result = tokio::runtime::Runtime::new()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(cli.global, cli.command)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(run(cli.global, cli.command));
+            // A name that nobody resolves, or a file that nobody reads, must not keep the process from ending.
+            runtime.shutdown_timeout(LAST_MOMENT);
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
