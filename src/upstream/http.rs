@@ -105,6 +105,11 @@ impl Http {
             _ => None,
         };
         if literal.is_some_and(|address| !is_public(address)) {
+            tracing::warn!(
+                event = "outbound.blocked",
+                code = "no_public_address",
+                "a request to an address that is not public was not made"
+            );
             bail!("the discovery document names an address that is not public");
         }
         Ok(&self.guarded)
