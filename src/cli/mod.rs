@@ -190,7 +190,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Healthcheck(args) => healthcheck::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
         Command::Keys => keys::run(&global).await,
-        Command::GenerateKeys(args) => generate_keys::run(&global, &args),
+        Command::GenerateKeys(args) => generate_keys::run(&global, &args).await,
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,

@@ -185,7 +185,38 @@ fn take_over_keys(state: &AppState, keys: KeySet) {
             "the signing keys were loaded anew"
         );
     }
+    for kid in signing_too_soon(state, &keys) {
+        tracing::warn!(
+            event = "keys.too_soon",
+            kid,
+            max_age_secs = state.config.jwt.jwks_cache_max_age_secs,
+            "a new key signs before every app has fetched it: those that keep the list of keys as long as this server says \
+             refuse its tokens meanwhile"
+        );
+    }
     state.keys.replace(keys);
+}
+
+/// The new keys that sign before a list without them, given out just now, is fetched anew. The time is the one that this server
+/// says, whatever the file says by now.
+fn signing_too_soon(state: &AppState, keys: &KeySet) -> Vec<String> {
+    let max_age = time::Duration::seconds(state.config.jwt.jwks_cache_max_age_secs.into());
+    let now = state.clock.now();
+    let published = state.keys.current();
+    let is_too_soon = |key: &&KeyEntry| {
+        key.can_sign()
+            && published.find(key.kid()).is_none()
+            && key.signs_from().unwrap_or(now) < now + max_age
+            && keys
+                .active(Some(key.algorithm()), now + max_age)
+                .is_some_and(|active| active.kid() == key.kid())
+            && published.active(Some(key.algorithm()), now).is_some()
+    };
+    keys.entries()
+        .iter()
+        .filter(is_too_soon)
+        .map(|key| key.kid().to_owned())
+        .collect()
 }
 
 /// Of each key what decides about its use, in the order of the list.

@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_worker_that_panics_begins_again_and_is_counted() {
         let (metrics, shutdown, begun) = (Metrics::default(), CancellationToken::new(), Arc::default());
         let (token, count): (_, Arc<AtomicUsize>) = (shutdown.clone(), Arc::clone(&begun));
