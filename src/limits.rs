@@ -69,6 +69,9 @@ pub struct Limited {
 impl Limits {
     /// The limits that the configuration wants.
     pub fn new(config: &RateLimitingConfig, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
+        for limit in Limit::ALL {
+            metrics.rate_limit_exists(limit.as_str());
+        }
         Ok(Self {
             quotas: RwLock::new(Quotas::of_config(config)),
             numbers: Mutex::new(config.numbers()),

@@ -29,8 +29,9 @@ use crate::limits::rules::Prefix;
 use crate::metrics::{ConnectionRefusal, Metrics};
 
 const MAX_HEADERS: usize = 100;
-/// The request head may take this much memory; hyper enforces it between this and twice this.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The request head may take this much memory; hyper enforces it between this and twice this, and `target_limit` the limit of
+/// the fields itself.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// After an error of `accept` (no file descriptors left, mostly) the loop waits this long.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -147,6 +148,7 @@ impl Connections {
             self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
             return;
         };
+        let open = self.options.metrics.connection_opened();
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
         let watch = Watch::new(&self.options);
@@ -201,7 +203,7 @@ impl Connections {
                 }
                 () = watch.expired() => tracing::debug!("a connection that took too long was closed"),
             }
-            drop((place, source));
+            drop((place, source, open));
         });
     }
 }
