@@ -465,6 +465,29 @@ impl hyper::body::Body for Answer {
 mod tests {
     use super::*;
 
+    /// RS-1: the numbers of production.
+    #[test]
+    fn a_public_listener_bears_what_is_documented() {
+        let options = Options::new(false, Metrics::default());
+        let secs = [
+            options.head_timeout,
+            options.idle_timeout,
+            options.exchange_timeout,
+        ]
+        .map(|time| time.as_secs());
+        assert_eq!(secs, [10, 60, 60]);
+        assert_eq!(options.max_connections, 4096);
+        assert_eq!(
+            options.share,
+            Some(Share {
+                of_prefix: 256,
+                of_site: 1024
+            })
+        );
+        assert_eq!(Options::new(true, Metrics::default()).share, None);
+        assert_eq!((MAX_HEADERS, MAX_HEAD_BYTES), (100, 32 * 1024));
+    }
+
     /// RS-1: two subnets of one customer are two sources, and together they have the customer's share and no more.
     #[test]
     fn a_delegated_prefix_has_a_bounded_number_of_connections() {

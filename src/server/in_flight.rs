@@ -319,6 +319,15 @@ mod tests {
         assert!(counted.contains("\nriley_auth_request_timeouts_total 2\n"), "{counted}");
     }
 
+    /// RS-1, RS-5: the numbers of production.
+    #[test]
+    fn requests_are_bounded_as_documented() {
+        assert_eq!(MAX_IN_FLIGHT, 1024);
+        let share = (SHARE_IN_FLIGHT.of_prefix, SHARE_IN_FLIGHT.of_site);
+        assert_eq!(share, (256, 512));
+        assert_eq!(REQUEST_TIMEOUT, Duration::from_secs(30));
+    }
+
     #[test]
     fn an_outage_is_answered_within_five_seconds_with_the_default_of_the_pool() {
         assert_eq!(work_timeout(Duration::from_secs(3)), Duration::from_secs(5));

@@ -274,6 +274,9 @@ async fn connections_that_die_with_statements_under_way_are_given_up_in_seconds(
         drop(lock);
         half_open.recovers().await;
     }
+    let counted = half_open.running.get("/metrics").await.is(200).text.clone();
+    let timeouts = format!("\nriley_auth_request_timeouts_total {}\n", 2 * HalfOpen::CONNECTIONS);
+    assert!(counted.contains(&timeouts), "{counted}");
 }
 
 /// RS-8: the same while nothing is under way: whoever comes next notices within a second and is served.
