@@ -112,6 +112,8 @@ mod tests {
     use crate::server::accept::Share;
     use crate::server::in_flight::{InFlight, in_flight};
 
+    const HERE: &str = "/";
+
     /// A body that arrives in pieces, and counts those that are taken.
     struct Arriving(Arc<AtomicUsize>);
 
@@ -144,11 +146,11 @@ mod tests {
             metrics.clone(),
         );
         let router = Router::new()
-            .route("/", post(async |body: String| body))
+            .route(HERE, post(async |body: String| body))
             .layer(from_fn_with_state(none, in_flight))
             .layer(from_fn(leftover_body));
         let taken = Arc::new(AtomicUsize::new(0));
-        let request = axum::http::Request::post("/")
+        let request = axum::http::Request::post(HERE)
             .body(Body::new(Arriving(Arc::clone(&taken))))
             .unwrap();
         let shed = router.oneshot(request).await.unwrap();

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
-use crate::common::silencer::Silencer;
+use crate::common::silencer::{AnswerLoser, Silencer};
 use crate::common::{Answer, TestClient, TestProvider, Tokens};
 
 /// How soon an answer comes while the database is away, and recovery once it is back.
@@ -298,4 +298,40 @@ async fn connections_that_die_while_idle_are_replaced_unnoticed() {
         assert!(took < Duration::from_secs(2), "{took:?}");
     }
     half_open.recovers().await;
+}
+
+/// RS-9: a statement that commits, and whose answer is lost, may have been done or not. Whoever asked is told that nobody knows (503), never that the
+/// grant is bad; and the same request, sent again, is answered as the lost one would have been.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_503_and_can_be_asked_again() {
+    let op = TestProvider::start().await;
+    let loser = AnswerLoser::before(op.state().config.database.url.expose_secret());
+    let running = op
+        .reconfigured(|config| config.database.url = loser.url.clone().into())
+        .await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let app = app.at(&running);
+    // What is prepared and cached is so before.
+    let tokens = app.refresh(tokens.refresh()).await.tokens();
+    let rows = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM refresh_tokens")
+            .fetch_one(op.db())
+            .await
+            .unwrap()
+    };
+    let before = rows().await;
+    loser.lose_the_next();
+    let lost = app.refresh(tokens.refresh()).await;
+    assert!(loser.has_lost(), "no statement came by");
+    assert_eq!(lost.status, 503, "{}", lost.text);
+    assert_eq!(lost.json()["error"], "temporarily_unavailable");
+    let deadline = Instant::now() + LIMIT;
+    while rows().await == before {
+        assert!(Instant::now() < deadline, "it was not done");
+    }
+    let again = app.refresh(tokens.refresh()).await.tokens();
+    app.refresh(again.refresh()).await.tokens();
+    assert!(app.is_active(&again.access_token).await);
 }
