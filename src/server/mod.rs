@@ -100,8 +100,11 @@ pub fn build(state: AppState) -> Router {
     routes::router(state)
 }
 
-/// What the workers and the pools are given beyond the grace period of requests.
-const LAST_MOMENTS: Duration = Duration::from_secs(1);
+/// Of the grace period, what requests are given. The rest is for workers and pools, so that the process is gone when the period
+/// is over: whoever supervises it counts the same seconds.
+const FOR_REQUESTS: f64 = 0.9;
+/// And when nothing is waited for any more.
+const FOR_EVERYTHING: f64 = 0.95;
 
 /// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
 /// the workers have stopped.
@@ -119,7 +122,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             listener,
             router.clone(),
             state.shutdown.clone(),
-            grace,
+            grace.mul_f64(FOR_REQUESTS),
             connection_options(&state),
         ));
     }
@@ -133,7 +136,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     // Whatever waits for a database that does not answer must not keep the process from ending.
     let overdue = async {
         state.shutdown.cancelled().await;
-        tokio::time::sleep(grace + LAST_MOMENTS).await;
+        tokio::time::sleep(grace.mul_f64(FOR_EVERYTHING)).await;
     };
     tokio::select! {
         () = end => {}
