@@ -1,7 +1,7 @@
 //! Between the server and its database, when connections die without a word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,11 +60,12 @@ impl Silencer {
     }
 }
 
-/// Passes everything on to PostgreSQL, until it is told to lose the answer to the next statement of a request: the statement
+/// Passes everything on to PostgreSQL, until it is told to lose the answer to a statement of a request: the statement
 /// arrives and is done, and the connection ends before anybody is told.
 pub(crate) struct AnswerLoser {
     pub(crate) url: String,
-    armed: Arc<AtomicBool>,
+    /// How many statements from now it is; 0: none is to be lost.
+    countdown: Arc<AtomicU32>,
 }
 
 impl AnswerLoser {
@@ -80,12 +81,12 @@ impl AnswerLoser {
             url.query_pairs_mut().append_pair("sslmode", "disable");
         }
         let listener = TcpListener::from_std(listener).unwrap();
-        let armed = Arc::new(AtomicBool::new(false));
-        let loses = Arc::clone(&armed);
+        let countdown = Arc::new(AtomicU32::new(0));
+        let statements = Arc::clone(&countdown);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let far = TcpStream::connect(server.clone()).await.unwrap();
-                let loses = Arc::clone(&loses);
+                let statements = Arc::clone(&statements);
                 tokio::spawn(async move {
                     let (mut from_near, mut to_near) = near.into_split();
                     let (mut from_far, mut to_far) = far.into_split();
@@ -103,7 +104,11 @@ impl AnswerLoser {
                         of_requests |= part.windows(name.len()).any(|window| window == name);
                         // What is prepared is bound and executed in one message.
                         let is_statement = part.starts_with(b"B");
-                        if of_requests && is_statement && loses.swap(false, Ordering::SeqCst) {
+                        if of_requests
+                            && is_statement
+                            && statements.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                                == Ok(1)
+                        {
                             answers.abort();
                             let _ = answers.await;
                             to_far.write_all(part).await.unwrap();
@@ -120,17 +125,17 @@ impl AnswerLoser {
         });
         Self {
             url: url.into(),
-            armed,
+            countdown,
         }
     }
 
-    /// Loses the next answer.
-    pub(crate) fn lose_the_next(&self) {
-        self.armed.store(true, Ordering::SeqCst);
+    /// Loses the answer to the `nth` statement from now on, counted from 1.
+    pub(crate) fn lose(&self, nth: u32) {
+        self.countdown.store(nth, Ordering::SeqCst);
     }
 
     /// Whether it has.
     pub(crate) fn has_lost(&self) -> bool {
-        !self.armed.load(Ordering::SeqCst)
+        self.countdown.load(Ordering::SeqCst) == 0
     }
 }

@@ -322,7 +322,8 @@ async fn a_commit_whose_answer_is_lost_is_503_and_can_be_asked_again() {
             .unwrap()
     };
     let before = rows().await;
-    loser.lose_the_next();
+    // The first one reads, the second one consumes and issues.
+    loser.lose(2);
     let lost = app.refresh(tokens.refresh()).await;
     assert!(loser.has_lost(), "no statement came by");
     assert_eq!(lost.status, 503, "{}", lost.text);
