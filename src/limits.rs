@@ -198,7 +198,8 @@ pub enum StoreProblem {
     Refused(String),
 }
 
-/// Tries the shared store out, as the server will use it; counts nothing.
+/// Tries the shared store out, as the server will use it; counts nothing. The first question has to make the connection,
+/// which a running server has; a store that is silent then is asked once more.
 #[cfg(feature = "redis")]
 pub async fn try_store(url: &SecretString) -> Result<(), StoreProblem> {
     let refused = |error: ::redis::RedisError| {
@@ -211,7 +212,10 @@ pub async fn try_store(url: &SecretString) -> Result<(), StoreProblem> {
         }
     };
     let store = redis::Redis::new(url).map_err(refused)?;
-    store.try_out().await.map_err(refused)
+    match store.try_out().await.map_err(refused) {
+        Err(StoreProblem::Silent(_)) => store.try_out().await.map_err(refused),
+        told => told,
+    }
 }
 
 /// This program has no support for one; the configuration was refused before.

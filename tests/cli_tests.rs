@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 
 use database::TestDatabase;
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A directory with a configuration, and commands run in it.
@@ -589,6 +589,129 @@ async fn every_field_of_a_client_can_be_registered() {
     assert_eq!(client["claims_in_id_token"], true);
     assert_eq!(client["audience"], "https://api.example.com");
     assert_eq!(client["refresh_reuse_leeway_secs"], 0);
+}
+
+/// What is named is changed, what is unset is given up, the rest stays; the whole is judged by the rules of a registration.
+#[tokio::test]
+async fn a_registered_client_is_changed_disabled_and_enabled() {
+    let database = TestDatabase::create().await;
+    let operator = Operator::with_key(&database.url);
+    let uri = "https://a.example/cb";
+    let registered = operator.json(&["register-client", "--name", "Notes", "--redirect-uri", uri]);
+    let id = registered["client_id"].as_str().unwrap();
+    let change = |flags: &[&str]| operator.json(&[&["change-client", id], flags].concat());
+    let before = operator.json(&["show-client", id]);
+
+    let after = change(&[
+        "--name",
+        "Notebook",
+        "--redirect-uri",
+        "https://b.example/cb",
+        "--post-logout-redirect-uri",
+        "https://b.example/bye",
+        "--backchannel-logout-uri",
+        "https://b.example/logout",
+        "--backchannel-logout-session-required",
+        "true",
+        "--scope",
+        "offline_access",
+        "--auto-approve",
+        "true",
+        "--require-pkce",
+        "false",
+        "--token-endpoint-auth-method",
+        "client_secret_post",
+        "--id-token-signed-response-alg",
+        "ES256",
+        "--claims-in-id-token",
+        "true",
+        "--audience",
+        "https://api.example.com",
+        "--refresh-reuse-leeway-secs",
+        "0",
+    ]);
+    for (field, value) in [
+        ("name", json!("Notebook")),
+        ("redirect_uris", json!(["https://b.example/cb"])),
+        ("post_logout_redirect_uris", json!(["https://b.example/bye"])),
+        ("backchannel_logout_uri", json!("https://b.example/logout")),
+        ("backchannel_logout_session_required", json!(true)),
+        ("scope", json!("offline_access")),
+        ("auto_approve", json!(true)),
+        ("require_pkce", json!(false)),
+        ("token_endpoint_auth_method", json!("client_secret_post")),
+        ("id_token_signed_response_alg", json!("ES256")),
+        ("claims_in_id_token", json!(true)),
+        ("audience", json!("https://api.example.com")),
+        ("refresh_reuse_leeway_secs", json!(0)),
+        ("grant_types", before["grant_types"].clone()),
+        ("disabled", json!(false)),
+    ] {
+        assert_eq!(after[field], value, "{field}");
+    }
+    assert_eq!(operator.json(&["show-client", id]), after);
+
+    let unset: Vec<&str> = [
+        "post_logout_redirect_uris",
+        "scope",
+        "token_endpoint_auth_method",
+        "id_token_signed_response_alg",
+        "audience",
+        "refresh_reuse_leeway_secs",
+        "backchannel_logout_uri",
+    ]
+    .into_iter()
+    .flat_map(|field| ["--unset", field])
+    .collect();
+    let same_as_before = change(
+        &[
+            &unset[..],
+            &[
+                "--name",
+                "Notes",
+                "--redirect-uri",
+                uri,
+                "--auto-approve",
+                "false",
+                "--require-pkce",
+                "true",
+            ],
+            &[
+                "--claims-in-id-token",
+                "false",
+                "--backchannel-logout-session-required",
+                "false",
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(same_as_before, before);
+
+    assert_eq!(change(&["--disable"])["disabled"], true);
+    assert!(operator.succeeds(&["list-clients"]).contains("disabled"));
+    assert_eq!(change(&["--enable"])["disabled"], false);
+
+    let refused = |flags: &[&str]| operator.fails(&[&["change-client", id], flags].concat());
+    assert!(refused(&["--redirect-uri", "http://evil.example/cb"]).contains("redirect_uris[0]"));
+    assert!(refused(&["--audience", "a", "--unset", "audience"]).contains("different things"));
+    assert!(
+        operator
+            .fails(&["change-client", "nobody", "--disable"])
+            .contains("no such client")
+    );
+    assert!(
+        operator
+            .fails(&["show-client", "nobody"])
+            .contains("no such client")
+    );
+    assert_eq!(operator.run(&["change-client", id]).status.code(), Some(2));
+    assert_eq!(
+        operator.json(&["show-client", id]),
+        before,
+        "a refusal changes nothing"
+    );
+    let shown = operator.succeeds(&["show-client", id]);
+    assert!(shown.contains(uri) && !shown.contains("secret_hash"), "{shown}");
 }
 
 /// Every rule of a registration that the command can break, each with what is said.

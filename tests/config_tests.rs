@@ -396,6 +396,10 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
 )]
 #[case("[oauth]\ndefault_acr = \"\"", "oauth.default_acr 7:15 the acr is empty")]
 #[case(
+    "[oauth]\nreauth = \"proven\"\n[oauth.providers.github]\npreset = \"github\"\nclient_id = \"a\"\nclient_secret = \"b\"",
+    "warning oauth.reauth 7:10 no provider can prove a new login by an auth_time, so an app that demands one gets login_required every time"
+)]
+#[case(
     "[oauth]\nrefresh_reuse_leeway_secs = 301",
     "oauth.refresh_reuse_leeway_secs 7:29 the number is out of range (0 to 300)"
 )]
@@ -885,4 +889,23 @@ fn compare(
         }
         _ => {}
     }
+}
+
+/// The configuration that the official suite is run against by hand is one that loads.
+#[test]
+fn the_configuration_of_the_conformance_suite_loads() {
+    let source = with_environment(
+        include_str!("conformance_suite/riley-auth.toml"),
+        &[
+            ("CONFORMANCE_DATABASE_URL", "postgres://riley@127.0.0.1/riley"),
+            ("CONFORMANCE_SECRET_KEY", "a-secret-key-of-the-tests-0123456789"),
+            ("CONFORMANCE_ES256_KEY", "es256.pem"),
+            ("CONFORMANCE_RS256_KEY", "rs256.pem"),
+            ("CONFORMANCE_UPSTREAM_ISSUER", "http://127.0.0.1:9454"),
+            ("CONFORMANCE_UPSTREAM_CLIENT_ID", "riley-auth"),
+            ("CONFORMANCE_UPSTREAM_CLIENT_SECRET", "of the upstream"),
+        ],
+    );
+    let loaded = source.load().unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(loaded.config.issuer(), "https://localhost:9443");
 }

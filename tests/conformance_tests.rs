@@ -1,4 +1,4 @@
-//! The Basic OP and Config OP plans of the official OpenID conformance suite, module by module, in this process.
+//! The Basic OP, Form Post OP and Config OP plans of the official OpenID conformance suite, module by module, in this process.
 //!
 //! A function bears the name of the module that it mirrors, with underscores, and asserts what fails *or warns* there. What
 //! the suite leaves to a person with an image (a second login page, an error page) is asserted by what the browser saw.
@@ -14,6 +14,7 @@ use common::person::Authorize;
 use common::provider::ISSUER;
 use common::{Answer, Browser, TestClient, TestProvider, random_text};
 use reqwest::Method;
+use rstest::rstest;
 use serde_json::{Map, Value, json};
 
 /// The plan `oidcc-basic-certification-test-plan` for static clients, in its order.
@@ -58,8 +59,16 @@ const BASIC_MODULES: &[&str] = &[
 /// The plan `oidcc-config-certification-test-plan`.
 const CONFIG_MODULES: &[&str] = &["oidcc-discovery-endpoint-verification"];
 
+/// How the answer reaches the app: the Basic plan, and the Form Post plan, which has the same modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Query,
+    FormPost,
+}
+
 /// What every module starts with.
 struct Module {
+    mode: Mode,
     op: TestProvider,
     app: TestClient,
     browser: Browser,
@@ -67,12 +76,13 @@ struct Module {
 }
 
 impl Module {
-    async fn start() -> Self {
+    async fn start(mode: Mode) -> Self {
         let op = TestProvider::start().await;
         let app = op.asking_client().await;
         let browser = op.browser();
         let discovery = checks::preamble(&op).await;
         Self {
+            mode,
             op,
             app,
             browser,
@@ -81,12 +91,25 @@ impl Module {
     }
 
     fn authorize(&self) -> Authorize<'_> {
-        self.browser.authorize(&self.app)
+        self.of_mode(self.browser.authorize(&self.app))
+    }
+
+    fn of_mode<'a>(&self, request: Authorize<'a>) -> Authorize<'a> {
+        match self.mode {
+            Mode::Query => request,
+            Mode::FormPost => request.with("response_mode", "form_post"),
+        }
+    }
+
+    /// It arrived as this mode has it.
+    fn arrived(&self, posted: bool) {
+        assert_eq!(posted, self.mode == Mode::FormPost, "{:?}", self.mode);
     }
 
     /// The flow from the request to UserInfo, by somebody who signs in and agrees where asked.
     async fn flow(&self, request: Authorize<'_>) -> Flow {
         let granted = request.code_as("ada").await;
+        self.arrived(granted.posted);
         checks::callback_is_sound(&granted, request.param("state").as_deref());
         checks::finish(&self.app, &self.discovery, &granted).await
     }
@@ -94,6 +117,7 @@ impl Module {
     /// A flow in which nobody is asked anything.
     async fn silent_flow(&self, request: Authorize<'_>) -> Flow {
         let granted = request.code().await;
+        self.arrived(granted.posted);
         checks::callback_is_sound(&granted, request.param("state").as_deref());
         checks::finish(&self.app, &self.discovery, &granted).await
     }
@@ -155,27 +179,31 @@ const PROFILE: &[&str] = &[
 const EMAIL: &[&str] = &["email", "email_verified"];
 const PHONE: &[&str] = &["phone_number", "phone_number_verified"];
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_server() {
-    let module = Module::start().await;
+async fn oidcc_server(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.flow(module.authorize()).await;
     checks::id_token_holds_nothing_else(&flow.id_token);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_response_type_missing() {
-    let module = Module::start().await;
+async fn oidcc_response_type_missing(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let request = module.authorize().without("response_type");
     let common::Outcome::Error(refused) = request.send().await else {
         panic!("the error goes to the app")
     };
     let allowed = ["invalid_request", "unsupported_response_type"];
+    module.arrived(refused.posted);
     checks::error_redirect_is_sound(&refused, request.param("state").as_deref(), &allowed);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_userinfo_get() {
-    let module = Module::start().await;
+async fn oidcc_userinfo_get(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.flow(module.authorize()).await;
     checks::userinfo_is_sound(
         &module.app.userinfo(&flow.tokens.access_token).await,
@@ -183,9 +211,10 @@ async fn oidcc_userinfo_get() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_userinfo_post_header() {
-    let module = Module::start().await;
+async fn oidcc_userinfo_post_header(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.flow(module.authorize()).await;
     let answer = module
         .userinfo_by_post(Some(&flow.tokens.access_token), &[])
@@ -193,9 +222,10 @@ async fn oidcc_userinfo_post_header() {
     checks::userinfo_is_sound(&answer, &flow.id_token);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_userinfo_post_body() {
-    let module = Module::start().await;
+async fn oidcc_userinfo_post_body(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.flow(module.authorize()).await;
     let answer = module
         .userinfo_by_post(None, &[("access_token", &flow.tokens.access_token)])
@@ -203,55 +233,64 @@ async fn oidcc_userinfo_post_body() {
     checks::userinfo_is_sound(&answer, &flow.id_token);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_request_without_nonce_succeeds_for_code_flow() {
-    let module = Module::start().await;
+async fn oidcc_ensure_request_without_nonce_succeeds_for_code_flow(
+    #[values(Mode::Query, Mode::FormPost)] mode: Mode,
+) {
+    let module = Module::start(mode).await;
     let flow = module.flow(module.authorize().without("nonce")).await;
     assert_has_not(&flow.id_token, &["nonce"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_scope_profile() {
-    let module = Module::start().await;
+async fn oidcc_scope_profile(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.scope_flow("openid profile").await;
     assert_has(&flow.userinfo, PROFILE);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_scope_email() {
-    let module = Module::start().await;
+async fn oidcc_scope_email(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.scope_flow("openid email").await;
     assert_has(&flow.userinfo, EMAIL);
     assert_has_not(&flow.userinfo, &["name"]);
     assert_has_not(&flow.id_token, &["email", "name"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_scope_address() {
-    let module = Module::start().await;
+async fn oidcc_scope_address(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.scope_flow("openid address").await;
     assert_has(&flow.userinfo, &["address"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_scope_phone() {
-    let module = Module::start().await;
+async fn oidcc_scope_phone(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.scope_flow("openid phone").await;
     assert_has(&flow.userinfo, PHONE);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_scope_all() {
-    let module = Module::start().await;
+async fn oidcc_scope_all(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module.scope_flow("openid email phone address profile").await;
     for names in [PROFILE, EMAIL, PHONE, &["address"]] {
         assert_has(&flow.userinfo, names);
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_alternate_happy_flow() {
-    let module = Module::start().await;
+async fn oidcc_alternate_happy_flow(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     checks::scopes_are_supported(&module.discovery, "email openid");
     let flow = module
         .flow(module.authorize().scope("email openid").reversed())
@@ -261,21 +300,24 @@ async fn oidcc_alternate_happy_flow() {
     assert_has_not(&flow.id_token, &["email", "name"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_display_page() {
-    let module = Module::start().await;
+async fn oidcc_display_page(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow_with("display", "page").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_display_popup() {
-    let module = Module::start().await;
+async fn oidcc_display_popup(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow_with("display", "popup").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_prompt_login() {
-    let module = Module::start().await;
+async fn oidcc_prompt_login(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let first = module.flow(module.authorize()).await;
     module.op.advance_secs(1);
     let again = module.authorize().prompt("login");
@@ -286,9 +328,10 @@ async fn oidcc_prompt_login() {
     assert_eq!(second.sub(), first.sub());
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_prompt_none_not_logged_in() {
-    let module = Module::start().await;
+async fn oidcc_prompt_none_not_logged_in(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let state = format!("{}-._~{}", random_text(62), random_text(62));
     let request = module.authorize().prompt("none").with("state", &state);
     let common::Outcome::Error(refused) = request.send().await else {
@@ -300,12 +343,14 @@ async fn oidcc_prompt_none_not_logged_in() {
         "account_selection_required",
         "consent_required",
     ];
+    module.arrived(refused.posted);
     checks::error_redirect_is_sound(&refused, Some(&state), &allowed);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_prompt_none_logged_in() {
-    let module = Module::start().await;
+async fn oidcc_prompt_none_logged_in(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let first = module.flow(module.authorize()).await;
     module.op.advance_secs(2);
     let second = module.silent_flow(module.authorize().prompt("none")).await;
@@ -315,9 +360,10 @@ async fn oidcc_prompt_none_logged_in() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_max_age_1() {
-    let module = Module::start().await;
+async fn oidcc_max_age_1(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let first = module.flow(module.authorize()).await;
     module.op.advance_secs(2);
     let again = module.authorize().max_age(1);
@@ -327,9 +373,10 @@ async fn oidcc_max_age_1() {
     assert!(second.auth_time() > module.op.now() - 300);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_max_age_10000() {
-    let module = Module::start().await;
+async fn oidcc_max_age_10000(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let first = module.flow(module.authorize().max_age(15_000)).await;
     module.op.advance_secs(1);
     let second = module.silent_flow(module.authorize().max_age(10_000)).await;
@@ -339,15 +386,19 @@ async fn oidcc_max_age_10000() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_request_with_unknown_parameter_succeeds() {
-    let module = Module::start().await;
+async fn oidcc_ensure_request_with_unknown_parameter_succeeds(
+    #[values(Mode::Query, Mode::FormPost)] mode: Mode,
+) {
+    let module = Module::start(mode).await;
     module.flow_with("extra", "foobar").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_id_token_hint() {
-    let module = Module::start().await;
+async fn oidcc_id_token_hint(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let first = module.flow(module.authorize()).await;
     module.op.advance_secs(2);
     let again = module
@@ -361,27 +412,31 @@ async fn oidcc_id_token_hint() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_login_hint() {
-    let module = Module::start().await;
+async fn oidcc_login_hint(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow_with("login_hint", "buffy@op.test").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ui_locales() {
-    let module = Module::start().await;
+async fn oidcc_ui_locales(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow_with("ui_locales", "se").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_claims_locales() {
-    let module = Module::start().await;
+async fn oidcc_claims_locales(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow_with("claims_locales", "se").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_request_with_acr_values_succeeds() {
-    let module = Module::start().await;
+async fn oidcc_ensure_request_with_acr_values_succeeds(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let supported = module.discovery.metadata["acr_values_supported"]
         .as_array()
         .expect("an array")
@@ -392,17 +447,19 @@ async fn oidcc_ensure_request_with_acr_values_succeeds() {
     assert!(values.contains(&acr), "{acr} is none of {values:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_codereuse() {
-    let module = Module::start().await;
+async fn oidcc_codereuse(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let granted = module.authorize().code_as("ada").await;
     checks::finish(&module.app, &module.discovery, &granted).await;
     module.app.redeem(&granted).await.refused("invalid_grant");
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_codereuse_30seconds() {
-    let module = Module::start().await;
+async fn oidcc_codereuse_30seconds(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let granted = module.authorize().code_as("ada").await;
     let flow = checks::finish(&module.app, &module.discovery, &granted).await;
     module.op.advance_secs(30);
@@ -414,9 +471,10 @@ async fn oidcc_codereuse_30seconds() {
         .is_client_error();
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_registered_redirect_uri() {
-    let module = Module::start().await;
+async fn oidcc_ensure_registered_redirect_uri(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let other = format!("{}/{}", module.app.redirect_uri(), random_text(10));
     let visit = module.authorize().with("redirect_uri", &other).visit().await;
     assert_eq!(visit.hops.len(), 1, "nobody is sent anywhere");
@@ -428,16 +486,18 @@ async fn oidcc_ensure_registered_redirect_uri() {
         .error_page();
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_post_request_succeeds() {
-    let module = Module::start().await;
+async fn oidcc_ensure_post_request_succeeds(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     module.flow(module.authorize().post()).await;
     module.silent_flow(module.authorize().post()).await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_server_client_secret_post() {
-    let module = Module::start().await;
+async fn oidcc_server_client_secret_post(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let (app, granted) = (&module.app, module.authorize().code_as("ada").await);
     let form = [
         ("grant_type", "authorization_code"),
@@ -481,9 +541,12 @@ fn request_objects_are_advertised(metadata: &Value) {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_unsigned_request_object_supported_correctly_or_rejected_as_unsupported() {
-    let module = Module::start().await;
+async fn oidcc_unsigned_request_object_supported_correctly_or_rejected_as_unsupported(
+    #[values(Mode::Query, Mode::FormPost)] mode: Mode,
+) {
+    let module = Module::start(mode).await;
     request_objects_are_advertised(&module.discovery.metadata);
     let whole = module.authorize();
     let (state, nonce) = (whole.param("state"), whole.param("nonce"));
@@ -503,9 +566,10 @@ async fn oidcc_unsigned_request_object_supported_correctly_or_rejected_as_unsupp
     .await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_claims_essential() {
-    let module = Module::start().await;
+async fn oidcc_claims_essential(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let flow = module
         .flow_with("claims", r#"{"userinfo":{"name":{"essential":true}}}"#)
         .await;
@@ -513,9 +577,10 @@ async fn oidcc_claims_essential() {
     assert_has_not(&flow.id_token, &["name"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_request_object_with_redirect_uri() {
-    let module = Module::start().await;
+async fn oidcc_ensure_request_object_with_redirect_uri(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let whole = module.authorize();
     let (state, nonce) = (whole.param("state"), whole.param("nonce"));
     let object = unsigned_object(&whole);
@@ -554,9 +619,10 @@ async fn refresh_is_sound(module: &Module, app: &TestClient, first: &Flow, scope
     checks::userinfo_is_sound(&app.userinfo(&tokens.access_token).await, &id_token);
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_refresh_token() {
-    let module = Module::start().await;
+async fn oidcc_refresh_token(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let (op, app, other) = (&module.op, &module.app, module.op.asking_client().await);
     let scope = "openid offline_access";
     checks::scopes_are_supported(&module.discovery, scope);
@@ -586,9 +652,10 @@ async fn oidcc_refresh_token() {
         .refused("invalid_grant");
 }
 
+#[rstest]
 #[tokio::test]
-async fn oidcc_ensure_request_with_valid_pkce_succeeds() {
-    let module = Module::start().await;
+async fn oidcc_ensure_request_with_valid_pkce_succeeds(#[values(Mode::Query, Mode::FormPost)] mode: Mode) {
+    let module = Module::start(mode).await;
     let verifier = format!("{}.-_~{}.-_~", random_text(60), random_text(60));
     module.flow(module.authorize().pkce(&verifier)).await;
 }
@@ -696,7 +763,7 @@ fn every_module_of_the_plans_has_a_function_of_its_name() {
     assert_eq!((BASIC_MODULES.len(), CONFIG_MODULES.len()), (35, 1));
     let source = include_str!("conformance_tests.rs");
     for module in BASIC_MODULES.iter().chain(CONFIG_MODULES) {
-        let function = format!("#[tokio::test]\nasync fn {}() {{", module.replace('-', "_"));
+        let function = format!("#[tokio::test]\nasync fn {}(", module.replace('-', "_"));
         assert_eq!(source.matches(&function).count(), 1, "{module} has no mirror");
     }
 }

@@ -284,6 +284,37 @@ fn the_commands_of_the_readme_exist() {
     assert_eq!(told, there, "README's table and --help differ");
 }
 
+/// What drives the official suite by hand presses buttons and reads pages by their ids: each is in a page of ours.
+#[test]
+fn the_pages_have_what_the_suites_driver_presses_and_reads() {
+    let driver = fs::read_to_string(format!("{ROOT}/tests/conformance_suite/browser.py")).unwrap();
+    let seen = Regex::new(r#"seen\("([a-z-]+)"\)"#).unwrap();
+    let mut ids: BTreeSet<String> = seen
+        .captures_iter(&driver)
+        .map(|found| found[1].to_owned())
+        .collect();
+    let buttons = Regex::new(r"buttons: \[([^\]]*)\]").unwrap();
+    let listed = &buttons.captures(&driver).unwrap()[1];
+    ids.extend(listed.split(',').map(|id| id.trim().trim_matches('"').to_owned()));
+    assert!(ids.len() >= 7, "{ids:?}");
+    let mut pages: String = sources("src").into_iter().map(|(_, text)| text).collect();
+    for page in fs::read_dir(format!("{ROOT}/src/dev/front_end")).unwrap() {
+        pages += &fs::read_to_string(page.unwrap().path()).unwrap();
+    }
+    for id in ids {
+        let kind = id.split_once('-').map_or(id.as_str(), |(kind, _)| kind);
+        let literal = [
+            format!("id=\"{id}\""),
+            format!("id=\\\"{id}\\\""),
+            // Made of somebody's or something's name.
+            format!("id=\"{kind}-{{name}}\""),
+            format!(".id = \"{kind}-\" + "),
+        ];
+        let there = literal.iter().any(|text| pages.contains(text.as_str()));
+        assert!(there, "no page has an element {id}");
+    }
+}
+
 /// What `riley-auth COMMAND --help` says; fails if there is no such command.
 fn help(command: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_riley-auth"))

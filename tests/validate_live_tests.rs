@@ -142,7 +142,19 @@ impl Deployment {
     /// What `validate --live` finds, but for what is said of every deployment on the databases of the tests: their role is
     /// a superuser, and nothing of them need survive a crash. Nobody can sign in either: there is no provider.
     async fn findings(&self, more: &[&str]) -> Vec<Value> {
-        let arguments: Vec<String> = ["validate", "--live", "--json"]
+        let all = self.everything(&[&["--live"], more].concat()).await;
+        let expected = |finding: &Value| {
+            let is_about_the_database = ["superuser", "fsync"]
+                .iter()
+                .any(|word| problem(finding).contains(word));
+            is_about_the_database || finding["key"] == "oauth.providers"
+        };
+        all.into_iter().filter(|finding| !expected(finding)).collect()
+    }
+
+    /// All that `validate` finds, each with a mend; it fails if one is an error.
+    async fn everything(&self, more: &[&str]) -> Vec<Value> {
+        let arguments: Vec<String> = ["validate", "--json"]
             .iter()
             .chain(more)
             .map(|text| (*text).to_owned())
@@ -151,6 +163,7 @@ impl Deployment {
             env!("CARGO_BIN_EXE_riley-auth"),
             self.directory.0.path().to_owned(),
         );
+        // The server that is asked runs on this runtime.
         let output = tokio::task::spawn_blocking(move || {
             Command::new(program)
                 .args(arguments)
@@ -170,13 +183,7 @@ impl Deployment {
         for finding in &all {
             assert!(!finding["mend"].as_str().unwrap().is_empty(), "{finding}");
         }
-        let expected = |finding: &Value| {
-            let is_about_the_database = ["superuser", "fsync"]
-                .iter()
-                .any(|word| finding["problem"].as_str().unwrap().contains(word));
-            is_about_the_database || finding["key"] == "oauth.providers"
-        };
-        all.into_iter().filter(|finding| !expected(finding)).collect()
+        all
     }
 
     /// The only finding: its key and, somewhere in what is wrong, these words.
@@ -202,6 +209,10 @@ impl Deployment {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+fn problem(finding: &Value) -> &str {
+    finding["problem"].as_str().unwrap()
 }
 
 /// The server's state with the configuration and the keys of the directory. The key that was made last is not held back.
@@ -347,6 +358,99 @@ async fn nobody_at_the_public_url_is_found() {
     deployment.finds("jwt.issuer", "does not resolve").await;
 }
 
+/// What is said of every database of these tests, and therefore left out above.
+#[tokio::test]
+async fn a_superuser_and_a_database_that_forgets_are_found() {
+    let deployment = Deployment::behind(Conduct::good()).await;
+    let findings = deployment.everything(&["--live"]).await;
+    let is_said = |words: &str| findings.iter().any(|finding| problem(finding).contains(words));
+    assert!(is_said("is a superuser of PostgreSQL"), "{findings:#?}");
+    let fsync: String = sqlx::query_scalar("SHOW fsync")
+        .fetch_one(&deployment.state.db)
+        .await
+        .unwrap();
+    assert_eq!(is_said("fsync is off"), fsync == "off", "{findings:#?}");
+}
+
+/// Migrations that are missing, that nobody may apply, that are newer than the program, and that it cannot live with: what
+/// `validate` calls an error is what `serve` refuses.
+#[tokio::test]
+async fn a_database_of_another_version_is_found() {
+    let deployment = Deployment::behind(Conduct::good()).await;
+    let finds = async |words: &str, severity: &str| {
+        let findings = deployment.everything(&[]).await;
+        let found = findings
+            .iter()
+            .find(|finding| problem(finding).contains(words))
+            .unwrap_or_else(|| panic!("{words}: {findings:#?}"));
+        assert_eq!(found["severity"], severity, "{found:#}");
+    };
+    let change = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&deployment.state.db).await.unwrap();
+    };
+    change(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'of a newer version', true, '', 0)",
+    )
+    .await;
+    finds("1 migrations that this version does not know", "warning").await;
+    change("UPDATE schema_minimum SET version = 9999").await;
+    finds("1 migrations that this version cannot live with", "error").await;
+
+    change("UPDATE schema_minimum SET version = 1; DELETE FROM _sqlx_migrations WHERE version = 9999").await;
+    change("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)").await;
+    finds("1 migrations are missing; `serve` will apply them", "warning").await;
+    deployment
+        .directory
+        .edit("[database]", "[database]\nmigrate = false");
+    finds("1 migrations are missing", "error").await;
+    deployment.directory.edit("migrate = false", "migrate = true");
+    let role = format!("riley_auth_guest_{}", common::random_text(12).to_lowercase());
+    let statements = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'guest'; REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(statements))
+        .execute(&deployment.state.db)
+        .await
+        .unwrap();
+    let mut url = url::Url::parse(&deployment.database.url).unwrap();
+    url.set_username(&role).unwrap();
+    url.set_password(Some("guest")).unwrap();
+    deployment.directory.edit(&deployment.database.url, url.as_str());
+    finds("this user may not create tables", "error").await;
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(drop))
+        .execute(&deployment.state.db)
+        .await
+        .unwrap();
+}
+
+/// A database that cannot hold every name.
+#[tokio::test]
+async fn a_database_of_a_narrow_encoding_is_found() {
+    let deployment = Deployment::behind(Conduct::good()).await;
+    let name = format!("latin_{}", common::random_text(12).to_lowercase());
+    let make =
+        format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    sqlx::raw_sql(AssertSqlSafe(make))
+        .execute(&deployment.state.db)
+        .await
+        .unwrap();
+    let mut url = url::Url::parse(&deployment.database.url).unwrap();
+    url.set_path(&name);
+    deployment.directory.edit(&deployment.database.url, url.as_str());
+    let findings = deployment.everything(&[]).await;
+    let is_found = findings
+        .iter()
+        .any(|finding| problem(finding).contains("stores text as LATIN1"));
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+        .execute(&deployment.state.db)
+        .await
+        .unwrap();
+    assert!(is_found, "{findings:#?}");
+}
+
 /// Changes of what is published, and of what every answer carries.
 #[rstest]
 #[case::another_path("jwt.issuer", "redirects to /elsewhere", |answer: &mut Returned| {
@@ -387,6 +491,36 @@ async fn nobody_at_the_public_url_is_found() {
 #[case::kept_too_long_by_a_cdn("jwks", "kept for 86400 seconds", |answer: &mut Returned| {
     if answer.path_and_query.starts_with(JWKS) {
         set(&mut answer.headers, "cache-control", "public, max-age=86400");
+    }
+})]
+#[case::never_kept("jwks", "ban on caching", |answer: &mut Returned| {
+    if answer.path_and_query.starts_with(JWKS) {
+        set(&mut answer.headers, "cache-control", "no-store");
+    }
+})]
+#[case::kept_as_long_as_anybody_likes("jwks", "without a lifetime", |answer: &mut Returned| {
+    if answer.path_and_query.starts_with(JWKS) {
+        answer.headers.remove("cache-control");
+    }
+})]
+#[case::instances_with_different_keys("jwks", "instances have different keys", |answer: &mut Returned| {
+    if answer.path_and_query.starts_with(JWKS) && answer.path_and_query != JWKS {
+        answer.body = br#"{"keys":[]}"#.to_vec();
+    }
+})]
+#[case::no_json_any_more("discovery for OAuth clients", "no JSON any more", |answer: &mut Returned| {
+    if answer.path_and_query.contains("oauth-authorization-server") {
+        answer.body = b"<html></html>".to_vec();
+    }
+})]
+#[case::cors_for_one_origin("headers", "arrives as https://a.example", |answer: &mut Returned| {
+    if answer.path_and_query == DISCOVERY {
+        set(&mut answer.headers, "access-control-allow-origin", "https://a.example");
+    }
+})]
+#[case::a_security_header_twice("headers", "x-frame-options arrives 2 times", |answer: &mut Returned| {
+    if answer.path_and_query == DISCOVERY {
+        answer.headers.append("x-frame-options", HeaderValue::from_static("SAMEORIGIN"));
     }
 })]
 #[case::kept_too_long_already("jwks", "7200 seconds old", |answer: &mut Returned| {
@@ -601,7 +735,8 @@ async fn app() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let router = Router::new()
         .route("/callback", get(|| async { StatusCode::BAD_REQUEST }))
-        .route("/moved", get(|| async { Redirect::to("/callback") }));
+        .route("/moved", get(|| async { Redirect::to("/callback") }))
+        .route("/gone", get(|| async { StatusCode::GONE }));
     proxy::serve(listener, router);
     address
 }
@@ -663,10 +798,30 @@ async fn an_app_that_misses_its_path_or_redirects_its_back_channel_is_found() {
         .collect();
     assert!(problems[0].contains("/missing answers 404"), "{findings:#?}");
     assert!(
-        problems[1].contains("no address of the public Internet"),
+        problems[1].contains("is never told of a logout: the URL is not https"),
         "{findings:#?}"
     );
     assert_eq!(problems.len(), 2, "{findings:#?}");
+
+    // The finding's own mend: what is admitted is asked, and judged by what it answers.
+    deployment
+        .directory
+        .edit("[jwt]", "[webhooks]\nallow_private_ips = true\n[jwt]");
+    let findings = deployment.findings(&[]).await;
+    assert!(
+        problem(&findings[1]).contains("/moved redirects, which deliveries do not follow"),
+        "{findings:#?}"
+    );
+    let change = format!("UPDATE oauth_clients SET backchannel_logout_uri = '{base}/gone'");
+    sqlx::query(AssertSqlSafe(change))
+        .execute(&deployment.state.db)
+        .await
+        .unwrap();
+    let findings = deployment.findings(&[]).await;
+    assert!(
+        problem(&findings[1]).contains("/gone answers 410"),
+        "{findings:#?}"
+    );
 }
 
 /// An address of this machine that is not loopback.

@@ -14,6 +14,7 @@
 //! | [`rename`](mod@rename) | another name |
 //! | [`links`] | another identity, or one less |
 //! | [`merging`] | an identity that joins an account by its address, and the way back |
+//! | [`reservations`] | names that nobody may take |
 //! | [`sessions`] | ending sessions, and telling the apps of them |
 
 pub mod administration;
@@ -25,6 +26,7 @@ pub mod merging;
 pub mod newcomers;
 pub mod profile;
 pub mod rename;
+pub mod reservations;
 pub mod sessions;
 
 pub use consents::withdraw_consent;

@@ -5,14 +5,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::input::{NameInPath, QueryParams};
 use super::paging::{Limit, Page, decode};
-use crate::audit::{Action, Entry, Recorder, Target};
+use crate::accounts::reservations::{self, Refused};
 use crate::db;
 use crate::db::reserved_usernames::ReservedUsername;
 use crate::db::retry::retrying;
@@ -24,12 +22,6 @@ use crate::http::json_body::JsonBody;
 use crate::http::no_store::NoStore;
 use crate::http::now::Now;
 use crate::http::state::AppState;
-use crate::usernames;
-
-/// What kind of thing the trail says that a name is.
-const KIND: &str = "reserved_username";
-/// Longer than any username may be.
-const MAX_NAME_CHARS: usize = 100;
 
 /// Which page of the list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -123,19 +115,11 @@ pub async fn reserve(
     Now(now): Now,
     JsonBody(asked): JsonBody<Reservation>,
 ) -> Result<(StatusCode, NoStore<Json<ReservedView>>), AppError> {
-    let username = reservable(&asked.username)?;
-    retrying(&state.rng, || async {
+    let username = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
-        if !db::reserved_usernames::insert(&mut tx, &username, now).await? {
-            return Err(AppError::new(
-                StatusCode::CONFLICT,
-                "already_reserved",
-                "this name is reserved already",
-            ));
-        }
-        record(&mut tx, &recorder, Action::UsernameReserved, &username).await?;
+        let username = reservations::reserve(&mut tx, &recorder, &asked.username).await?;
         tx.commit().await?;
-        Ok(())
+        Ok::<_, AppError>(username)
     })
     .await?;
     let view = ReservedView {
@@ -168,53 +152,28 @@ pub async fn release(
 ) -> Result<NoStore<StatusCode>, AppError> {
     retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
-        if !db::reserved_usernames::delete(&mut tx, &username).await? {
-            return Err(AppError::not_found());
-        }
-        record(&mut tx, &recorder, Action::UsernameReleased, &username).await?;
+        reservations::release(&mut tx, &recorder, &username).await?;
         tx.commit().await?;
-        Ok(())
+        Ok::<_, AppError>(())
     })
     .await?;
     Ok(NoStore(StatusCode::NO_CONTENT))
 }
 
-async fn record(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    action: Action,
-    username: &str,
-) -> Result<(), AppError> {
-    let entry = Entry {
-        action,
-        target: Target::Other(KIND, username.to_owned()),
-        details: json!({}),
-    };
-    Ok(recorder.record(tx, &entry).await?)
-}
-
-/// The folded name. It need not be one that the rules of today admit: rules change.
-fn reservable(name: &str) -> Result<String, AppError> {
-    let folded = usernames::fold(name);
-    let length = folded.chars().take(MAX_NAME_CHARS + 1).count();
-    if length == 0 || length > MAX_NAME_CHARS || folded.chars().any(usernames::is_invisible) {
-        return Err(AppError::bad_request(
-            "username_invalid",
-            "a reserved name is 1 to 100 characters that can be seen, without spaces",
-        ));
-    }
-    Ok(folded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reserved_name_can_be_seen() {
-        assert_eq!(reservable("Root").unwrap(), "root");
-        for name in ["", "a b", "a\u{202e}b", "a\u{200b}", "a\n", &"a".repeat(101)] {
-            assert!(reservable(name).is_err(), "{name:?}");
+impl From<Refused> for AppError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Invalid => Self::bad_request(
+                "username_invalid",
+                "a reserved name is 1 to 100 characters that can be seen, without spaces",
+            ),
+            Refused::AlreadyReserved => Self::new(
+                StatusCode::CONFLICT,
+                "already_reserved",
+                "this name is reserved already",
+            ),
+            Refused::NotReserved => Self::not_found(),
+            Refused::Database(error) => error.into(),
         }
     }
 }

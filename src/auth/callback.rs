@@ -165,7 +165,7 @@ async fn linked(
         Ok(identity) => linking::arrived(visit, starter, &identity, target, audience).await,
         Err(error) => {
             log_failure(provider, &error);
-            Err(error_without_request(&error))
+            Err(for_the_person(&error))
         }
     };
     match arrived {
@@ -268,22 +268,20 @@ async fn failed(
 ) -> Result<Response, AppError> {
     log_failure(provider, error);
     let config = &visit.state.config;
+    let told = for_the_person(error);
     let Some(request) = target.request() else {
-        let error = error_without_request(error);
-        return match destination::failed_login_page(config, error.code) {
+        return match destination::failed_login_page(config, told.code) {
             Some(url) => Ok(page::redirect(&url)),
-            None => Err(error),
+            None => Err(told),
         };
     };
-    let failure = match error {
-        UpstreamError::NotFresh => "login_required",
-        // The person can try again, or another provider.
-        _ if config.oauth.login_url.is_some() => {
-            let url = destination::login_page(config, &request).expect("login_url is set");
-            return Ok(page::redirect(&url));
-        }
-        UpstreamError::Unavailable(_) => "temporarily_unavailable",
-        UpstreamError::Denied | UpstreamError::Refused(_) => "access_denied",
+    // The person can try again, or another provider.
+    let again = destination::login_page_again(config, &request, told.code);
+    let failure = match (error, again) {
+        (UpstreamError::NotFresh, _) => "login_required",
+        (_, Some(url)) => return Ok(page::redirect(&url)),
+        (UpstreamError::Unavailable(_), None) => "temporarily_unavailable",
+        (UpstreamError::Denied | UpstreamError::Refused(_), None) => "access_denied",
     };
     fail_request(visit, &request, failure).await
 }
@@ -341,7 +339,8 @@ pub async fn fail_request(
     )))
 }
 
-fn error_without_request(error: &UpstreamError) -> AppError {
+/// What became of a sign-in, as a fixed code and in words.
+fn for_the_person(error: &UpstreamError) -> AppError {
     match error {
         UpstreamError::Denied => AppError::new(
             StatusCode::FORBIDDEN,

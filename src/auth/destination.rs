@@ -23,13 +23,15 @@ pub fn resume(config: &Config, handle: &str) -> String {
     format!("{}/oauth/authorize/resume?request={handle}", config.jwt.issuer)
 }
 
-/// The login page, for another attempt at the same request. `None`: the deployer has none.
-pub fn login_page(config: &Config, request: &Opaque) -> Option<String> {
-    config
-        .oauth
-        .login_url
-        .as_ref()
-        .map(|page| with(page, "request_id", &request.expose()))
+/// The login page, for another attempt at the same request, with the fixed code of what became of the last one. `None`: the
+/// deployer has none.
+pub fn login_page_again(config: &Config, request: &Opaque, code: &'static str) -> Option<String> {
+    let page = config.oauth.login_url.as_ref()?;
+    let mut url = page.clone();
+    url.query_pairs_mut()
+        .append_pair("request_id", &request.expose())
+        .append_pair("error", code);
+    Some(url.into())
 }
 
 /// The page that a login nobody's app waits for goes back to when it failed, with a fixed code.

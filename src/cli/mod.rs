@@ -15,6 +15,7 @@ use crate::config::{Config, Source};
 
 mod administration;
 mod audit;
+mod change_client;
 mod change_webhook;
 mod completions;
 mod config_schema;
@@ -46,10 +47,12 @@ mod register_client;
 mod register_webhook;
 mod remove_client;
 mod remove_webhook;
+mod reserved_usernames;
 mod revoke;
 mod rotate_client_secret;
 mod rotate_webhook_secret;
 mod serve;
+mod show_client;
 mod table;
 mod unmerge;
 mod validate;
@@ -101,6 +104,10 @@ enum Command {
     RegisterClient(Box<register_client::Args>),
     /// List the registered apps
     ListClients,
+    /// Show everything that is said of an app
+    ShowClient(show_client::Args),
+    /// Change what is said of an app, or disable and enable it
+    ChangeClient(Box<change_client::Args>),
     /// Remove an app with its tokens and consents
     RemoveClient(remove_client::Args),
     /// Give an app a new secret; the old one stays good for a while
@@ -117,6 +124,12 @@ enum Command {
     Enable(enable::Args),
     /// End sessions and tokens: of one account, or of everybody after a backup was restored
     Revoke(revoke::Args),
+    /// Let nobody take a name
+    ReserveUsername(reserved_usernames::Args),
+    /// Let a reserved name be taken again
+    ReleaseUsername(reserved_usernames::Args),
+    /// List the names that nobody may take
+    ListReservedUsernames,
     /// Show who did what, or verify that the trail is whole
     Audit(audit::Args),
     /// Delete an account with everything that is held of its owner
@@ -193,6 +206,8 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::GenerateKeys(args) => generate_keys::run(&global, &args).await,
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
+        Command::ShowClient(args) => show_client::run(&global, &args).await,
+        Command::ChangeClient(args) => change_client::run(&global, *args).await,
         Command::RemoveClient(args) => remove_client::run(&global, &args).await,
         Command::RotateClientSecret(args) => rotate_client_secret::run(&global, &args).await,
         Command::ListUsers(args) => list_users::run(&global, &args).await,
@@ -201,6 +216,9 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Disable(args) => disable::run(&global, &args).await,
         Command::Enable(args) => enable::run(&global, &args).await,
         Command::Revoke(args) => revoke::run(&global, &args).await,
+        Command::ReserveUsername(args) => reserved_usernames::reserve(&global, &args).await,
+        Command::ReleaseUsername(args) => reserved_usernames::release(&global, &args).await,
+        Command::ListReservedUsernames => reserved_usernames::list(&global).await,
         Command::Audit(args) => audit::run(&global, &args).await,
         Command::Delete(args) => delete::run(&global, &args).await,
         Command::Export(args) => export::run(&global, &args).await,

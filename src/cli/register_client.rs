@@ -1,6 +1,6 @@
 //! `riley-auth register-client`: every field as a flag; the secret is printed once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
@@ -75,7 +75,7 @@ pub(super) struct Args {
 }
 
 /// A parser for the wire names of an enumeration.
-fn one_of<T: Copy + Send + Sync + 'static>(
+pub(super) fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,
     parse: fn(&str) -> Option<T>,
@@ -84,13 +84,15 @@ fn one_of<T: Copy + Send + Sync + 'static>(
         .try_map(move |text| parse(&text).ok_or("unknown"))
 }
 
+/// The JWK set in a file.
+pub(super) fn request_object_jwks(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
+}
+
 impl Args {
     fn into_new_client(self) -> anyhow::Result<NewClient> {
-        let request_object_jwks = self.request_object_jwks.map(|path| {
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("{} cannot be read", path.display()))?;
-            serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
-        });
+        let jwks = self.request_object_jwks.as_deref().map(request_object_jwks);
         let both = vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
         Ok(NewClient {
             name: self.name,
@@ -114,7 +116,7 @@ impl Args {
                 .transpose()?,
             claims_in_id_token: self.claims_in_id_token,
             audience: self.audience,
-            request_object_jwks: request_object_jwks.transpose()?,
+            request_object_jwks: jwks.transpose()?,
             refresh_reuse_leeway_secs: self.refresh_reuse_leeway_secs,
         })
     }
@@ -168,7 +170,14 @@ fn describe(config: &Config, registration: &Registration, secret: Option<&str>, 
         text.push_str("\nThe secret is shown this once: store it now, where the app finds it.\n");
     }
     if client.must_use_pkce() {
-        text.push_str("\nThe app uses the authorization code flow with PKCE (S256).\n");
+        text.push_str("\nThe app uses the authorization code flow with PKCE (S256).");
+        if client.client_type == ClientType::Confidential {
+            let id = &client.client_id;
+            text += " If its library cannot do PKCE:\nriley-auth change-client ";
+            text += id.as_str();
+            text += " --require-pkce false";
+        }
+        text.push('\n');
     }
     text
 }

@@ -148,6 +148,17 @@ impl OAuthConfig {
             0,
             300,
         );
+        let nobody_proves = !self
+            .providers
+            .values()
+            .any(super::providers::ProviderConfig::may_state_auth_time);
+        if self.reauth == Reauth::Proven && nobody_proves && !self.providers.is_empty() {
+            check.warning(
+                "oauth.reauth",
+                "no provider can prove a new login by an auth_time, so an app that demands one gets login_required every time",
+                "write \"round_trip\", or add an OpenID provider that states auth_time",
+            );
+        }
         if self.providers.is_empty() {
             check.warning(
                 "oauth.providers",

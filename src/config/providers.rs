@@ -36,6 +36,9 @@ pub struct ProviderConfig {
     pub scopes: Option<Vec<String>>,
     /// How far this provider's `email_verified` is believed; the preset's, or `none`, otherwise.
     pub email_trust: Option<EmailTrust>,
+    /// What it can be asked for when a login has to be a new one; the preset's, all of it for an OpenID provider known by its
+    /// issuer, nothing for one described by hand, otherwise. Name only what the provider honours.
+    pub reauthentication: Option<Vec<ReauthenticationMeans>>,
     /// Microsoft: the tenant, in place of `common`.
     pub tenant: Option<String>,
     /// Apple.
@@ -77,6 +80,18 @@ pub enum EmailTrust {
     None,
     Verified,
     Authoritative,
+}
+
+/// A parameter of OpenID Connect Core §3.1.2.1 by which a provider can be asked for a login that is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReauthenticationMeans {
+    /// `prompt=login`.
+    Login,
+    /// `prompt=select_account`.
+    SelectAccount,
+    /// `max_age`; such providers state `auth_time`.
+    MaxAge,
 }
 
 /// Our word to the member of a profile document; dots go into nested objects.
@@ -135,6 +150,15 @@ pub const RESERVED_NAMES: [&str; 14] = [
 ];
 
 impl ProviderConfig {
+    /// Whether it could prove by an `auth_time` that somebody has just signed in: what has no ID tokens cannot.
+    pub(super) fn may_state_auth_time(&self) -> bool {
+        self.issuer.is_some()
+            || matches!(
+                self.preset,
+                Some(Preset::Google | Preset::Gitlab | Preset::Microsoft | Preset::Apple)
+            )
+    }
+
     /// The rules of this table. `issuer_is_loopback`: our own issuer is on this machine, so plain http may be allowed.
     pub(super) fn check(&self, name: &str, issuer_is_loopback: bool, check: &mut Check) {
         let key = join("oauth.providers", name);

@@ -126,10 +126,8 @@ pub fn config_text(
                 },
             },
         },
-        // The demo app is on this machine, and is told of logouts.
-        "webhooks": { "allow_private_ips": true },
         "claims": { "passthrough": PASSTHROUGH_CLAIMS },
-        // Receivers of webhooks are tried out on this machine.
+        // The demo app is on this machine and is told of logouts; receivers of webhooks are tried out here, too.
         "webhooks": { "allow_private_ips": true },
     });
     toml::to_string(&values).context("write the development configuration")

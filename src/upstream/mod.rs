@@ -47,7 +47,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::providers::{EmailTrust, Preset};
+use crate::config::providers::{EmailTrust, Preset, ReauthenticationMeans};
 use crate::protocol::pkce::CodeVerifier;
 
 pub use error::UpstreamError;
@@ -328,6 +328,15 @@ impl Reauthentication {
         max_age: false,
         select_account: false,
     };
+
+    /// These means alone.
+    pub fn of(means: &[ReauthenticationMeans]) -> Self {
+        Self {
+            prompt_login: means.contains(&ReauthenticationMeans::Login),
+            max_age: means.contains(&ReauthenticationMeans::MaxAge),
+            select_account: means.contains(&ReauthenticationMeans::SelectAccount),
+        }
+    }
 }
 
 /// What a login is started with.

@@ -135,7 +135,10 @@ fn resolve(name: &str, config: &ProviderConfig, passthrough: &[String]) -> anyho
         email_trust_is_configured: config.email_trust.is_some(),
         email_verified_as_string: config.email_verified_as_string || data.email_verified_as_string,
         form_post: data.form_post,
-        reauthentication: data.reauthentication,
+        reauthentication: config
+            .reauthentication
+            .as_deref()
+            .map_or(data.reauthentication, Reauthentication::of),
         acr_map: config.acr_map.clone(),
         signup: config.signup,
         allow_list: config.allow_list.clone(),

@@ -284,3 +284,53 @@ async fn commands_and_requests_refuse_the_same_registrations() {
     }
     assert_eq!(op.trail_length().await, 0);
 }
+
+/// Names are reserved and released by the functions of the API: what one does the other sees, and both leave their entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_reserved_and_released() {
+    let op = TestProvider::with(|config| config.usernames.days_between_changes = 0).await;
+    let directory = Directory::with_key(
+        &op.configuration_text()
+            .replace("[oauth]", "[usernames]\nreserved = [\"root\"]\n[oauth]"),
+    );
+    let ada = op.signed_in("ada").await;
+    let takes = async |name: &str, status: u16| {
+        let body = serde_json::json!({ "username": name });
+        ada.call(reqwest::Method::PATCH, "/auth/me/username", Some(&body))
+            .await
+            .is(status);
+    };
+    let reserved = json(&directory, &["reserve-username", "Support"]);
+    assert_eq!(
+        reserved,
+        serde_json::json!({ "username": "support", "reserved": true })
+    );
+    takes("SUPPORT", 409).await;
+    assert!(refused(&directory, &["reserve-username", "SUPPORT"]).contains("reserved already"));
+    assert!(refused(&directory, &["reserve-username", "a b"]).contains("without spaces"));
+    let listed = text(&directory, &["list-reserved-usernames"]);
+    assert!(
+        listed.contains("root") && listed.contains("usernames.reserved") && listed.contains("support"),
+        "{listed}"
+    );
+    let listed = json(&directory, &["list-reserved-usernames"]);
+    assert_eq!(
+        (&listed[0]["configured"], &listed[1]["configured"]),
+        (&true.into(), &false.into())
+    );
+
+    let root = op.administrator("root").await;
+    let of_api = root.read("/admin/reserved-usernames").await;
+    assert_eq!(of_api["items"][0]["username"], "support");
+    json(&directory, &["release-username", "support"]);
+    assert!(refused(&directory, &["release-username", "support"]).contains("is not reserved"));
+    takes("support", 200).await;
+    let trail = json(&directory, &["audit", "--target", "support"]);
+    let actions: Vec<&str> = trail
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["username_released", "username_reserved"]);
+}

@@ -1,5 +1,5 @@
 use riley_auth::config::oauth::Reauth;
-use riley_auth::config::providers::Preset;
+use riley_auth::config::providers::{Preset, ReauthenticationMeans};
 use riley_auth::dev::simulated_upstream::{Endpoint, LoggedRequest, Misbehaviour};
 use time::Duration;
 
@@ -99,6 +99,33 @@ async fn a_demanded_login_is_demanded_of_the_upstream() {
         (some("select_account"), None)
     );
     ada.authorize(&app).max_age(3600).code().await;
+}
+
+/// AZ-18: a provider is asked for nothing that it would ignore, as its table of the configuration says.
+#[tokio::test]
+async fn a_provider_is_asked_for_what_its_configuration_says_alone() {
+    use ReauthenticationMeans::{Login, MaxAge, SelectAccount};
+    for (means, prompt, max_age) in [
+        (vec![], None, None),
+        (vec![Login], Some("login"), None),
+        (vec![SelectAccount], Some("select_account"), None),
+        (vec![MaxAge], None, Some("0")),
+        (vec![Login, MaxAge], Some("login"), Some("0")),
+    ] {
+        let op = TestProvider::with(|config| {
+            let provider = config.oauth.providers.get_mut("simulated").unwrap();
+            provider.reauthentication = Some(means.clone());
+        })
+        .await;
+        let app = op.client().await;
+        let ada = op.signed_in("ada").await;
+        let asked_for = asked(&op, &ada.authorize(&app).prompt("login")).await;
+        assert_eq!(
+            (asked_for.query("prompt"), asked_for.query("max_age")),
+            (prompt, max_age),
+            "{means:?}"
+        );
+    }
 }
 
 /// AZ-17: the sign-in that was started for the request satisfies it once; its `auth_time` is new.

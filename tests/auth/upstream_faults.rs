@@ -173,22 +173,23 @@ async fn without_pages_a_failed_sign_in_is_a_page_of_ours() {
     }
 }
 
-/// §4.1: a login that failed leads back to the login page with the request intact, so that the person may try again.
+/// §4.1: a login that failed leads back to the login page with the request intact, so that the person may try again, and with
+/// a fixed code, so that the page can say what happened.
 #[tokio::test]
 async fn a_cancelled_login_leads_back_to_the_login_page_with_the_request_intact() {
     let op = TestProvider::start().await;
     let app = op.client().await;
-    for wrong in [
-        Misbehaviour::Cancelled,
-        Misbehaviour::TokenFails,
-        Misbehaviour::WrongNonce,
+    for (wrong, code) in [
+        (Misbehaviour::Cancelled, "access_denied"),
+        (Misbehaviour::TokenFails, "upstream_unavailable"),
+        (Misbehaviour::WrongNonce, "sign_in_failed"),
     ] {
         let ada = op.browser();
         let request = ada.authorize(&app);
         let login = request.send().await.page("/login");
         let start = format!("simulated?request_id={}", param(&login, "request_id"));
         let visit = ada.sign_in_amid(&start, "ada", &[wrong]).await;
-        assert_eq!(visit.url, login, "{wrong:?}");
+        assert_eq!(visit.url.as_str(), format!("{login}&error={code}"), "{wrong:?}");
         let visit = ada.sign_in_at(&visit.url, "ada").await;
         let granted = request.read(visit).await.code();
         assert_eq!(granted.state, request.param("state"));

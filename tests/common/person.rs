@@ -264,6 +264,8 @@ impl<'a> Authorize<'a> {
         }
         let posted = !visit.posted.is_empty();
         let params: Vec<(String, String)> = if posted {
+            let own = url::Url::parse(self.app.redirect_uri()).unwrap();
+            assert_eq!(visit.url.query(), own.query(), "nothing comes in the query, too");
             visit.posted.clone()
         } else {
             visit

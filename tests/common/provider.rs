@@ -117,9 +117,18 @@ impl TestProvider {
 
     /// Browsers and clients of this one talk to the process that listens at `address`.
     pub(crate) fn served_at(&self, address: SocketAddr) -> Self {
+        self.reached(address, reqwest::Client::builder())
+    }
+
+    /// The same with a connection for each request, which a balancer at `address` hands to one instance after the other.
+    pub(crate) fn spread_from(&self, address: SocketAddr) -> Self {
+        self.reached(address, reqwest::Client::builder().pool_max_idle_per_host(0))
+    }
+
+    fn reached(&self, address: SocketAddr, http: reqwest::ClientBuilder) -> Self {
         let shared = Arc::clone(&self.0.shared);
         let state = state((*self.0.state.config).clone(), &shared);
-        Self::with_address(state, address, shared)
+        Self::with_address(state, address, shared, http)
     }
 
     /// Stops server and workers, and waits for their end. What is left are the means of the kit: database, clock, browsers.
@@ -136,11 +145,16 @@ impl TestProvider {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
-        Self::with_address(state, address, shared)
+        Self::with_address(state, address, shared, reqwest::Client::builder())
     }
 
-    fn with_address(state: AppState, address: SocketAddr, shared: Arc<Shared>) -> Self {
-        let http = reqwest::Client::builder()
+    fn with_address(
+        state: AppState,
+        address: SocketAddr,
+        shared: Arc<Shared>,
+        http: reqwest::ClientBuilder,
+    ) -> Self {
+        let http = http
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(std::time::Duration::from_mins(1))

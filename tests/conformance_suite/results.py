@@ -90,14 +90,32 @@ def recorded(document):
     return found
 
 
-def worse_than_recorded(result, record):
-    """What got worse, one sentence for each. A module that is not recorded has to pass."""
+def worse_than_recorded(result, record, only=None):
+    """What got worse, one sentence for each. A module that is not recorded has to pass; one that is recorded has to be there.
+
+    With `only`, the names of the modules that were asked for, nothing is said of the others; each of them has to have run.
+    """
+    profile, plan = result.plan["profile"], result.plan["plan"]
     complaints = []
     for row in result.rows:
-        before = record.get((result.plan["plan"], row.module), "PASSED")
+        if only and row.module not in only:
+            continue
+        before = record.get((plan, row.module), "PASSED")
         if rank(row.result) > rank(before):
-            complaints.append(f"{result.plan['profile']}: {row.module} is {row.result}, recorded is {before}")
+            complaints.append(f"{profile}: {row.module} is {row.result}, recorded is {before}")
+    if not result.rows:
+        complaints.append(f"{profile}: the suite's plan has no modules")
+    there = {row.module for row in result.rows}
+    for recorded_plan, module in record:
+        if recorded_plan == plan and module not in there and not only:
+            complaints.append(f"{profile}: {module} is recorded, and the suite's plan has it no more")
     return complaints
+
+
+def without_a_plan(outcomes, only):
+    """Those of the names that are no module of any plan: nothing would be run, and nothing would be complained of."""
+    there = {row.module for outcome in outcomes for row in outcome.rows}
+    return [name for name in only or [] if name not in there]
 
 
 def rank(result):

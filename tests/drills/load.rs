@@ -1,13 +1,13 @@
 //! Apps that never stop: each refreshes its tokens, asks UserInfo and introspection, and verifies what it was given.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::common::{TestClient, TestProvider, app::basic};
@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) unavailable: AtomicU64,
     /// 503 without `Retry-After`, 500, or a refusal of something good.
     pub(crate) wrong: AtomicU64,
+    /// Introspection called a token inactive that had just been issued.
+    pub(crate) wrong_about_tokens: AtomicU64,
     /// No answer: refused, reset, timed out.
     pub(crate) unanswered: AtomicU64,
     pub(crate) verified: AtomicU64,
@@ -28,8 +30,12 @@ pub(crate) struct Counts {
     pub(crate) unverifiable: AtomicU64,
     /// Apps whose refresh token is good for nothing any more.
     pub(crate) lost: AtomicU64,
-    /// When something was last answered as it should be.
-    pub(crate) last_good: Mutex<Option<Instant>>,
+    /// When each app last got new tokens.
+    pub(crate) refreshed: Mutex<Vec<Instant>>,
+    /// When somebody was last told to come back.
+    pub(crate) last_unavailable: Mutex<Option<Instant>>,
+    /// The keys by which access tokens and ID tokens were verified.
+    pub(crate) kids: Mutex<BTreeSet<String>>,
 }
 
 impl Counts {
@@ -93,6 +99,7 @@ impl Load {
     /// Signs `apps` people in at `home` and lets their apps work at `at`.
     pub(crate) async fn start(home: &TestProvider, at: &TestProvider, apps: usize, manner: Manner) -> Self {
         let counts = Arc::new(Counts::default());
+        *counts.refreshed.lock().unwrap() = vec![Instant::now(); apps];
         let stop = Arc::new(AtomicBool::new(false));
         let mut running = JoinSet::new();
         for index in 0..apps {
@@ -103,12 +110,14 @@ impl Load {
                 .tokens_of(&browser, &format!("person-{index}"), scope)
                 .await;
             let app = App {
+                index,
                 client: client.at(at),
                 http: http(manner.keep_alive),
                 manner,
                 counts: Arc::clone(&counts),
                 refresh_token: tokens.refresh().to_owned(),
                 access_token: tokens.access_token.clone(),
+                id_token: tokens.id().to_owned(),
                 jwks: None,
             };
             let stop = Arc::clone(&stop);
@@ -126,6 +135,7 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         self.apps.join_all().await;
         assert!(self.counts.are_complete(), "{}", self.counts.summary());
+        assert_eq!(Counts::of(&self.counts.wrong_about_tokens), 0);
         self.counts
     }
 }
@@ -144,12 +154,14 @@ fn http(keep_alive: bool) -> reqwest::Client {
 }
 
 struct App {
+    index: usize,
     client: TestClient,
     http: reqwest::Client,
     manner: Manner,
     counts: Arc<Counts>,
     refresh_token: String,
     access_token: String,
+    id_token: String,
     jwks: Option<(Instant, JwkSet)>,
 }
 
@@ -163,7 +175,6 @@ enum Met {
 
 impl App {
     async fn work(mut self, stop: &AtomicBool) {
-        let mut last_refresh: Option<Instant> = None;
         while !stop.load(Ordering::Relaxed) {
             let form = [
                 ("grant_type", "refresh_token"),
@@ -174,12 +185,12 @@ impl App {
                     let tokens: serde_json::Value = serde_json::from_str(&text).unwrap();
                     self.refresh_token = tokens["refresh_token"].as_str().unwrap().to_owned();
                     self.access_token = tokens["access_token"].as_str().unwrap().to_owned();
-                    last_refresh = None;
+                    self.id_token = tokens["id_token"].as_str().unwrap().to_owned();
+                    self.counts.refreshed.lock().unwrap()[self.index] = Instant::now();
                     self.verify().await;
                 }
                 // A client that had no answer presents the same token again, for as long as the leeway lasts.
                 Met::Again => {
-                    last_refresh.get_or_insert_with(Instant::now);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -193,7 +204,12 @@ impl App {
                 .bearer_auth(&self.access_token);
             self.send(bearer).await;
             let form = [("token", self.access_token.clone())];
-            self.send(self.post("/oauth/introspect").form(&form)).await;
+            if let Met::Good(text) = self.send(self.post("/oauth/introspect").form(&form)).await
+                && !text.contains("\"active\":true")
+            {
+                println!("a new token is called {text}");
+                count(&self.counts.wrong_about_tokens);
+            }
             tokio::time::sleep(self.manner.pause).await;
         }
     }
@@ -225,11 +241,11 @@ impl App {
         match status {
             StatusCode::OK => {
                 count(&self.counts.answered);
-                *self.counts.last_good.lock().await = Some(Instant::now());
                 Met::Good(text)
             }
             StatusCode::SERVICE_UNAVAILABLE if comes_back => {
                 count(&self.counts.unavailable);
+                *self.counts.last_unavailable.lock().unwrap() = Some(Instant::now());
                 Met::Again
             }
             _ => {
@@ -244,8 +260,8 @@ impl App {
         }
     }
 
-    /// Verifies the access token by a copy of the JWKS that is kept for its whole max-age and never fetched again before,
-    /// not even for a key that it does not have: the strictest of caches.
+    /// Verifies the access token and the ID token by a copy of the JWKS that is kept for its whole max-age and never fetched
+    /// again before, not even for a key that it does not have: the strictest of caches.
     async fn verify(&mut self) {
         let fresh = |(fetched, _): &(Instant, JwkSet)| fetched.elapsed() < self.manner.jwks_max_age;
         if !self.jwks.as_ref().is_some_and(fresh) {
@@ -259,18 +275,25 @@ impl App {
             }
         }
         let Some((_, jwks)) = &self.jwks else { return };
-        let header = jsonwebtoken::decode_header(&self.access_token).unwrap();
-        let key = header.kid.as_deref().and_then(|kid| jwks.find(kid));
-        let verified = key.is_some_and(|key| {
-            let mut validation = Validation::new(header.alg);
-            validation.validate_aud = false;
-            let key = DecodingKey::from_jwk(key).unwrap();
-            jsonwebtoken::decode::<serde_json::Value>(&self.access_token, &key, &validation).is_ok()
-        });
-        count(if verified {
-            &self.counts.verified
-        } else {
-            &self.counts.unverifiable
-        });
+        for token in [&self.access_token, &self.id_token] {
+            if let Some(kid) = verified_by(token, jwks) {
+                count(&self.counts.verified);
+                self.counts.kids.lock().unwrap().insert(kid);
+            } else {
+                count(&self.counts.unverifiable);
+            }
+        }
     }
+}
+
+/// The key whose signature it is, if the set has it.
+fn verified_by(token: &str, jwks: &JwkSet) -> Option<String> {
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    let kid = header.kid.unwrap();
+    let key = DecodingKey::from_jwk(jwks.find(&kid)?).unwrap();
+    let mut validation = Validation::new(header.alg);
+    validation.validate_aud = false;
+    jsonwebtoken::decode::<serde_json::Value>(token, &key, &validation)
+        .is_ok()
+        .then_some(kid)
 }

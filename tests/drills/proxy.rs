@@ -1,5 +1,6 @@
 //! The least that a load balancer does: hands each connection to the next instance that takes it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
     instances: Arc<Mutex<Vec<SocketAddr>>>,
+    open: Open,
 }
+
+/// How many connections are open to each instance.
+type Open = Arc<Mutex<HashMap<SocketAddr, u64>>>;
 
 impl Balancer {
     pub(crate) async fn start(instances: Vec<SocketAddr>) -> Self {
@@ -19,14 +24,16 @@ impl Balancer {
         let balancer = Self {
             address: listener.local_addr().unwrap(),
             instances: Arc::new(Mutex::new(instances)),
+            open: Open::default(),
         };
         let (instances, turn) = (Arc::clone(&balancer.instances), Arc::new(AtomicUsize::new(0)));
+        let open = Arc::clone(&balancer.open);
         tokio::spawn(async move {
             loop {
                 let Ok((client, _)) = listener.accept().await else {
                     continue;
                 };
-                let (instances, turn) = (Arc::clone(&instances), Arc::clone(&turn));
+                let (instances, turn, open) = (Arc::clone(&instances), Arc::clone(&turn), Arc::clone(&open));
                 tokio::spawn(async move {
                     let known = instances.lock().unwrap().clone();
                     let first = turn.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +41,9 @@ impl Balancer {
                         let instance = known[(first + offset) % known.len()];
                         // One that refuses the connection has seen nothing of the request: the next one may have it.
                         if let Ok(server) = TcpStream::connect(instance).await {
+                            *open.lock().unwrap().entry(instance).or_default() += 1;
                             pass(client, server).await;
+                            *open.lock().unwrap().entry(instance).or_default() -= 1;
                             return;
                         }
                     }
@@ -42,6 +51,16 @@ impl Balancer {
             }
         });
         balancer
+    }
+
+    /// How many connections are open to this instance.
+    pub(crate) fn open_to(&self, instance: SocketAddr) -> u64 {
+        self.open
+            .lock()
+            .unwrap()
+            .get(&instance)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The instance in the place of another.

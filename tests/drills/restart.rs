@@ -11,6 +11,7 @@ use crate::proxy::Balancer;
 
 const APPS: usize = 32;
 const RESTARTS: usize = 20;
+const GRACE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run() -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -21,6 +22,7 @@ pub(crate) async fn run() -> Vec<Figure> {
         } else {
             "a connection per request"
         };
+        assert!(slowest < GRACE, "{slowest:?}");
         figures.push(Figure::new(
             "restart",
             format!("{RESTARTS} times SIGTERM to one of two instances, {APPS} apps, {connections}"),
@@ -36,7 +38,8 @@ pub(crate) async fn run() -> Vec<Figure> {
 async fn replace_all(keep_alive: bool) -> (std::sync::Arc<Counts>, Duration) {
     let home = TestProvider::start().await;
     let directory = Directory::with_key(&home.configuration_text());
-    directory.edit("shutdown_grace_secs = 1", "shutdown_grace_secs = 20");
+    let grace = format!("shutdown_grace_secs = {}", GRACE.as_secs());
+    directory.edit("shutdown_grace_secs = 1", &grace);
     let mut instances: Vec<Process> = vec![directory.serve().await, directory.serve().await];
     let balancer = Balancer::start(instances.iter().map(|instance| instance.address).collect()).await;
     let manner = Manner {
@@ -51,6 +54,11 @@ async fn replace_all(keep_alive: bool) -> (std::sync::Arc<Counts>, Duration) {
         let started = Instant::now();
         old.signal(Signal::TERM);
         assert_eq!(old.ended().await.code(), Some(0));
+        assert!(
+            !old.log().contains("did not finish"),
+            "somebody was cut off: {}",
+            old.log()
+        );
         slowest = slowest.max(started.elapsed());
         let new = directory.serve().await;
         balancer.replace(old.address, new.address);

@@ -7,6 +7,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code, reason = "no instance is replaced here")]
+#[path = "../drills/proxy.rs"]
+mod proxy;
 
 use std::net::{IpAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::TestProvider;
+use proxy::Balancer;
 use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::rate_limiting::RateLimitingConfig;
@@ -141,6 +145,65 @@ async fn instances_that_share_a_store_count_together() {
     assert!(is_about_15(sum), "{sum}");
     assert_ne!(status(&other, "203.0.113.10").await, 429);
     assert_eq!(fallbacks(&one).await + fallbacks(&other).await, 0);
+}
+
+/// How many requests an instance has answered, by its own count.
+async fn answered(op: &TestProvider) -> u64 {
+    let text = op.get("/metrics").await.text;
+    let counts = text
+        .lines()
+        .filter(|line| line.starts_with("riley_auth_http_requests_total{"));
+    counts
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Three instances behind one proxy, over one PostgreSQL and one Redis, are one provider. Each request goes to another
+/// instance than the one before: sign-in and its callback, request and consent, code and exchange, refresh, sign-out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_instances_behind_one_proxy_are_one_provider() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let first = TestProvider::with(|config| {
+        config.server.behind_proxy = true;
+        config.rate_limiting.enabled = true;
+        config.rate_limiting.auth_per_minute = 1000;
+        config.rate_limiting.redis_url = Some(url);
+    })
+    .await;
+    let others = [first.second_instance().await, first.second_instance().await];
+    let instances = [&first, &others[0], &others[1]];
+    let balancer = Balancer::start(instances.iter().map(|op| op.address()).collect()).await;
+    let op = first.spread_from(balancer.address);
+    for round in 0..6 {
+        let person = format!("person-{round}");
+        let app = op.asking_client().await;
+        let browser = op.browser();
+        let asked = browser.authorize(&app).scope("openid profile offline_access");
+        let granted = asked.code_as(&person).await;
+        let tokens = app.redeem(&granted).await.tokens();
+        let refreshed = app.refresh(tokens.refresh()).await.tokens();
+        assert!(app.is_active(&refreshed.access_token).await, "{round}");
+        // Consent is remembered everywhere.
+        browser.authorize(&app).code().await;
+        let sessions = browser
+            .call(Method::GET, "/auth/sessions", None)
+            .await
+            .is(200)
+            .json();
+        assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1);
+        browser.call(Method::POST, "/auth/logout", None).await.is(200);
+        for instance in instances {
+            assert!(!browser.at(instance).is_signed_in().await);
+        }
+        // What was used up is used up everywhere.
+        for instance in instances {
+            app.at(instance).redeem(&granted).await.refused("invalid_grant");
+        }
+    }
+    for instance in instances {
+        assert!(answered(instance).await > 20, "every instance took part");
+    }
 }
 
 /// `riley-auth validate` tries it as the server does, and leaves nothing behind that counts.

@@ -6,6 +6,7 @@ use crate::cli::migrate;
 use crate::config::Config;
 use crate::config::finding::Finding;
 use crate::db::inspection::{self, Inspection};
+use crate::db::schema::Fit;
 use crate::db::{self, MIGRATIONS};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num` has it.
@@ -57,11 +58,8 @@ async fn ask(db: &PgPool, config: &Config, live: bool) -> sqlx::Result<Vec<Findi
         .filter(|version| !MIGRATIONS.version_exists(**version))
         .count();
     if unknown > 0 {
-        findings.push(Finding::warning(
-            "database.url",
-            format!("the database has {unknown} migrations that this version does not know"),
-            "run the newer version of riley-auth that made them",
-        ));
+        let is_too_new = db::schema::fit(db).await? == Fit::TooNew;
+        findings.push(judge_unknown(unknown, is_too_new));
     }
     if pending > 0 {
         let may_create = inspection::may_create_tables(db).await?;
@@ -138,6 +136,18 @@ fn judge_deployment(server: &Inspection, pool: u32) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Migrations of a newer version: those that an older one can live with are only worth a word.
+fn judge_unknown(unknown: usize, is_too_new: bool) -> Finding {
+    let mend = "run the newer version of riley-auth that made them";
+    if is_too_new {
+        let problem = format!("the database has {unknown} migrations that this version cannot live with");
+        Finding::error("database.url", problem, mend)
+    } else {
+        let problem = format!("the database has {unknown} migrations that this version does not know");
+        Finding::warning("database.url", problem, mend)
+    }
 }
 
 fn judge_pending(pending: usize, may_create: bool, migrates: bool) -> Finding {

@@ -61,6 +61,13 @@ function offerProviders(providers, query) {
   if (providers.length === 0) say("There is no way to sign in here.", true);
 }
 
+// What became of a sign-in that the person tried, by the codes that the API hands to the page.
+const signInFailures = {
+  access_denied: "You cancelled the sign-in. Try again, or choose another way.",
+  sign_in_failed: "The provider did not confirm who you are. Try again, or choose another way.",
+  upstream_unavailable: "The provider cannot be reached at the moment. Try again later, or choose another way.",
+};
+
 // This page, to come back to.
 const here = { return_to: location.origin + location.pathname };
 
@@ -209,6 +216,8 @@ const pages = {
   async login() {
     const requestId = parameters.get("request_id");
     offerProviders(await call("GET", "/auth/providers"), requestId === null ? null : { request_id: requestId });
+    const failure = parameters.get("error");
+    if (failure !== null) say(signInFailures[failure] || "That sign-in did not work.", true);
   },
 
   async welcome() {

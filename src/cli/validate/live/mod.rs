@@ -15,7 +15,7 @@
 //! would show strangers the addresses of the proxies and let them try which headers are believed.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
 
@@ -77,16 +77,18 @@ pub(super) async fn check(config: &Config, at: Option<IpAddr>, seen_as: Option<I
     findings.extend(metrics::check(config, &outside).await);
     findings.extend(outside.plain_http().await);
     if let Ok(pool) = db::connect(&config.database) {
-        let before = micros();
+        let (before, started) = (micros(), Instant::now());
         if let Ok(inspection) = db::inspection::inspect(&pool).await {
             let now = i64::try_from(inspection.now.unix_timestamp_nanos() / 1_000).unwrap_or(before);
-            clocks.note("the database", now, before, Duration::ZERO);
+            clocks.note("the database", now, before, started.elapsed());
         }
         pool.close().await;
     }
     let urls = urls::check(config).await;
-    for (name, date_micros, asked_at_micros) in urls.dates {
-        clocks.note(&name, date_micros, asked_at_micros, Duration::from_secs(1));
+    for told in urls.dates {
+        // A date of HTTP has whole seconds.
+        let took = told.took + Duration::from_secs(1);
+        clocks.note(&told.provider, told.date_micros, told.asked_at_micros, took);
     }
     findings.extend(clocks.judge());
     findings.extend(urls.findings);
@@ -112,7 +114,7 @@ async fn ask_server(config: &Config, outside: &Outside) -> Result<View, Finding>
     let nonce = Opaque::generate(&SystemRandom::new()).expose();
     let session = crate::http::cookies::Cookies::new(config).name(crate::http::cookies::CookieKind::Refresh);
     let asked_at_micros = micros();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let proof = key.prove(&nonce, Clock::default().now());
     let answer = outside
         .get(

@@ -194,10 +194,15 @@ impl Failure {
                 format!("the host name does not resolve: {innermost}"),
                 "add the name to DNS, or correct it",
             )
-        } else if told.contains("certificate") || told.contains("tls") {
+        } else if told.contains("certificate") {
             (
                 format!("the certificate is not accepted: {innermost}"),
                 "install a certificate for this very name, with the whole chain, from an authority that clients know",
+            )
+        } else if told.contains("tls") || told.contains("corrupt message") {
+            (
+                format!("what listens there does not speak TLS as it should: {innermost}"),
+                "let the proxy terminate TLS at this port, with TLS 1.2 or 1.3",
             )
         } else if error.is_timeout() {
             (
@@ -225,6 +230,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -241,5 +248,88 @@ mod tests {
         );
         assert!(judge_plain_http(&answer(301, "")).is_none());
         assert!(judge_plain_http(&answer(200, "<html>It works!</html>")).is_none());
+    }
+
+    /// What is said of the answer to a GET there, by a client that waits for half a second.
+    async fn failure_at(url: &str) -> Failure {
+        let client = client().timeout(Duration::from_millis(500)).build().unwrap();
+        match read(client.get(url)).await {
+            Err(failure) => failure,
+            Ok(answer) => panic!("{url} answers {}", answer.status),
+        }
+    }
+
+    /// Whoever listens here says this to everybody, and goes.
+    async fn says(words: Vec<u8>) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = [0; 4096];
+                let _ = stream.read(&mut asked).await;
+                let _ = stream.write_all(&words).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_keeps_an_answer_from_arriving_is_told_apart() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let garbage = says(b"\x00\x01 this is no HTTP\r\n\r\n".to_vec()).await;
+        let mut endless = b"HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n".to_vec();
+        endless.resize(2_000_000, b'a');
+        let endless = says(endless).await;
+        let plain = says(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        for (url, problem) in [
+            (
+                format!("http://{}/", silent.local_addr().unwrap()),
+                "nobody answers within",
+            ),
+            (format!("http://{nobody}/"), "no connection can be made"),
+            (format!("http://{garbage}/"), "the answer cannot be read"),
+            (
+                format!("http://{endless}/"),
+                "the answer is longer than a megabyte",
+            ),
+            (format!("https://{plain}/"), "does not speak TLS"),
+            (
+                "http://nobody.invalid/".to_owned(),
+                "the host name does not resolve",
+            ),
+        ] {
+            let failure = failure_at(&url).await;
+            assert!(failure.problem.contains(problem), "{url}: {}", failure.problem);
+            assert!(!failure.mend.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_no_authority_vouches_for_is_told_of() {
+        crate::jwt::install_crypto_provider();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let failure = failure_at(&format!("https://localhost:{port}/")).await;
+        assert!(
+            failure.problem.contains("the certificate is not accepted"),
+            "{}",
+            failure.problem
+        );
     }
 }

@@ -396,4 +396,41 @@ mod tests {
                 .contains("not at all")
         );
     }
+
+    #[test]
+    fn a_header_that_is_lost_or_doubled_is_named() {
+        let config = |issuer: &str| -> Config {
+            let text = format!(
+                "database = {{ url = \"postgres://localhost/riley\", secret_key = \"a-secret-key-of-the-tests-0123456789\" }}\n\
+                 jwt = {{ issuer = \"{issuer}\" }}"
+            );
+            toml::from_str(&text).unwrap()
+        };
+        let all = [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("content-security-policy", "default-src 'none'"),
+            ("referrer-policy", "no-referrer"),
+        ];
+        let judged = |issuer: &str, headers: &[(&'static str, &'static str)]| -> Vec<String> {
+            let findings = judge_headers(&config(issuer), &answer(200, headers, ""));
+            findings.into_iter().map(|finding| finding.problem).collect()
+        };
+        assert!(judged("http://127.0.0.1:8081", &all).is_empty());
+        assert_eq!(
+            judged("https://a.example", &all),
+            ["strict-transport-security does not arrive"]
+        );
+        let twice = [&all[..], &[("x-frame-options", "SAMEORIGIN")]].concat();
+        assert_eq!(
+            judged("http://127.0.0.1:8081", &twice),
+            ["x-frame-options arrives 2 times"]
+        );
+        let one = [("access-control-allow-origin", "https://a.example")];
+        let finding = judge_cors(&answer(200, &one, "")).unwrap();
+        assert!(
+            finding.problem.contains("arrives as https://a.example"),
+            "{finding}"
+        );
+    }
 }

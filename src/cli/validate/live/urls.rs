@@ -4,31 +4,47 @@
 //! way are in order; what an app answers to a request without parameters is its own business, but for "not found".
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::task::JoinSet;
-use url::{Host, Url};
+use url::Url;
 
-use super::forwarding::is_global;
 use super::outside::{Answer, Failure, client, read};
 use crate::clock::Clock;
 use crate::config::finding::Finding;
 use crate::config::{Config, is_loopback};
 use crate::db;
+use crate::outbound::target::{self, Policy, Refused};
 use crate::protocol::client::{Client, ClientType};
 use crate::upstream::Upstreams;
 
 /// Questions at once.
 const AT_ONCE: usize = 8;
 
-/// What was found, and what the clocks of the providers say: name, their time, when they were asked, in microseconds since
-/// the epoch.
+/// What was found, and what the clocks of the providers say.
 #[derive(Default)]
 pub(super) struct Urls {
     pub(super) findings: Vec<Finding>,
-    pub(super) dates: Vec<(String, i64, i64)>,
+    pub(super) dates: Vec<Dated>,
+}
+
+/// A provider's clock.
+pub(super) struct Dated {
+    pub(super) provider: String,
+    /// Microseconds since the epoch.
+    pub(super) date_micros: i64,
+    /// Microseconds since the epoch, when it was asked.
+    pub(super) asked_at_micros: i64,
+    pub(super) took: Duration,
+}
+
+/// What came of asking a URL.
+struct Asked {
+    outcome: Result<Answer, Failure>,
+    at_micros: i64,
+    took: Duration,
 }
 
 /// What a URL is for.
@@ -63,16 +79,27 @@ pub(super) async fn check(config: &Config) -> Urls {
     }
     let Ok(http) = client().build() else { return urls };
     let asked = ask_all(&http, &questions).await;
+    let policy = config.webhooks.policy();
     for (url, key, purpose) in questions {
-        let Some((outcome, asked_at)) = asked.get(&url) else {
+        let Some(asked) = asked.get(&url) else {
             continue;
         };
-        if let (Purpose::Provider(name), Ok(answer)) = (&purpose, outcome)
-            && let Some(date) = date_of(answer)
+        if let (Purpose::Provider(name), Ok(answer)) = (&purpose, &asked.outcome)
+            && let Some(date_micros) = date_of(answer)
         {
-            urls.dates.push((name.clone(), date, *asked_at));
+            urls.dates.push(Dated {
+                provider: name.clone(),
+                date_micros,
+                asked_at_micros: asked.at_micros,
+                took: asked.took,
+            });
         }
-        urls.findings.extend(judge(&url, key, &purpose, outcome));
+        let refused = match purpose {
+            Purpose::BackChannel => judge_address(&url, &key, policy).await,
+            _ => None,
+        };
+        urls.findings
+            .extend(refused.or_else(|| judge(&url, key, &purpose, &asked.outcome)));
     }
     urls
 }
@@ -129,10 +156,7 @@ fn of_client(client: &Client) -> Vec<Question> {
 }
 
 /// Each URL once.
-async fn ask_all(
-    http: &reqwest::Client,
-    questions: &[Question],
-) -> BTreeMap<String, (Result<Answer, Failure>, i64)> {
+async fn ask_all(http: &reqwest::Client, questions: &[Question]) -> BTreeMap<String, Asked> {
     let mut waiting: Vec<String> = questions.iter().map(|(url, _, _)| url.clone()).collect();
     waiting.sort_unstable();
     waiting.dedup();
@@ -145,13 +169,20 @@ async fn ask_all(
         {
             let request = http.get(&url);
             asking.spawn(async move {
-                let asked_at = super::micros();
-                (url, read(request).await, asked_at)
+                let (at_micros, started) = (super::micros(), Instant::now());
+                let outcome = read(request).await;
+                let took = started.elapsed();
+                let asked = Asked {
+                    outcome,
+                    at_micros,
+                    took,
+                };
+                (url, asked)
             });
         }
         match asking.join_next().await {
-            Some(Ok((url, outcome, asked_at))) => {
-                asked.insert(url, (outcome, asked_at));
+            Some(Ok((url, one))) => {
+                asked.insert(url, one);
             }
             Some(Err(_)) => {}
             None => return asked,
@@ -160,11 +191,6 @@ async fn ask_all(
 }
 
 fn judge(url: &str, key: String, purpose: &Purpose, outcome: &Result<Answer, Failure>) -> Option<Finding> {
-    if *purpose == Purpose::BackChannel
-        && let Some(finding) = judge_address(url, &key)
-    {
-        return Some(finding);
-    }
     match outcome {
         Err(failure) => Some(Finding::warning(
             key,
@@ -192,22 +218,27 @@ fn judge(url: &str, key: String, purpose: &Purpose, outcome: &Result<Answer, Fai
     }
 }
 
-/// Deliveries refuse addresses that are not public, so that an app cannot make the server knock on internal doors.
-fn judge_address(url: &str, key: &str) -> Option<Finding> {
-    let url = Url::parse(url).ok()?;
-    let address: IpAddr = match url.host()? {
-        Host::Ipv4(address) => address.into(),
-        Host::Ipv6(address) => address.into(),
-        Host::Domain(_) if is_loopback(&url) => IpAddr::from([127, 0, 0, 1]),
-        Host::Domain(_) => return None,
+/// Deliveries refuse addresses that are not public, so that an app cannot make the server knock on internal doors. Judged as
+/// they judge it, by what is configured and by what the name leads to from here.
+async fn judge_address(url: &str, key: &str, policy: Policy) -> Option<Finding> {
+    const EVERYWHERE: Policy = Policy {
+        allow_private_ips: true,
     };
-    (!is_global(address)).then(|| {
-        Finding::warning(
-            key,
-            format!("{url} is no address of the public Internet, and deliveries go nowhere else by default"),
-            "register the app's public URL, or admit private addresses for deliveries",
-        )
-    })
+    let parsed = Url::parse(url).ok()?;
+    let reason = match target::check_url(&parsed, policy) {
+        Err(Refused(reason)) => reason,
+        Ok(()) if target::resolve(&parsed, policy).await.is_some() => return None,
+        // A name that leads nowhere at all is told of by whoever asks there.
+        Ok(()) => {
+            target::resolve(&parsed, EVERYWHERE).await?;
+            "its name leads to an address that is not public"
+        }
+    };
+    Some(Finding::warning(
+        key,
+        format!("{url} is never told of a logout: {reason}"),
+        "register the app's public URL, or admit private addresses for deliveries (webhooks.allow_private_ips)",
+    ))
 }
 
 /// The `Date` of an answer, in microseconds since the epoch.
@@ -257,8 +288,12 @@ mod tests {
         assert_eq!(judged(&Purpose::Provider("p".to_owned()), 404), None);
     }
 
-    #[test]
-    fn a_back_channel_to_an_internal_address_is_refused_before_it_is_tried() {
+    #[tokio::test]
+    async fn a_back_channel_that_deliveries_refuse_is_found_unless_private_addresses_are_admitted() {
+        let (guarded, open) = (false, true);
+        let judged = async |url: &str, allow_private_ips: bool| {
+            judge_address(url, "k", Policy { allow_private_ips }).await
+        };
         for url in [
             "https://10.0.0.1/logout",
             "https://127.0.0.1/logout",
@@ -268,11 +303,29 @@ mod tests {
             "https://100.64.0.1/",
             "https://localhost/logout",
         ] {
-            assert!(judge_address(url, "k").is_some(), "{url}");
+            let finding = judged(url, guarded).await.unwrap();
+            assert!(finding.problem.contains("is never told of a logout"), "{url}");
+            assert_eq!(judged(url, open).await, None, "{url}");
         }
-        for url in ["https://app.example.com/logout", "https://8.8.8.8/"] {
-            assert!(judge_address(url, "k").is_none(), "{url}");
-        }
+        assert_eq!(judged("https://8.8.8.8/", guarded).await, None);
+    }
+
+    #[tokio::test]
+    async fn apps_that_cannot_be_read_are_said_to_be() {
+        let config: Config = toml::from_str(
+            "database = { url = \"postgres://nobody@127.0.0.1:1/none\", acquire_timeout_secs = 1, \
+                          secret_key = \"a-secret-key-of-the-tests-0123456789\" }\n\
+             jwt = { issuer = \"https://auth.example.com\" }",
+        )
+        .unwrap();
+        let urls = check(&config).await;
+        let [finding] = &urls.findings[..] else {
+            panic!("{:?}", urls.findings)
+        };
+        assert!(
+            finding.problem.contains("the registered apps cannot be read"),
+            "{finding}"
+        );
     }
 
     #[test]
