@@ -329,7 +329,10 @@ fn describe(recorder: &PrometheusRecorder) {
             RATE_LIMIT_FALLBACKS_TOTAL,
             "Rate limits judged by this instance alone because the shared store did not answer",
         ),
-        (PANICS_TOTAL, "Handlers and workers that panicked; each is a defect"),
+        (
+            PANICS_TOTAL,
+            "Handlers and workers that panicked; each is a defect",
+        ),
         (REQUEST_TIMEOUTS_TOTAL, "Requests that took too long"),
         (
             REQUESTS_SHED_TOTAL,

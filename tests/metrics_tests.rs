@@ -123,7 +123,11 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     assert_eq!(labels, ["method", "path"].map(str::to_owned).into());
     // Every value, and no other: there from the start, so that the first of a kind is an increase.
     for (name, label, values) in [
-        ("riley_auth_tokens_issued_total", "type", &["access", "refresh", "id"][..]),
+        (
+            "riley_auth_tokens_issued_total",
+            "type",
+            &["access", "refresh", "id"][..],
+        ),
         (
             "riley_auth_token_verifications_total",
             "result",
@@ -602,7 +606,11 @@ async fn no_header_and_no_callback_adds_a_series() {
     key_record::record(op.state(), op.clock().now()).await.unwrap();
     send(1).await;
     let before: BTreeSet<String> = scrape().await.series.into_keys().collect();
-    assert!(before.iter().any(|series| series.contains("path=\"/id/auth/{provider}/callback\"")));
+    assert!(
+        before
+            .iter()
+            .any(|series| series.contains("path=\"/id/auth/{provider}/callback\""))
+    );
     send(100).await;
     let after: BTreeSet<String> = scrape().await.series.into_keys().collect();
     assert_eq!(before, after);

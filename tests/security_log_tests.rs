@@ -56,7 +56,9 @@ impl Lines {
     fn take(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Of what has come, exactly one line is this event, and it names nobody by anything but an id.
@@ -232,9 +234,17 @@ async fn a_process_with_panics() {
     let op = TestProvider::start().await;
     let state = op.state();
     let router = Router::new()
-        .route("/literal", get(async || -> () { panic!("a text of our sources") }))
+        .route(
+            "/literal",
+            get(async || -> () { panic!("a text of our sources") }),
+        )
         .route("/formatted", get(async || -> () { panic!("{PERSONAL}") }))
-        .route("/unwrap", get(async || { Err::<(), _>(PERSONAL).unwrap() }));
+        .route(
+            "/unwrap",
+            get(async || {
+                PERSONAL.parse::<u32>().map_err(|_| PERSONAL).unwrap();
+            }),
+        );
     let router = routes::with_layers(router, state).with_state(state.clone());
     for path in ["/literal", "/formatted", "/unwrap"] {
         let request = Request::get(path).body(Body::empty()).unwrap();

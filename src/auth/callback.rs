@@ -307,7 +307,11 @@ fn log_failure(provider: &str, error: &UpstreamError) {
 /// (`access_denied`); with one they stay here and read why, and their request waits for a better attempt.
 async fn turned_away(visit: &Visit, target: &Target, refused: AppError) -> Result<Response, AppError> {
     if refused.status.is_client_error() {
-        tracing::warn!(event = "sign_in.refused", code = refused.code, "a person may not come in");
+        tracing::warn!(
+            event = "sign_in.refused",
+            code = refused.code,
+            "a person may not come in"
+        );
     }
     match target.request() {
         Some(request)

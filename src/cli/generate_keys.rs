@@ -85,7 +85,14 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         signs_from: None,
     };
     let plan = match &args.prepend_to {
-        Some(config) => Some(plan(config, &key.kid, &mut entry, args.emergency, now, kept_until)?),
+        Some(config) => Some(plan(
+            config,
+            &key.kid,
+            &mut entry,
+            args.emergency,
+            now,
+            kept_until,
+        )?),
         None => None,
     };
     let (private_path, public_path) = generate::write_pair(&args.output_dir, &key).with_context(|| {
@@ -150,16 +157,14 @@ async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
         let known = db::signing_keys::lists_kept_until(&mut connection).await?;
         anyhow::Ok(known)
     };
-    match tokio::time::timeout(DATABASE_PATIENCE, asking).await {
-        Ok(Ok(known)) => known,
-        _ => {
-            eprintln!(
-                "note: the database does not say for how long apps were told to keep the list of keys; if \
-                 jwt.jwks_cache_max_age_secs was lowered of late, let signs_from wait for what it was before"
-            );
-            None
-        }
+    if let Ok(Ok(known)) = tokio::time::timeout(DATABASE_PATIENCE, asking).await {
+        return known;
     }
+    eprintln!(
+        "note: the database does not say for how long apps were told to keep the list of keys; if \
+         jwt.jwks_cache_max_age_secs was lowered of late, let signs_from wait for what it was before"
+    );
+    None
 }
 
 /// Completes `entry` and returns the configuration file and its new text.

@@ -80,10 +80,7 @@ pub fn change(config: &LogConfig) -> bool {
     let Some(changeable) = CHANGEABLE.get() else {
         return false;
     };
-    let mut current = changeable
-        .current
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut current = changeable.current.lock().unwrap_or_else(PoisonError::into_inner);
     if *current == config.level || from_environment().is_some() {
         return false;
     }

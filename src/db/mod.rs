@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::{Connection as _, PgPool};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 use crate::config::database::DatabaseConfig;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};

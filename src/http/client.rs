@@ -170,7 +170,10 @@ async fn identify(
     let authenticated = authenticate(app, credentials, now).await;
     if let Err(error) = &authenticated {
         // A name that nobody has registered may be anything; it is not repeated.
-        note_failure(error, app.clients.copy(&client_id).is_some().then_some(&client_id));
+        note_failure(
+            error,
+            app.clients.copy(&client_id).is_some().then_some(&client_id),
+        );
     }
     if shows_secret
         && let Err(error) = &authenticated

@@ -74,6 +74,7 @@ impl InFlight {
     }
 
     /// The same with this long for what we do ourselves and the database does.
+    #[must_use]
     pub fn with_work_timeout(self, work_timeout: Duration) -> Self {
         Self { work_timeout, ..self }
     }
@@ -316,7 +317,10 @@ mod tests {
         let cut = router.oneshot(request("POST", READ, Body::new(Silent)));
         assert_eq!(cut.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
         let counted = bounds.metrics.render(None, &[]);
-        assert!(counted.contains("\nriley_auth_request_timeouts_total 2\n"), "{counted}");
+        assert!(
+            counted.contains("\nriley_auth_request_timeouts_total 2\n"),
+            "{counted}"
+        );
     }
 
     /// RS-1, RS-5: the numbers of production.

@@ -157,6 +157,9 @@ mod tests {
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(taken.load(Ordering::SeqCst), 9, "the body was read to its end");
         let counted = metrics.render(None, &[]);
-        assert!(counted.contains("\nriley_auth_requests_shed_total 1\n"), "{counted}");
+        assert!(
+            counted.contains("\nriley_auth_requests_shed_total 1\n"),
+            "{counted}"
+        );
     }
 }

@@ -148,7 +148,9 @@ fn spawn_workers(state: &AppState, tasks: &mut JoinSet<()>) {
     let (metrics, shutdown) = (state.metrics.clone(), state.shutdown.clone());
     let keep = |name, worker: fn(AppState) -> Worker| {
         let state = state.clone();
-        workers::keep_running(name, metrics.clone(), shutdown.clone(), move || worker(state.clone()))
+        workers::keep_running(name, metrics.clone(), shutdown.clone(), move || {
+            worker(state.clone())
+        })
     };
     tasks.spawn(keep("clean-up", |state| {
         let shutdown = state.shutdown.clone();

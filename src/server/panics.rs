@@ -19,8 +19,8 @@ fn log(panic: &PanicHookInfo<'_>) {
     let text: String = own_words(panic).chars().take(MAX_TEXT_CHARS).collect();
     let backtrace = Backtrace::capture();
     // Its frames are names of functions; it is there when RUST_BACKTRACE asks for it.
-    let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
-        .then(|| backtrace.to_string());
+    let backtrace =
+        (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(
         event = "panic",
         file,

@@ -44,7 +44,7 @@ pub fn spawn(
 ) -> JoinHandle<()> {
     let changed = Arc::new(Notify::new());
     let mut files = watched_files(&state.config, path.as_deref());
-    let mut _watcher = watch(files.clone(), Arc::clone(&changed));
+    let mut _watcher = watch(&files, Arc::clone(&changed));
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -58,7 +58,7 @@ pub fn spawn(
             let named = watched_files(&config, path.as_deref());
             if named != files {
                 files = named;
-                _watcher = watch(files.clone(), Arc::clone(&changed));
+                _watcher = watch(&files, Arc::clone(&changed));
                 // What happened to them before they were watched is read now.
                 changed.notify_one();
             }
@@ -86,7 +86,7 @@ fn watched_files(config: &Config, path: Option<&Path>) -> BTreeSet<PathBuf> {
 }
 
 /// Tells of changes to the files, by watching their directories, because editors replace files.
-fn watch(files: BTreeSet<PathBuf>, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
+fn watch(files: &BTreeSet<PathBuf>, changed: Arc<Notify>) -> Option<RecommendedWatcher> {
     let directories: BTreeSet<PathBuf> = files
         .iter()
         .filter_map(|path| path.parent())
@@ -162,7 +162,11 @@ pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> O
     }
     if change_log(&loaded.config.log) {
         let now = loaded.config.log.level.as_deref().unwrap_or("the default");
-        tracing::info!(event = "log.changed", now, "log.level has changed and is taken over");
+        tracing::info!(
+            event = "log.changed",
+            now,
+            "log.level has changed and is taken over"
+        );
     }
     for section in changed_sections(&state.config, &loaded.config) {
         tracing::warn!(

@@ -56,13 +56,16 @@ mod tests {
         let worker = move || {
             let (token, count) = (token.clone(), Arc::clone(&count));
             async move {
-                if count.fetch_add(1, Ordering::SeqCst) < 2 {
-                    panic!("a mistake of ours");
-                }
+                assert!(count.fetch_add(1, Ordering::SeqCst) >= 2, "a mistake of ours");
                 token.cancelled().await;
             }
         };
-        let kept = tokio::spawn(keep_running("of a test", metrics.clone(), shutdown.clone(), worker));
+        let kept = tokio::spawn(keep_running(
+            "of a test",
+            metrics.clone(),
+            shutdown.clone(),
+            worker,
+        ));
         while begun.load(Ordering::SeqCst) < 3 {
             tokio::time::sleep(PAUSE / 10).await;
         }

@@ -11,8 +11,8 @@ use super::UpstreamError;
 use super::http::Http;
 use super::microsoft;
 use super::settings::is_secure;
-use crate::patience::elsewhere;
 use crate::clock::Clock;
+use crate::patience::elsewhere;
 
 /// How long a document is used without asking again.
 const FRESH_FOR: Duration = Duration::HOUR;

@@ -18,10 +18,10 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
 
-use crate::patience::elsewhere;
 use crate::outbound::Policy;
 use crate::outbound::address::is_public;
 use crate::outbound::target::all_allowed;
+use crate::patience::elsewhere;
 
 /// Limits of every request to an upstream.
 #[derive(Clone, Copy, Debug)]

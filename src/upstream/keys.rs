@@ -9,9 +9,9 @@ use url::Url;
 
 use super::UpstreamError;
 use super::http::Http;
-use crate::patience::elsewhere;
 use crate::clock::Clock;
 use crate::jwt::foreign::{ForeignAlgorithm, ForeignKeys, ForeignVerifyError};
+use crate::patience::elsewhere;
 
 /// How long keys are used without asking again, so that a withdrawn one does not verify for ever.
 const FRESH_FOR: Duration = Duration::HOUR;

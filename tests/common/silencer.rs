@@ -106,7 +106,8 @@ impl AnswerLoser {
                         let is_statement = part.starts_with(b"B");
                         if of_requests
                             && is_statement
-                            && statements.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                            && statements
+                                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                                 == Ok(1)
                         {
                             answers.abort();

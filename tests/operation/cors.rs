@@ -249,7 +249,11 @@ async fn failures_can_be_read_by_allowed_origins() {
         let request = op.request(Method::POST, path).header("origin", origin);
         let request = match path {
             "/oauth/token" => {
-                let form = [("grant_type", "refresh_token"), ("refresh_token", "x"), ("client_id", "x")];
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", "x"),
+                    ("client_id", "x"),
+                ];
                 request.form(&form)
             }
             _ => request
@@ -269,13 +273,19 @@ async fn failures_can_be_read_by_allowed_origins() {
         let pages = ask(op, "/auth/refresh", PAGES, status).await;
         assert_eq!(pages, (Some(PAGES.to_owned()), true), "{status}");
         for (path, origin) in [("/oauth/token", PAGES), ("/oauth/token", "https://evil.test")] {
-            assert_eq!(ask(op, path, origin, status).await.0, None, "{path} from {origin}");
+            assert_eq!(
+                ask(op, path, origin, status).await.0,
+                None,
+                "{path} from {origin}"
+            );
         }
     };
     both(&away, 503).await;
-    sqlx::raw_sql("ALTER TABLE oauth_clients RENAME TO elsewhere; ALTER TABLE session_tokens RENAME TO nowhere")
-        .execute(op.db())
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "ALTER TABLE oauth_clients RENAME TO elsewhere; ALTER TABLE session_tokens RENAME TO nowhere",
+    )
+    .execute(op.db())
+    .await
+    .unwrap();
     both(&op, 500).await;
 }

@@ -230,10 +230,7 @@ impl HalfOpen {
                        WHERE datname = current_database() AND application_name = 'riley-auth' AND wait_event_type = 'Lock'";
         let deadline = Instant::now() + LIMIT;
         loop {
-            let count: i64 = sqlx::query_scalar(waiting)
-                .fetch_one(self.op.db())
-                .await
-                .unwrap();
+            let count: i64 = sqlx::query_scalar(waiting).fetch_one(self.op.db()).await.unwrap();
             if usize::try_from(count).unwrap() == Self::CONNECTIONS {
                 return (lock, requests);
             }
@@ -275,7 +272,10 @@ async fn connections_that_die_with_statements_under_way_are_given_up_in_seconds(
         half_open.recovers().await;
     }
     let counted = half_open.running.get("/metrics").await.is(200).text.clone();
-    let timeouts = format!("\nriley_auth_request_timeouts_total {}\n", 2 * HalfOpen::CONNECTIONS);
+    let timeouts = format!(
+        "\nriley_auth_request_timeouts_total {}\n",
+        2 * HalfOpen::CONNECTIONS
+    );
     assert!(counted.contains(&timeouts), "{counted}");
 }
 
@@ -293,7 +293,11 @@ async fn connections_that_die_while_idle_are_replaced_unnoticed() {
     half_open.silencer.fall_silent();
     for _ in 0..HalfOpen::CONNECTIONS {
         let started = Instant::now();
-        half_open.app.userinfo(&half_open.tokens.access_token).await.is(200);
+        half_open
+            .app
+            .userinfo(&half_open.tokens.access_token)
+            .await
+            .is(200);
         let took = started.elapsed();
         assert!(took < Duration::from_secs(2), "{took:?}");
     }

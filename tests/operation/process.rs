@@ -63,10 +63,8 @@ async fn a_request_that_hangs_is_cut_off_within_the_grace_period() {
     let op = TestProvider::start().await;
     let silencer = Silencer::before(op.state().config.database.url.expose_secret());
     let own = op.configuration_text();
-    let directory = Directory::with_key(&own.replace(
-        op.state().config.database.url.expose_secret(),
-        &silencer.url,
-    ));
+    let directory =
+        Directory::with_key(&own.replace(op.state().config.database.url.expose_secret(), &silencer.url));
     directory.edit("shutdown_grace_secs = 1", "shutdown_grace_secs = 4");
     let mut process = directory.serve().await;
     op.served_at(process.address).get("/ready").await.is(200);
@@ -76,7 +74,10 @@ async fn a_request_that_hangs_is_cut_off_within_the_grace_period() {
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await.code(), Some(0));
     let took = started.elapsed();
-    assert!((Duration::from_secs(3)..Duration::from_millis(4500)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(3)..Duration::from_millis(4500)).contains(&took),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]

@@ -72,21 +72,20 @@ impl Running {
     /// The last line of this event.
     fn line(&self, event: &str) -> Value {
         let log = self.process.log();
-        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines
-            .filter(|line| line["event"] == event)
-            .last()
+            .rev()
+            .find(|line| line["event"] == event)
             .unwrap_or_else(|| panic!("no {event}: {log}"))
     }
 
     /// A key in files of their own, which nothing names yet: the private one's path.
     fn another_key(&self, directory: &str) -> PathBuf {
-        let made = self.directory.run(&[
-            "--json",
-            "generate-keys",
-            "--output-dir",
-            directory,
-        ]);
+        let made = self
+            .directory
+            .run(&["--json", "generate-keys", "--output-dir", directory]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let told: Value = serde_json::from_slice(&made.stdout).unwrap();
         self.directory.path(told["private_key_path"].as_str().unwrap())
@@ -152,9 +151,15 @@ async fn a_prepended_key_is_published_by_itself_and_signs_from_its_time_on() {
     let shown = |what: &str| line[what].as_str().unwrap().to_owned();
     assert_ne!(shown("before"), shown("now"));
     for kid in &both {
-        assert!(shown("before").contains(kid) && shown("now").contains(kid), "{line}");
+        assert!(
+            shown("before").contains(kid) && shown("now").contains(kid),
+            "{line}"
+        );
     }
-    assert!(shown("now").contains(&format!("{} ES256 signs from ", both[0])), "{line}");
+    assert!(
+        shown("now").contains(&format!("{} ES256 signs from ", both[0])),
+        "{line}"
+    );
     assert!(shown("now").contains(&format!("{old} ES256 may sign")), "{line}");
 }
 
@@ -168,7 +173,11 @@ async fn a_key_in_a_directory_that_came_later_is_watched_too() {
     let before = running.directory.configuration();
     let named = before
         .lines()
-        .find_map(|line| line.trim().strip_prefix("private_key_path = \"")?.strip_suffix('"'))
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("private_key_path = \"")?
+                .strip_suffix('"')
+        })
         .unwrap()
         .to_owned();
     // One edit, saved as editors do it: a new file in place of the old one.
@@ -214,7 +223,11 @@ async fn a_volume_that_kubernetes_swaps_is_noticed() {
     let before = running.directory.configuration();
     let named = before
         .lines()
-        .find_map(|line| line.trim().strip_prefix("private_key_path = \"")?.strip_suffix('"'))
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("private_key_path = \"")?
+                .strip_suffix('"')
+        })
         .unwrap();
     let edited = before
         .replace(named, volume.join("key.pem").to_str().unwrap())
@@ -319,10 +332,7 @@ async fn the_numbers_of_the_rate_limits_are_taken_over() {
         .await;
     let line = running.line("rate_limiting.changed");
     assert_eq!(line["before"], "nothing is limited");
-    assert_eq!(
-        line["now"],
-        "auth 15, standard 60, public 2, client 0 per minute"
-    );
+    assert_eq!(line["now"], "auth 15, standard 60, public 2, client 0 per minute");
     assert_eq!(statuses().await, [200, 200, 429, 429]);
     assert!(!running.process.log().contains("at the next start"));
 

@@ -81,7 +81,12 @@ async fn five_instances_that_start_at_once_migrate_once_and_all_serve() {
 
 /// A database to which all migrations but the last one that changes `oauth_links` are applied, and a transaction that keeps
 /// that one from being done.
-async fn held_up() -> (TestProvider, TestDatabase, Directory, sqlx::PgTransaction<'static>) {
+async fn held_up() -> (
+    TestProvider,
+    TestDatabase,
+    Directory,
+    sqlx::PgTransaction<'static>,
+) {
     let (op, database, directory) = empty().await;
     let db = sqlx::PgPool::connect(&database.url).await.unwrap();
     let first: Vec<_> = riley_auth::db::MIGRATIONS
@@ -108,7 +113,12 @@ async fn somebody_migrates(database: &TestDatabase) {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE oauth_links%'";
     let deadline = Instant::now() + PATIENCE;
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&db).await.unwrap() == 0 {
+    while sqlx::query_scalar::<_, i64>(waiting)
+        .fetch_one(&db)
+        .await
+        .unwrap()
+        == 0
+    {
         assert!(Instant::now() < deadline, "nobody migrates");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -183,7 +193,11 @@ async fn an_older_program_serves_on_a_schema_that_is_merely_newer() {
     let app = op.client().await;
     let browser = op.signed_in("alice").await.at(&served);
     let app = app.at(&served);
-    let granted = browser.authorize(&app).scope("openid offline_access").code().await;
+    let granted = browser
+        .authorize(&app)
+        .scope("openid offline_access")
+        .code()
+        .await;
     let tokens = app.redeem(&granted).await.tokens();
     let tokens = app.refresh(tokens.refresh()).await.tokens();
     app.userinfo(&tokens.access_token).await.is(200);
