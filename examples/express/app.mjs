@@ -79,9 +79,9 @@ app.post("/refresh", async (request, response) => {
   const { person, refreshToken } = request.session;
   if (!refreshToken) return response.redirect("/");
   const tokens = await client.refreshTokenGrant(provider, refreshToken);
-  request.session.person = await client.fetchUserInfo(provider, tokens.access_token, person.sub);
-  // Each refresh token is good once.
+  // Each refresh token is good once, so this one is kept before anything else can fail.
   request.session.refreshToken = tokens.refresh_token;
+  request.session.person = await client.fetchUserInfo(provider, tokens.access_token, person.sub);
   request.session.refreshes += 1;
   response.redirect("/");
 });

@@ -1,6 +1,7 @@
 """A Flask app that people sign in to by OpenID Connect: code flow with PKCE, refresh, sign-out."""
 
 import os
+import secrets
 from urllib.parse import urlencode
 
 import flask
@@ -26,8 +27,8 @@ provider = OAuth(app).register(
     client_kwargs={"scope": "openid profile email", "code_challenge_method": "S256"},
 )
 
-# What the session cookie should not hold: tokens, by the person. An app with several processes keeps them in its
-# database.
+# What the session cookie should not hold: tokens, by a random id that it holds. One person may be here in two browsers, with
+# tokens of two sessions. An app with several processes keeps them in its database.
 tokens = {}
 
 PAGE = """<!doctype html><html lang="en"><title>Example</title><h1>Example</h1>
@@ -57,28 +58,31 @@ def login():
 def callback():
     # Checks state, signature, issuer, audience, expiry, nonce and at_hash.
     token = provider.authorize_access_token()
+    person = user_info(token, token["userinfo"]["sub"])
+    tokens.pop(flask.session.get("id"), None)
     flask.session.clear()
-    sign_in(token, refreshes=0)
+    flask.session.update(id=secrets.token_urlsafe(), person=person, refreshes=0)
+    tokens[flask.session["id"]] = token
     return flask.redirect("/")
 
 
 @app.post("/refresh")
 def refresh():
-    person = flask.session.get("person")
-    token = tokens.get(person["sub"]) if person else None
+    token = tokens.get(flask.session.get("id"))
     if token is None:
         return flask.redirect("/")
     refreshed = provider.fetch_access_token(grant_type="refresh_token", refresh_token=token["refresh_token"])
     # Each refresh token is good once; the answer holds the next one.
-    sign_in({**token, **refreshed}, refreshes=flask.session["refreshes"] + 1)
+    token.update(refreshed)
+    flask.session["person"] = user_info(token, flask.session["person"]["sub"])
+    flask.session["refreshes"] += 1
     return flask.redirect("/")
 
 
 @app.post("/logout")
 def logout():
-    person = flask.session.pop("person", None)
+    token = tokens.pop(flask.session.get("id"), None)
     flask.session.clear()
-    token = tokens.pop(person["sub"], None) if person else None
     end_session_endpoint = provider.load_server_metadata().get("end_session_endpoint")
     # Ends the session at the provider, too, where it offers that.
     if token is None or end_session_endpoint is None:
@@ -94,7 +98,9 @@ def failed(error):
     return '<p id="failed">That did not work. <a href="/">Begin again</a></p>', 400
 
 
-def sign_in(token, refreshes):
+def user_info(token, subject):
     person = provider.userinfo(token=token)
-    tokens[person["sub"]] = token
-    flask.session.update(person=dict(person), refreshes=refreshes)
+    # OpenID Connect Core §5.3.2: Authlib leaves this to the app.
+    if person["sub"] != subject:
+        raise OAuthError("invalid_userinfo", "UserInfo is about somebody else")
+    return dict(person)

@@ -31,8 +31,9 @@ type Session struct {
 	Refreshes int
 }
 
-// Person holds the claims that the app shows.
+// Person holds the claims that the app shows, and whose they are.
 type Person struct {
+	Subject  string `json:"sub"`
 	Username string `json:"preferred_username"`
 	Email    string `json:"email"`
 }
@@ -166,11 +167,16 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 	}
 	session.Token = token
 	session.Refreshes++
-	if session.Person, err = a.person(r.Context(), token, ""); err != nil {
+	person, err := a.person(r.Context(), token, session.Person.Subject)
+	if err == nil {
+		session.Person = person
+	}
+	// Whatever UserInfo says: the refresh token of before is spent.
+	a.begin(w, r, session)
+	if err != nil {
 		a.fail(w, err)
 		return
 	}
-	a.begin(w, r, session)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
@@ -186,13 +192,13 @@ func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, a.endSessionEndpoint+"?"+parameters.Encode(), http.StatusSeeOther)
 }
 
-// person asks UserInfo. The answer has to be about `subject`, unless that is empty.
+// person asks UserInfo. The answer has to be about `subject` (OpenID Connect Core §5.3.2).
 func (a *app) person(ctx context.Context, token *oauth2.Token, subject string) (*Person, error) {
 	info, err := a.provider.UserInfo(ctx, oauth2.StaticTokenSource(token))
 	if err != nil {
 		return nil, err
 	}
-	if subject != "" && info.Subject != subject {
+	if info.Subject != subject {
 		return nil, errors.New("UserInfo is about somebody else")
 	}
 	var person Person

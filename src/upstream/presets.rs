@@ -122,3 +122,67 @@ pub(super) fn of(preset: Preset) -> &'static PresetData {
         Preset::Apple => &APPLE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of docs/providers.md says what stands here.
+    #[test]
+    fn the_documented_table_is_the_presets() {
+        let document = include_str!("../../docs/providers.md");
+        let row = |name: &str, preset: &PresetData| {
+            let quoted = |words: &[&str]| {
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                words.join(" ")
+            };
+            let urls = [preset.auth_url, preset.token_url, preset.userinfo_url];
+            let endpoints = match preset.issuer {
+                Some(issuer) => quoted(&[issuer]),
+                None if preset.auth_url.is_empty() => String::new(),
+                None => quoted(&urls),
+            };
+            let scopes = match preset.scopes {
+                [] => String::new(),
+                scopes => format!("`{}`", scopes.join(" ")),
+            };
+            let trust = match preset.email_trust {
+                EmailTrust::None => "none",
+                EmailTrust::Verified => "verified",
+                EmailTrust::Authoritative => "authoritative",
+            };
+            let can = preset.reauthentication;
+            let means: Vec<&str> = [
+                (can.prompt_login, "login"),
+                (can.select_account, "select_account"),
+                (can.max_age, "max_age"),
+            ]
+            .into_iter()
+            .filter_map(|(can, word)| can.then_some(word))
+            .collect();
+            let means = if means.is_empty() {
+                "none".to_owned()
+            } else {
+                quoted(&means)
+            };
+            let cells = [name, &endpoints, &scopes, &format!("`{trust}`"), &means];
+            // An empty cell is one space.
+            format!("| {} |", cells.join(" | ")).replace("  ", " ")
+        };
+        let presets = [
+            ("`google`", Preset::Google),
+            ("`github`", Preset::Github),
+            ("`gitlab`", Preset::Gitlab),
+            ("`microsoft`", Preset::Microsoft),
+            ("`discord`", Preset::Discord),
+            ("`apple`", Preset::Apple),
+        ];
+        let rows = presets
+            .map(|(name, preset)| row(name, of(preset)))
+            .into_iter()
+            .chain([row("(`issuer`)", BY_ISSUER), row("(by hand)", BY_HAND)]);
+        for row in rows {
+            assert!(document.lines().any(|line| line == row), "{row}");
+        }
+    }
+}

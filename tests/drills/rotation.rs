@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::Figure;
 use crate::common::{Directory, TestProvider};
@@ -12,8 +13,6 @@ const APPS: usize = 16;
 const ROTATIONS: usize = 3;
 /// What the JWKS may be cached for, shortened for the drill.
 const MAX_AGE_SECS: u64 = 3;
-/// How long what a key signed is good for, shortened, so that a key can be removed within the drill.
-const TTL_SECS: u64 = 20;
 
 pub(crate) async fn run() -> Vec<Figure> {
     let planned = rotate(true).await;
@@ -36,7 +35,7 @@ pub(crate) async fn run() -> Vec<Figure> {
         Figure::new(
             "rotation",
             format!(
-                "{ROTATIONS} keys prepended under load and the first one removed when `keys` said so, {APPS} apps that cache the JWKS for {MAX_AGE_SECS} s"
+                "{ROTATIONS} keys prepended under load and the first one removed when no app had a token of its any more, {APPS} apps that cache the JWKS for {MAX_AGE_SECS} s"
             ),
             format!(
                 "{verified} tokens verified by {signed} keys, {unverifiable} not; {}",
@@ -59,10 +58,7 @@ async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
     let home = TestProvider::start().await;
     let configuration = home.configuration_text().replace(
         "[jwt]",
-        &format!(
-            "[jwt]\njwks_cache_max_age_secs = {MAX_AGE_SECS}\naccess_token_ttl_secs = {}\nrefresh_token_ttl_secs = {TTL_SECS}",
-            TTL_SECS - 1
-        ),
+        &format!("[jwt]\njwks_cache_max_age_secs = {MAX_AGE_SECS}"),
     );
     let directory = Directory::with_key(&configuration);
     let process = directory.serve().await;
@@ -84,37 +80,23 @@ async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
             directory.write(&without.join("\n"));
         }
         process.signal(Signal::HUP);
-        // Until the new key has signed for a while; `--prepend-to` leaves ten seconds for the reload.
-        let wait_secs = if planned {
-            MAX_AGE_SECS + 12
-        } else {
-            MAX_AGE_SECS + 2
-        };
-        tokio::time::sleep(Duration::from_secs(wait_secs)).await;
+        if planned {
+            until_active(&directory).await;
+        }
+        // The new key signs for a while.
+        tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
     }
     if planned {
-        remove_the_oldest(&directory).await;
+        remove_the_oldest(&directory);
         process.signal(Signal::HUP);
         tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
     }
     load.stop().await
 }
 
-/// Takes the last entry out of the configuration as soon as `riley-auth keys` calls it removable.
-async fn remove_the_oldest(directory: &Directory) {
-    let deadline = Instant::now() + Duration::from_secs(2 * TTL_SECS);
-    loop {
-        let said = directory.run(&["keys", "--json"]);
-        let keys: Vec<serde_json::Value> = serde_json::from_slice(&said.stdout).unwrap();
-        if keys.last().unwrap()["stage"] == "removable" {
-            break;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "the first key never becomes removable: {keys:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+/// Takes the last entry out of the configuration: no app has anything of its any more, since each has refreshed many times
+/// since. (`riley-auth keys` calls it removable after as long as a token may live.)
+fn remove_the_oldest(directory: &Directory) {
     let configuration = directory.configuration();
     let entry = configuration.rfind("[[jwt.keys]]").unwrap();
     let rest = &configuration[entry + 1..];
@@ -122,4 +104,18 @@ async fn remove_the_oldest(directory: &Directory) {
         .find("\n[")
         .map_or(configuration.len(), |next| entry + 1 + next + 1);
     directory.write(&format!("{}{}", &configuration[..entry], &configuration[end..]));
+}
+
+/// Waits until `riley-auth keys` says that the key that was made last signs.
+async fn until_active(directory: &Directory) {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let said = directory.run(&["keys", "--json"]);
+        let keys: Vec<Value> = serde_json::from_slice(&said.stdout).unwrap();
+        if keys[0]["stage"] == "active" {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it never signs: {keys:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -2,13 +2,18 @@
 //
 // The app has these routes, as those of `examples/` have: `GET /` shows `id="username"` and `id="email"` of who is
 // signed in, and a link to sign in otherwise; `GET /login` signs in; `POST /refresh` uses the refresh token, calls UserInfo
-// with the new access token, and counts in `id="refreshes"`; `POST /logout`. What an app has not, its options say.
+// with the new access token, and counts in `id="refreshes"`; `POST /logout`. What an app has not, its options say, and what it
+// has beyond that: `hearsLogouts`.
 import { strict as assert } from "node:assert";
+import { setTimeout as wait } from "node:timers/promises";
 import { Person } from "./person.mjs";
 
 const { BASE_URL, ISSUER } = process.env;
 
-export async function useApp(name, { login = openLogin, logout = postLogout, offersRefresh = true, isOwnSignOut = false } = {}) {
+export async function useApp(
+  name,
+  { login = openLogin, logout = postLogout, offersRefresh = true, isOwnSignOut = false, hearsLogouts = false } = {},
+) {
   const person = new Person(name, ISSUER);
   const home = await person.open(`${BASE_URL}/`);
   assert.equal(home.status, 200, home.text);
@@ -38,6 +43,25 @@ export async function useApp(name, { login = openLogin, logout = postLogout, off
   // A sign-out that ended the provider's session leads back to its login page (the upstream still knows the person there).
   // One that is the app's alone does not, and consent is remembered either way.
   assert.deepEqual(asked, isOwnSignOut ? [] : ["login"]);
+
+  if (hearsLogouts) {
+    const other = new Person(`${name}-elsewhere`, ISSUER);
+    assertSignedIn(await login(other), other.name);
+    await person.signOutAtProvider();
+    await eventually("the app ends a session whose person signed out elsewhere", async () => {
+      return shown(await person.open(`${BASE_URL}/`), "username") === null;
+    });
+    assertSignedIn(await other.open(`${BASE_URL}/`), other.name);
+  }
+}
+
+// Waits for what comes by a back channel.
+export async function eventually(what, isSo) {
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (await isSo()) return;
+    await wait(100);
+  }
+  assert.fail(`${what}: not within ten seconds`);
 }
 
 export function assertSignedIn(page, name) {

@@ -1,13 +1,18 @@
 // A person at a browser without JavaScript or a screen: signs in at the simulated upstream, picks the username that is
 // suggested, lets the app in, and ends where the app takes over.
 //
-//   node person.mjs NAME AUTHORIZATION_URL REDIRECT_URI      prints the URL that the app would be called with
+//   node person.mjs NAME ISSUER APP
 //
-// or, for an app that runs, `new Person(NAME, ISSUER).open(URL)`: the first page that is the app's own.
+// reads the URLs that an app sends the person to, a line each, and answers each by a line: the URL below APP (or below what
+// stands on the line after a space) that the app would be called with, and after a space what the person did on the way
+// ("login,upstream"; "-" for nothing). In a program
+// for Node that is `new Person(NAME, ISSUER).goTo(URL, APP)`, and for an app that runs `new Person(NAME, ISSUER).open(URL)`:
+// the first page that is the app's own.
 //
 // Knows what `riley-auth dev` starts: the upstream's forms, the deployer's pages by their URLs (their work is done here
 // on the same JSON API), and nothing of any client library.
 import http from "node:http";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const MAX_STEPS = 40;
@@ -49,6 +54,14 @@ export class Person {
     return fail(`still not back at the app after ${MAX_STEPS} steps, last at ${next.url}`);
   }
 
+  // Goes where an app sends the person, to where the app takes over: that URL, which nobody has to listen at.
+  async goTo(start, app) {
+    this.actions.length = 0;
+    const end = await this.open(start, { isEnd: (url) => url.startsWith(app) });
+    if (!end.url.startsWith(app)) fail(`ended at ${end.url}:\n${end.text}`);
+    return end.url;
+  }
+
   // One request with the person's cookies; no redirect is followed.
   send(method, address, headers = {}, body = "") {
     const url = new URL(address);
@@ -66,6 +79,11 @@ export class Person {
       request.on("error", reject);
       request.end(body);
     });
+  }
+
+  // What the provider's cookie of this name holds.
+  cookie(key) {
+    return [...this.#jar.values()].find((cookie) => cookie.host === new URL(this.issuer).hostname && cookie.key === key)?.value;
   }
 
   #remember(url, lines = []) {
@@ -88,6 +106,11 @@ export class Person {
     const fits = (path) => url.pathname === path || url.pathname.startsWith(path.endsWith("/") ? path : `${path}/`);
     const cookies = [...this.#jar.values()].filter((cookie) => cookie.host === url.hostname && fits(cookie.path));
     return cookies.map(({ key, value }) => `${key}=${value}`).join("; ");
+  }
+
+  // Signs out at the provider itself, as a page of the deployer does. The apps hear of it by back-channel logout.
+  async signOutAtProvider() {
+    await this.#call("POST", "/auth/logout", {});
   }
 
   // What a page of the deployer does by `fetch`, with the headers that a browser adds.
@@ -157,10 +180,11 @@ function fail(why) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [name, authorizationUrl, redirectUri] = process.argv.slice(2);
-  if (redirectUri === undefined) fail("usage: person.mjs NAME AUTHORIZATION_URL REDIRECT_URI");
-  const issuer = authorizationUrl.slice(0, authorizationUrl.indexOf("/oauth/authorize"));
-  const end = await new Person(name, issuer).open(authorizationUrl, { isEnd: (url) => url.startsWith(`${redirectUri}?`) });
-  if (!end.url.startsWith(`${redirectUri}?`)) fail(`ended at ${end.url}:\n${end.text}`);
-  console.log(end.url);
+  const [name, issuer, app] = process.argv.slice(2);
+  if (app === undefined) fail("usage: person.mjs NAME ISSUER APP");
+  const person = new Person(name, issuer);
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [url, end = app] = line.split(" ");
+    console.log(await person.goTo(url, end), person.actions.join(",") || "-");
+  }
 }

@@ -1,6 +1,6 @@
 // A person behind mod_auth_openidc: node visit.mjs defaults|example
 import { strict as assert } from "node:assert";
-import { assertSignedIn, shown } from "../app.mjs";
+import { assertSignedIn, eventually, shown } from "../app.mjs";
 import { Person } from "../person.mjs";
 
 const { BASE_URL, ISSUER } = process.env;
@@ -39,3 +39,12 @@ person.actions.length = 0;
 assert.equal((await person.open(members)).url, members);
 // The provider's session ended, too.
 assert.deepEqual(person.actions, ["login"]);
+
+// Whoever signs out at the provider is signed out here, too; others are not.
+const other = new Person(`${person.name}-elsewhere`, ISSUER);
+assert.equal((await other.open(members)).url, members);
+await person.signOutAtProvider();
+await eventually("Apache ends a session whose person signed out elsewhere", async () => {
+  return (await person.send("GET", `${callback}?info=json`)).status !== 200;
+});
+assert.equal((await other.send("GET", `${callback}?info=json`)).status, 200);

@@ -1,13 +1,18 @@
-"""Authlib's Flask integration with its defaults: discovery, code without PKCE, ID token, UserInfo, refresh."""
+"""Authlib's Flask integration with its defaults: discovery, code without PKCE, ID token, UserInfo, refresh, sign-out."""
 
+import base64
+import json
 import os
-import subprocess
 
 import flask
+from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import OAuth
+
+from person import Person
 
 environment = os.environ
 redirect_uri = environment["REDIRECT_URI"]
+app_url = environment["APP_URL"]
 
 app = flask.Flask(__name__)
 app.secret_key = os.urandom(32)
@@ -32,23 +37,62 @@ def callback():
     return provider.authorize_access_token()
 
 
+@app.get("/logout")
+def logout():
+    return provider.logout_redirect(environment["POST_LOGOUT_REDIRECT_URI"], flask.request.args["id_token"])
+
+
+@app.get("/signed-out")
+def signed_out():
+    # Checks state.
+    return provider.validate_logout_response()
+
+
 browser = app.test_client()
-authorization_url = browser.get("/login").headers["Location"]
-callback_url = subprocess.run(
-    ["node", environment["PERSON"], "arthur", authorization_url, redirect_uri],
-    check=True,
-    stdout=subprocess.PIPE,
-    text=True,
-).stdout.strip()
-answer = browser.get(callback_url.removeprefix(redirect_uri.removesuffix("/callback")))
-assert answer.status_code == 200, answer.text
-token = answer.get_json()
+algorithm = environment.get("ID_TOKEN_ALG") or "RS256"
+name = f"arthur-{algorithm.lower()}"
+person = Person(name)
+
+
+def follow(address):
+    """Where the app sends the person, and the app's answer to what they come back with."""
+    end, actions = person.go_to(browser.get(address).headers["Location"])
+    answer = browser.get(end.removeprefix(app_url.removesuffix("/")))
+    assert answer.status_code == 200, answer.text
+    return answer.get_json(), actions
+
+
+token, actions = follow("/login")
+assert actions == "login,upstream,welcome,consent", actions
+header = token["id_token"].split(".")[0]
+assert json.loads(base64.urlsafe_b64decode(header + "=="))["alg"] == algorithm
 subject = token["userinfo"]["sub"]
 
+
+def refresh(refresh_token):
+    return provider.fetch_access_token(grant_type="refresh_token", refresh_token=refresh_token)
+
+
 with app.test_request_context():
-    person = provider.userinfo(token=token)
-    assert person["sub"] == subject
-    assert person["preferred_username"] == "arthur", person
-    refreshed = provider.fetch_access_token(grant_type="refresh_token", refresh_token=token["refresh_token"])
-    assert refreshed["access_token"] != token["access_token"]
-    assert provider.userinfo(token=refreshed)["sub"] == subject
+    claims = provider.userinfo(token=token)
+    assert claims["sub"] == subject
+    assert claims["preferred_username"] == name, claims
+    refreshed = token
+    # Twice, because the second refresh needs what the first one brought.
+    for _ in range(2):
+        refreshed = refresh(refreshed["refresh_token"])
+        assert refreshed["access_token"] != token["access_token"]
+        assert provider.userinfo(token=refreshed)["sub"] == subject
+
+_, actions = follow(f"/logout?id_token={token['id_token']}")
+assert actions == "-", "nobody is asked"
+with app.test_request_context():
+    try:
+        refresh(refreshed["refresh_token"])
+    except OAuthError as error:
+        assert error.error == "invalid_grant", error
+    else:
+        raise AssertionError("a refresh token outlived its session")
+_, actions = follow("/login")
+assert actions == "login", "the provider's session ended, too"
+person.leave()

@@ -1,10 +1,15 @@
 // express-openid-connect. Untouched it asks for the implicit flow, which nobody should offer any more.
 import express from "express";
 import eoc from "express-openid-connect";
+import session from "express-session";
 import { home, port } from "./pages.mjs";
 
 const { ISSUER, CLIENT_ID, CLIENT_SECRET, BASE_URL } = process.env;
 const refreshes = new Map();
+
+// Which sessions have ended, until their cookies would have. A deployment with several processes keeps it in Redis, or in
+// whatever store express-session has.
+const ended = new session.MemoryStore();
 
 const app = express();
 app.use(
@@ -17,6 +22,8 @@ app.use(
     authRequired: false,
     authorizationParams: { response_type: "code" },
     idpLogout: true,
+    // Answers at /backchannel-logout.
+    backchannelLogout: { store: ended },
     routes: { postLogoutRedirect: BASE_URL + "/" },
   }),
 );

@@ -1,10 +1,10 @@
 // oauth4webapi: every step by hand, each with its checks. Discovery, code with PKCE, ID token with its signature, UserInfo,
-// refresh, introspection, revocation.
+// refresh, introspection, revocation. It knows no sign-out.
 import { strict as assert } from "node:assert";
-import { execFileSync } from "node:child_process";
 import * as oauth from "oauth4webapi";
+import { Person } from "../person.mjs";
 
-const { ISSUER, CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPE, PERSON } = process.env;
+const { APP_URL, ISSUER, CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPE } = process.env;
 const insecure = { [oauth.allowInsecureRequests]: true };
 
 const issuer = new URL(ISSUER);
@@ -27,13 +27,11 @@ for (const [method, authentication] of Object.entries({
     code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
     code_challenge_method: "S256",
   });
-  const callback = execFileSync(process.execPath, [PERSON, `olaf-${method.replaceAll("_", "-").slice(-5)}`, url.href, REDIRECT_URI], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+  const person = new Person(`olaf-${method.slice(-5).replace("_", "")}`, ISSUER);
+  const callback = await person.goTo(url.href, APP_URL);
 
   // Checks `iss` too, since discovery says that it comes (RFC 9207).
-  const parameters = oauth.validateAuthResponse(server, client, new URL(callback.trim()), state);
+  const parameters = oauth.validateAuthResponse(server, client, new URL(callback), state);
   const answer = await oauth.authorizationCodeGrantRequest(
     server, client, authentication, parameters, REDIRECT_URI, verifier, insecure);
   const tokens = await oauth.processAuthorizationCodeResponse(server, client, answer, { expectedNonce: nonce, requireIdToken: true });

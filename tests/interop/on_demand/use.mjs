@@ -1,4 +1,4 @@
-// An app with the routes that `app.mjs` knows: node use.mjs NAME [no-refresh] [own-sign-out] [login=PATH]
+// An app with the routes that `app.mjs` knows: node use.mjs NAME [no-refresh] [own-sign-out] [hears-logouts] [login=PATH]
 import { useApp } from "../app.mjs";
 
 const [name, ...particulars] = process.argv.slice(2);
@@ -7,4 +7,5 @@ await useApp(name, {
   login: (person) => person.open(process.env.BASE_URL + path),
   offersRefresh: !particulars.includes("no-refresh"),
   isOwnSignOut: particulars.includes("own-sign-out"),
+  hearsLogouts: particulars.includes("hears-logouts"),
 });

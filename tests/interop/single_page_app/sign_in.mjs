@@ -3,19 +3,21 @@
 //   node sign_in.mjs frame      no refresh token: renewed by a hidden frame, which works on the provider's site alone
 //   node sign_in.mjs refresh    a refresh token: renewed across sites
 //
-// BASE_URL is on the provider's site (http://localhost, whatever the port) or on another (http://127.0.0.1).
+// BASE_URL is on the provider's site (http://localhost, whatever the port) or on another (http://127.0.0.1). With https the
+// provider is one that has another as its upstream and lets no origin read its answers but BASE_URL: not OTHER_ORIGIN.
 import { strict as assert } from "node:assert";
 import { launch, signInAtProvider } from "../chromium.mjs";
 
-const { BASE_URL, ISSUER } = process.env;
+const { BASE_URL, ISSUER, OTHER_ORIGIN } = process.env;
 const [renewal] = process.argv.slice(2);
 const isSameSite = new URL(BASE_URL).hostname === new URL(ISSUER).hostname;
-const name = `sofia-${renewal}-${isSameSite ? "here" : "there"}`;
+const isDeployed = new URL(ISSUER).protocol === "https:";
+const name = `sofia-${renewal}-${isDeployed ? "deployed" : isSameSite ? "here" : "there"}`;
 
 const browser = await launch();
 
 try {
-  const page = await browser.newPage();
+  const page = await browser.newPage({ ignoreHTTPSErrors: true });
   page.setDefaultTimeout(30_000);
   const requests = [];
   page.on("request", (request) => requests.push(request));
@@ -69,12 +71,27 @@ try {
   }
   assert.equal(await page.locator("#signed-in").isVisible(), true);
 
+  if (isDeployed) {
+    const cookies = await page.context().cookies(ISSUER);
+    const session = cookies.find(({ name }) => name === "__Host-second_refresh");
+    assert.deepEqual([session?.secure, session?.httpOnly, session?.sameSite], [true, true, "Lax"]);
+    // What this origin may read another may not.
+    const read = (issuer) => fetch(`${issuer}/oauth/token`, { method: "POST" }).then((answer) => answer.status, String);
+    assert.equal(await page.evaluate(read, ISSUER), 400, "read, and refused as a request");
+    const other = await browser.newPage({ ignoreHTTPSErrors: true });
+    await other.goto(`${OTHER_ORIGIN}/`);
+    assert.match(String(await other.evaluate(read, ISSUER)), /Failed to fetch/);
+    await other.close();
+  }
+
   await page.click("#sign-out");
   await page.locator("#signed-out:not([hidden])").waitFor();
   assert.ok(page.url().startsWith(`${BASE_URL}/`), "the sign-out ends at the app");
   assert.equal(await tokens(), null);
   // The provider's session ended, too: it asks for a sign-in again.
-  assert.equal(await signIn(), true);
+  requests.length = 0;
+  await signIn();
+  assert.ok(requests.some((request) => request.url().startsWith(`${ISSUER}/auth/`)));
 } finally {
   await browser.close();
 }

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from urllib.parse import urlencode
 
 import django
 from django.conf import settings
@@ -42,12 +43,23 @@ settings.configure(
     OIDC_USE_PKCE=True,
     OIDC_RP_SCOPES="openid profile email",
     OIDC_USERNAME_ALGO="app.username",
+    # Without these two the sign-out is Django's alone.
+    OIDC_STORE_ID_TOKEN=True,
+    OIDC_OP_LOGOUT_URL_METHOD="app.logout_url",
 )
 django.setup()
 
 
 def username(email, claims):
     return claims["preferred_username"]
+
+
+def logout_url(request):
+    parameters = {
+        "id_token_hint": request.session["oidc_id_token"],
+        "post_logout_redirect_uri": request.build_absolute_uri("/"),
+    }
+    return f"{ISSUER}/oauth/logout?{urlencode(parameters)}"
 
 
 def home(request):

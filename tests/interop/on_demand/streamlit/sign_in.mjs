@@ -2,7 +2,7 @@
 import { strict as assert } from "node:assert";
 import { launch, signInAtProvider } from "../../chromium.mjs";
 
-const { BASE_URL } = process.env;
+const { BASE_URL, ISSUER } = process.env;
 const browser = await launch();
 try {
   const page = await browser.newPage();
@@ -22,11 +22,17 @@ try {
   await page.reload();
   await greeting.waitFor();
 
+  const signsOut = page.waitForRequest((request) => request.url().startsWith(`${ISSUER}/oauth/logout?`));
   await page.getByRole("button", { name: "Sign out" }).click();
+  const sentAway = new URL((await signsOut).url()).searchParams;
   await page.getByText("Nobody is signed in.").waitFor();
   assert.ok(page.url().startsWith(`${BASE_URL}/`));
-  // It asks for `prompt=select_account` each time, which leads to the upstream.
+  // The sign-in that follows would not tell: Streamlit asks for `prompt=select_account` each time, which leads to the upstream.
+  assert.equal(sentAway.get("post_logout_redirect_uri"), `${BASE_URL}/oauth2callback`);
+  const context = page.context();
+  assert.equal((await context.request.get(`${ISSUER}/auth/me`)).status(), 401, "the provider's session ended, too");
   assert.equal(await signIn(), true);
+  assert.equal((await context.request.get(`${ISSUER}/auth/me`)).status(), 200);
 } finally {
   await browser.close();
 }

@@ -1,5 +1,6 @@
 // A Matrix client's sign-in at Synapse: by the provider to a login token, and by that to an access token.
 import { strict as assert } from "node:assert";
+import { eventually } from "../../app.mjs";
 import { Person } from "../../person.mjs";
 
 const { BASE_URL, ISSUER } = process.env;
@@ -37,5 +38,11 @@ assert.equal((await call("POST", "/logout", {}, first.access_token)).status, 200
 assert.equal((await call("GET", "/account/whoami", undefined, first.access_token)).status, 401);
 // The sign-out is Synapse's alone; the same person is the same user when they come back.
 person.actions.length = 0;
-assert.equal((await signIn()).user_id, "@matilda:localhost");
+const again = await signIn();
+assert.equal(again.user_id, "@matilda:localhost");
 assert.deepEqual(person.actions, []);
+
+const whoAmI = async () => (await call("GET", "/account/whoami", undefined, again.access_token)).status;
+assert.equal(await whoAmI(), 200);
+await person.signOutAtProvider();
+await eventually("Synapse ends a session whose person signed out elsewhere", async () => (await whoAmI()) === 401);
