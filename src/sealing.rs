@@ -1,5 +1,5 @@
 //! Keys for what the database must not give away by itself, all derived from `database.secret_key`: webhook secrets are
-//! sealed (they must be read back to sign), the audit trail is chained.
+//! sealed (they must be read back to sign), the audit trail is chained, names that deleted accounts hold cannot be guessed.
 //!
 //! Each purpose has a key of its own (HKDF-SHA-256, RFC 5869), so that nothing made for one passes for another. What is
 //! made names its key, so that `database.previous_secret_keys` still open it after a change.
@@ -26,6 +26,8 @@ pub enum Purpose {
     LogoutRequest,
     /// The question whether to sign out, in the form that answers it.
     LogoutQuestion,
+    /// Names that deleted accounts hold, at rest.
+    HeldUsername,
     /// `riley-auth validate --live` proves to the server that it holds the secret.
     LiveProof,
 }
@@ -37,6 +39,7 @@ impl Purpose {
             Self::AuditChain => b"audit chain",
             Self::LogoutRequest => b"logout request",
             Self::LogoutQuestion => b"logout question",
+            Self::HeldUsername => b"held username",
             Self::LiveProof => b"live proof",
         }
     }
@@ -105,6 +108,17 @@ impl Keyring {
             secret.id,
             tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes"),
         )
+    }
+
+    /// The same under every secret, the current one's first: to find what was made under any.
+    pub fn authenticate_by_each(&self, purpose: Purpose, message: &[u8]) -> Vec<[u8; 32]> {
+        self.secrets
+            .iter()
+            .map(|secret| {
+                let tag = hmac::sign(&secret.mac_key(purpose), message);
+                tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+            })
+            .collect()
     }
 
     /// Whether `tag` is the secret's of this id over `message`. `None`: no such secret is configured, nobody can tell.

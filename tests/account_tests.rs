@@ -40,6 +40,10 @@ mod command_line;
 #[path = "account/races.rs"]
 mod races;
 
+/// Who is put out while a request of theirs waits, and who else waits for a deletion (SE-4, AC-9).
+#[path = "account/meanwhile.rs"]
+mod meanwhile;
+
 /// What is not understood or belongs to somebody else: a clear 4xx, nothing changed.
 #[path = "account/bad_input.rs"]
 mod bad_input;

@@ -19,8 +19,10 @@ use riley_auth::db::upstream_flows::NewFlow;
 use riley_auth::db::users::{Availability, UpstreamProfile, User};
 use riley_auth::protocol::ids::{LinkId, SessionId, UserId};
 use riley_auth::protocol::opaque::{Opaque, Salt};
+use riley_auth::sealing::Keyring;
 use riley_auth::upstream::Identity;
 use riley_auth::usernames::{Username, fold};
+use secrecy::SecretString;
 use serde_json::{Map, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -58,13 +60,17 @@ fn name(name: &str) -> Username {
     }
 }
 
+fn keyring() -> Keyring {
+    Keyring::new(&SecretString::from("a secret of the tests, long enough"), &[])
+}
+
 fn identity(subject: &str) -> Identity {
     Identity {
         provider: "google".to_owned(),
         issuer: "https://accounts.google.com".to_owned(),
         subject: subject.to_owned(),
         username_hint: None,
-        name: Some("Ada".to_owned()),
+        name: None,
         picture: None,
         email: Some(format!("{subject}@Example.com")),
         email_verified: true,
@@ -106,7 +112,7 @@ impl World {
             identity: &identity(subject),
             passthrough: &["locale".to_owned()],
         };
-        let made = accounts::create(&mut tx, &account, self.now).await?;
+        let made = accounts::create(&mut tx, &account, &keyring(), self.now).await?;
         tx.commit().await.unwrap();
         Ok(made)
     }
@@ -380,14 +386,16 @@ async fn names_are_unique_without_case_held_for_a_while_and_reserved() {
         world.join("Root", "2").await,
         Err(NotCreated::UsernameReserved)
     ));
-    let after = db::users::username_availability(&world.db, "bob", None, world.now + Duration::days(1))
+    let later = world.now + Duration::days(1);
+    let after = accounts::names::availability(&world.db, &keyring(), "bob", None, later)
         .await
         .unwrap();
     assert_eq!(after, Availability::Free);
-    let wanted = ["alice", "bob", "root", "carol"].map(str::to_owned);
-    let free = db::users::free_usernames(&world.db, &wanted, world.now)
+    let wanted = ["alice", "bob", "root", "carol"].map(name).to_vec();
+    let free = accounts::names::free(&world.db, &keyring(), wanted, world.now)
         .await
         .unwrap();
+    let free: Vec<&str> = free.iter().map(|name| name.folded.as_str()).collect();
     assert_eq!(free, ["carol"]);
 }
 
@@ -416,7 +424,7 @@ async fn of_many_newcomers_at_once_one_gets_the_name_and_the_identity() {
 #[tokio::test]
 async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
     let world = World::new().await;
-    let (user, _) = world.join("alice", "1").await.unwrap();
+    let (user, link_id) = world.join("alice", "1").await.unwrap();
     assert_eq!(
         world
             .count("users WHERE upstream_claims = '{\"locale\": \"en\"}'")
@@ -427,6 +435,7 @@ async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
     let later = world.now + Duration::hours(1);
     let mut tx = world.db.begin().await.unwrap();
     let profile = UpstreamProfile {
+        link_id,
         name: Some("Ada"),
         picture: Some("https://example.com/a.png"),
         claims: &Map::new(),
@@ -465,9 +474,15 @@ async fn a_profile_follows_the_upstream_within_what_is_passed_on() {
 async fn a_verified_address_leads_to_its_account_without_case() {
     let world = World::new().await;
     let (user, _) = world.join("alice", "ada").await.unwrap();
-    let links = db::oauth_links::find_verified_by_email(&world.db, "ada@example.com", "github")
-        .await
-        .unwrap();
+    let links = db::oauth_links::find_verified_by_email(
+        &world.db,
+        "ada@example.com",
+        "github",
+        &["https://accounts.google.com".to_owned()],
+        None,
+    )
+    .await
+    .unwrap();
     assert!(matches!(
         links.as_slice(),
         [VerifiedLink { user_id, live: true, has_provider: false, .. }] if *user_id == user.user_id

@@ -191,7 +191,7 @@ async fn rotate_secret(op: &TestProvider, app: &common::TestClient, seen: &mut S
 /// at least.
 async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> {
     let sources = [
-        "SELECT to_jsonb(u) - '{user_id,role,created_at,updated_at,username_changed_at,primary_link_id}'::text[] FROM users u WHERE user_id = $1",
+        "SELECT to_jsonb(u) - '{user_id,role,created_at,updated_at,username_changed_at,primary_link_id,display_name_link_id,picture_link_id,claims_link_id}'::text[] FROM users u WHERE user_id = $1",
         "SELECT to_jsonb(username_folded) FROM held_usernames WHERE user_id = $1",
         "SELECT jsonb_build_array(subject, display, email, email_folded) FROM oauth_links WHERE user_id = $1",
         "SELECT jsonb_build_array(user_agent, ip_address, upstream_sid) FROM sessions WHERE user_id = $1",
@@ -199,7 +199,7 @@ async fn personal_values(op: &TestProvider, user_id: uuid::Uuid) -> Vec<String> 
         "SELECT jsonb_build_array(nonce) FROM authorization_codes WHERE user_id = $1",
         "SELECT actor_personal::jsonb FROM audit_entries WHERE actor_user_id = $1",
         "SELECT target_personal::jsonb FROM audit_entries WHERE target_user_id = $1",
-        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id}'::text[] FROM events e JOIN deliveries d USING (event_id)
+        "SELECT e.data - '{user_id,session_id,link_id,client_id,grant_id,scope,provider,reason,changed}'::text[] FROM events e JOIN deliveries d USING (event_id)
          WHERE e.data->>'user_id' = $1::text",
     ];
     let mut values = Vec::new();

@@ -214,6 +214,9 @@ async fn every_reference_is_a_foreign_key_with_a_delete_rule() {
         "deliveries.lease_id",          // a worker's
         "deliveries.session_id",        // the notice outlives the session
         "events.client_id",             // the event outlives the client
+        "users.claims_link_id", // emptied with what the link filled, in the transaction in which it goes
+        "users.display_name_link_id", // the same
+        "users.picture_link_id", // the same
     ];
     assert_eq!(
         loose, expected,

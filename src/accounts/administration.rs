@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::PgTransaction;
+use sqlx::{Acquire as _, PgTransaction};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -152,6 +152,34 @@ pub async fn require_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<
     match actor {
         Actor::User { user_id, .. } if !admins.contains(user_id) => Err(Refused::NotAnAdministrator),
         _ => Ok(admins),
+    }
+}
+
+/// Judges whether who acts is an administrator, after whoever is taking that away, and lets go of them again: for what takes
+/// long, as a deletion may. [`require_still`] belongs at its end.
+pub async fn await_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<(), Refused> {
+    let Actor::User { user_id, .. } = actor else {
+        return Ok(());
+    };
+    let mut judging = tx.begin().await?;
+    let is_administrator = db::users::hold_administrator(&mut judging, *user_id).await?;
+    judging.rollback().await?;
+    is_administrator.then_some(()).ok_or(Refused::NotAnAdministrator)
+}
+
+/// Judges again at the end whether who acts is an administrator: who was demoted while it went on has nothing done. Who has
+/// `removed` themselves was one until then.
+pub async fn require_still(
+    tx: &mut PgTransaction<'_>,
+    actor: &Actor,
+    removed: UserId,
+) -> Result<(), Refused> {
+    match actor {
+        Actor::User { user_id, .. } if *user_id != removed => {
+            let is_administrator = db::users::is_administrator(&mut **tx, *user_id).await?;
+            is_administrator.then_some(()).ok_or(Refused::NotAnAdministrator)
+        }
+        _ => Ok(()),
     }
 }
 

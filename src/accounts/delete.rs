@@ -5,12 +5,13 @@ use serde_json::json;
 use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
+use super::names;
 use super::sessions::{EndReason, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
 use crate::config::usernames::UsernamesConfig;
 use crate::db;
 use crate::events::Event;
-use crate::protocol::ids::UserId;
+use crate::protocol::ids::{SessionId, UserId};
 use crate::sealing::Keyring;
 
 /// What the statements of a deletion may take each.
@@ -20,6 +21,8 @@ const DELETION_SECS: u32 = 25;
 pub struct Deletion<'a> {
     pub user_id: UserId,
     pub actor: &'a Actor,
+    /// The session by which the owner asks for it; `None`: it is not the owner who does.
+    pub session_id: Option<SessionId>,
     /// Says for how long the name is held.
     pub usernames: &'a UsernamesConfig,
 }
@@ -29,6 +32,8 @@ pub struct Deletion<'a> {
 pub enum NotDeleted {
     /// There is no such account, or not any more.
     NotFound,
+    /// The owner's session has ended meanwhile, or their account was disabled.
+    SignedOut,
     /// Nobody would be left to administer anything.
     LastAdmin,
     Database(sqlx::Error),
@@ -46,6 +51,8 @@ impl From<sqlx::Error> for NotDeleted {
 /// Whatever may run at the same time finds either the account as it was or nothing: sign-ins lock the account's row, which
 /// is locked here first; codes need a session that goes on; an exchange locks its code and a refresh its grant, which go
 /// after them in that order.
+///
+/// It may take long, so that of the administrators' rows it locks none but to delete one of them.
 pub async fn delete(
     tx: &mut PgTransaction<'_>,
     deletion: &Deletion<'_>,
@@ -56,9 +63,16 @@ pub async fn delete(
     let user_id = deletion.user_id;
     // Years of spent tokens go with their grants.
     db::allow_time(tx, DELETION_SECS).await?;
-    let account = db::users::lock_with_admins(tx, user_id)
+    let account = db::users::lock_to_remove(tx, user_id)
         .await?
         .ok_or(NotDeleted::NotFound)?;
+    if let Some(session_id) = deletion.session_id {
+        // Judged under the lock: whoever was signed out or disabled while this waited deletes nothing.
+        let session = db::sessions::lock_live(tx, session_id).await?;
+        if session.is_none() || account.disabled {
+            return Err(NotDeleted::SignedOut);
+        }
+    }
     if account.is_last_admin {
         return Err(NotDeleted::LastAdmin);
     }
@@ -73,7 +87,12 @@ pub async fn delete(
     db::deletion::delete_access(tx, user_id).await?;
     let held_days = i64::from(deletion.usernames.old_name_held_days);
     let held_until = (held_days > 0).then(|| now + Duration::days(held_days));
-    db::deletion::hold_names_by_hash(tx, user_id, held_until, now).await?;
+    let names = db::deletion::take_names(tx, user_id, held_until, now).await?;
+    let (hashes, until): (Vec<_>, Vec<_>) = names
+        .iter()
+        .map(|(name, until)| (names::held_as(keyring, name), *until))
+        .unzip();
+    db::deletion::hold_by_hash(tx, &hashes, &until).await?;
     db::deletion::anonymise(tx, user_id, now).await?;
     db::events::scrub(tx, user_id, now).await?;
     let entry = Entry {

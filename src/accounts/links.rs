@@ -5,10 +5,12 @@ use time::OffsetDateTime;
 
 use super::consents::forget_consents_since;
 use super::newcomers::link;
+use super::profile::announce_profile;
 use super::sessions::{EndReason, announce};
 use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::{Link, LinkChange};
+use crate::db::users::Refreshed;
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
@@ -60,6 +62,8 @@ pub async fn add_link(
 /// Takes the identity of a provider away. Sessions that were last signed in to by it end; those are returned. Whatever
 /// waits for this person's confirmation is void, so that nothing begun before brings the link back.
 ///
+/// What it had filled of the profile goes with it: apps would go on hearing of an identity that is not the account's.
+///
 /// What apps were let have in its sessions goes on where it is offline access: its owner let them. Not so where the identity
 /// came by a merge: who had it might not have been the owner, and nobody could tell later what was had through it.
 ///
@@ -90,6 +94,7 @@ pub async fn unlink(
     }
     db::pending_identities::discard_all(tx, user_id, Some(unlinking.browser_hash)).await?;
     db::upstream_flows::discard_links(&mut **tx, user_id).await?;
+    let forgotten = db::users::forget_filled_by(tx, user_id, &[link.link_id], now).await?;
     db::oauth_links::delete(tx, link.link_id).await?;
     let deleted = Event::LinkDeleted {
         user_id,
@@ -97,7 +102,7 @@ pub async fn unlink(
         provider: link.provider.clone(),
     };
     db::events::emit(tx, &[deleted], now).await?;
-    announce_address(tx, user_id, address_of(&links), now).await?;
+    announce_departure(tx, user_id, address_of(&links), forgotten, now).await?;
     Ok(ended)
 }
 
@@ -202,15 +207,22 @@ pub async fn announce_address(
     before: Option<Address>,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
-    if primary_address(tx, user_id).await? == before {
-        return Ok(());
+    announce_departure(tx, user_id, before, Refreshed::default(), now).await
+}
+
+/// The same when a link has left, with what it had filled of the profile.
+pub async fn announce_departure(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    before: Option<Address>,
+    forgotten: Refreshed,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    let email_changed = primary_address(tx, user_id).await? != before;
+    if email_changed {
+        db::users::mark_updated(&mut **tx, user_id, now).await?;
     }
-    db::users::mark_updated(&mut **tx, user_id, now).await?;
-    let updated = Event::UserUpdated {
-        user_id,
-        changed: vec!["email".to_owned()],
-    };
-    db::events::emit(tx, &[updated], now).await
+    announce_profile(tx, user_id, forgotten, email_changed, now).await
 }
 
 fn address_of(links: &[Link]) -> Option<Address> {

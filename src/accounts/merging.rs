@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::consents::forget_consents_since;
-use super::links::{announce_address, primary_address, revoke_what_was_had_by};
+use super::links::{announce_address, announce_departure, primary_address, revoke_what_was_had_by};
+use super::names;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
@@ -20,7 +21,7 @@ use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::sealing::Keyring;
 use crate::upstream::Identity;
-use crate::usernames::Username;
+use crate::usernames::{Username, UsernameRules};
 
 /// Joins an identity to the account of `user_id`, whose row the caller has locked, by the address of its link `joined_by`. The
 /// account's sessions end: whoever had them had not proved this identity. Violates [`db::oauth_links::IDENTITY_LINKED`] or
@@ -63,6 +64,14 @@ pub struct Unmerging<'a> {
     pub actor: &'a Actor,
     /// Names for the new account, best first, within the rules; a free one is taken.
     pub usernames: &'a [Username],
+}
+
+/// Names for the account of an identity that is to have one of its own, best first.
+pub fn names_of_its_own(link: &Link, rules: &UsernameRules, rng: &dyn SecureRandom) -> Vec<Username> {
+    // Never from an address: a username is public.
+    let hint = link.display.as_deref().filter(|display| !display.contains('@'));
+    let hints: Vec<&str> = hint.into_iter().collect();
+    rules.candidates(&hints, rng)
 }
 
 /// What came of it.
@@ -144,10 +153,12 @@ pub async fn unmerge(
     db::pending_identities::discard_all(tx, user_id, None).await?;
     db::upstream_flows::discard_links(&mut **tx, user_id).await?;
 
-    let new_user = account_of_its_own(tx, unmerging.usernames, now).await?;
+    let new_user = account_of_its_own(tx, unmerging.usernames, keyring, now).await?;
+    // Apps would go on hearing what a stranger's provider says, as if it were of the account's owner.
+    let forgotten = db::users::forget_filled_by(tx, user_id, &links, now).await?;
     db::oauth_links::give_to(tx, merged.link.link_id, &links, new_user.user_id).await?;
     tell(tx, &merged, &new_user, now).await?;
-    announce_address(tx, user_id, before, now).await?;
+    announce_departure(tx, user_id, before, forgotten, now).await?;
 
     let went_along: Vec<String> = merged.went_along().map(|link| link.provider.clone()).collect();
     let details = json!({
@@ -236,14 +247,11 @@ fn came_by(links: &[Link], root: LinkId) -> Vec<Link> {
 async fn account_of_its_own(
     tx: &mut PgTransaction<'_>,
     usernames: &[Username],
+    keyring: &Keyring,
     now: OffsetDateTime,
 ) -> Result<User, NotUnmerged> {
-    let folded: Vec<String> = usernames.iter().map(|name| name.folded.clone()).collect();
-    let free = db::users::free_usernames(&mut **tx, &folded, now).await?;
-    let username = usernames
-        .iter()
-        .find(|name| free.contains(&name.folded))
-        .ok_or(NotUnmerged::NoUsername)?;
+    let free = names::free(&mut **tx, keyring, usernames.to_vec(), now).await?;
+    let username = free.first().ok_or(NotUnmerged::NoUsername)?;
     let new = NewUser {
         user_id: UserId(Uuid::new_v4()),
         username: &username.name,
@@ -251,10 +259,13 @@ async fn account_of_its_own(
         display_name: None,
         picture: None,
         upstream_claims: &Map::new(),
+        display_name_link_id: None,
+        picture_link_id: None,
+        claims_link_id: None,
     };
     let user = db::users::insert(&mut **tx, &new, now).await?;
     // As for every newcomer: judged again once the name is ours.
-    match db::users::username_availability(&mut **tx, new.username_folded, Some(user.user_id), now).await? {
+    match names::availability(&mut **tx, keyring, new.username_folded, Some(user.user_id), now).await? {
         Availability::Free => Ok(user),
         Availability::Taken | Availability::Reserved => Err(NotUnmerged::NoUsername),
     }

@@ -9,6 +9,7 @@
 //! | [`consents`] | what an app was let have, taken back |
 //! | [`delete`](mod@delete) | the end of an account, with everything held of its owner |
 //! | [`export`](mod@export) | everything that is held of a person |
+//! | [`names`] | which usernames can be had |
 //! | [`newcomers`] | an account with its first link; another link |
 //! | [`profile`] | what an account shows, chosen by its owner or brought along by a login |
 //! | [`rename`](mod@rename) | another name |
@@ -23,6 +24,7 @@ pub mod delete;
 pub mod export;
 pub mod links;
 pub mod merging;
+pub mod names;
 pub mod newcomers;
 pub mod profile;
 pub mod rename;
@@ -33,7 +35,7 @@ pub use consents::withdraw_consent;
 pub use delete::{Deletion, NotDeleted, delete};
 pub use export::{Export, export};
 pub use links::{NotUnlinked, Unlinking, add_link, told_of, unlink};
-pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, unmerge};
+pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, names_of_its_own, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};
 pub use rename::{NotRenamed, rename};

@@ -4,18 +4,21 @@ use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::names;
 use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
 use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
+use crate::sealing::Keyring;
 use crate::upstream::{Identity, normalised_email};
 use crate::usernames::Username;
 
 /// A newcomer's account.
 pub struct NewAccount<'a> {
     pub username: &'a Username,
+    /// What its owner wants to be called; none: as the upstream calls them.
     pub display_name: Option<&'a str>,
     pub identity: &'a Identity,
     /// `[claims] passthrough`: of the upstream's claims, only these are kept.
@@ -57,8 +60,13 @@ impl Failure for NotCreated {
 pub async fn create(
     tx: &mut PgTransaction<'_>,
     new: &NewAccount<'_>,
+    keyring: &Keyring,
     now: OffsetDateTime,
 ) -> Result<(User, LinkId), NotCreated> {
+    let link_id = LinkId(time_ordered_id(now));
+    let picture = new.identity.picture.as_deref();
+    let upstream_claims = passed_on(new.identity, new.passthrough);
+    let upstream_name = new.identity.name.as_deref();
     let user = db::users::insert(
         &mut **tx,
         &NewUser {
@@ -66,16 +74,21 @@ pub async fn create(
             user_id: UserId(Uuid::new_v4()),
             username: &new.username.name,
             username_folded: &new.username.folded,
-            display_name: new.display_name,
-            picture: new.identity.picture.as_deref(),
-            upstream_claims: &passed_on(new.identity, new.passthrough),
+            display_name: new.display_name.or(upstream_name),
+            picture,
+            upstream_claims: &upstream_claims,
+            display_name_link_id: upstream_name
+                .filter(|_| new.display_name.is_none())
+                .map(|_| link_id),
+            picture_link_id: picture.map(|_| link_id),
+            claims_link_id: (!upstream_claims.is_empty()).then_some(link_id),
         },
         now,
     )
     .await?;
     // Now that the name is ours: who had it when we looked, and gave it up since, holds it.
     let (name, taker) = (&new.username.folded, Some(user.user_id));
-    match db::users::username_availability(&mut **tx, name, taker, now).await? {
+    match names::availability(&mut **tx, keyring, name, taker, now).await? {
         Availability::Free => {}
         Availability::Taken => return Err(NotCreated::UsernameTaken),
         Availability::Reserved => return Err(NotCreated::UsernameReserved),
@@ -85,7 +98,7 @@ pub async fn create(
         username: user.username.clone(),
     };
     db::events::emit(tx, &[created], now).await?;
-    let link_id = link(tx, user.user_id, new.identity, None, now).await?;
+    link_as(tx, link_id, user.user_id, new.identity, None, now).await?;
     Ok((user, link_id))
 }
 
@@ -98,6 +111,18 @@ pub async fn link(
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
     let link_id = LinkId(time_ordered_id(now));
+    link_as(tx, link_id, user_id, identity, added_by, now).await?;
+    Ok(link_id)
+}
+
+async fn link_as(
+    tx: &mut PgTransaction<'_>,
+    link_id: LinkId,
+    user_id: UserId,
+    identity: &Identity,
+    added_by: Option<LinkId>,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     let email_folded = identity.email.as_deref().and_then(normalised_email);
     db::oauth_links::insert(
         &mut **tx,
@@ -118,8 +143,7 @@ pub async fn link(
         link_id,
         provider: identity.provider.clone(),
     };
-    db::events::emit(tx, &[created], now).await?;
-    Ok(link_id)
+    db::events::emit(tx, &[created], now).await
 }
 
 /// What is kept of an identity beside (issuer, subject). `email_folded`: its address, normalised.

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use crate::clients;
 use crate::db;
 use crate::db::oauth_links::LinkedEmail;
-use crate::db::users::{UpstreamProfile, User};
+use crate::db::users::{Refreshed, UpstreamProfile, User};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 
@@ -125,14 +125,25 @@ pub async fn refresh_profile(
     let Some((user, refreshed)) = db::users::refresh_profile(tx, user_id, profile, now).await? else {
         return Ok(None);
     };
+    announce_profile(tx, user_id, refreshed, email_changed, now).await?;
+    Ok(Some(user))
+}
+
+/// Tells of what is otherwise than before of what the upstream fills, if anything is.
+pub async fn announce_profile(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    refreshed: Refreshed,
+    email_changed: bool,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     let changed = [
         ("display_name", refreshed.display_name),
         ("picture", refreshed.picture),
         ("email", email_changed),
         ("claims", refreshed.claims),
     ];
-    announce(tx, user_id, changed, now).await?;
-    Ok(Some(user))
+    announce(tx, user_id, changed, now).await
 }
 
 /// `user.updated` with the members that did change, if any.

@@ -4,11 +4,13 @@
 use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
+use super::names;
 use crate::config::usernames::UsernamesConfig;
 use crate::db;
 use crate::db::users::{Account, Availability, User};
 use crate::events::Event;
 use crate::protocol::ids::UserId;
+use crate::sealing::Keyring;
 use crate::usernames::Username;
 
 /// Why the name stays as it was. The transaction is of no use any more.
@@ -46,6 +48,7 @@ pub async fn rename(
     user_id: UserId,
     username: &Username,
     rules: &UsernamesConfig,
+    keyring: &Keyring,
     now: OffsetDateTime,
 ) -> Result<User, NotRenamed> {
     let account = db::users::lock_account(tx, user_id)
@@ -68,7 +71,7 @@ pub async fn rename(
     };
     db::users::set_username(tx, user_id, username, changed_at, now).await?;
     if !same_name {
-        take(tx, &account, username, rules, now).await?;
+        take(tx, &account, username, rules, keyring, now).await?;
     }
     let changed = Event::UsernameChanged {
         user_id,
@@ -102,10 +105,11 @@ async fn take(
     account: &Account,
     username: &Username,
     rules: &UsernamesConfig,
+    keyring: &Keyring,
     now: OffsetDateTime,
 ) -> Result<(), NotRenamed> {
     let user_id = account.user.user_id;
-    match db::users::username_availability(&mut **tx, &username.folded, Some(user_id), now).await? {
+    match names::availability(&mut **tx, keyring, &username.folded, Some(user_id), now).await? {
         Availability::Free => {}
         Availability::Taken => return Err(NotRenamed::Taken),
         Availability::Reserved => return Err(NotRenamed::Reserved),

@@ -1,6 +1,6 @@
 //! What stands in the path and in the query. An id of another form names nothing, so it is answered as an unknown one.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, Error as _};
@@ -9,12 +9,16 @@ use uuid::Uuid;
 
 use crate::error::AppError;
 use crate::http::segment::Segment;
-use crate::protocol::ids::{ClientId, UserId};
+use crate::protocol::ids::{ClientId, LinkId, UserId};
 use crate::usernames;
 
 /// The account that the path names.
 #[derive(Clone, Copy, Debug)]
 pub struct UserInPath(pub UserId);
+
+/// The account and the link that the path names.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkInPath(pub UserId, pub LinkId);
 
 /// The client that the path names.
 #[derive(Clone, Debug)]
@@ -46,14 +50,27 @@ impl<S: Send + Sync> FromRequestParts<S> for UserInPath {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let segment = segment(parts, state).await?;
-        // One spelling: hyphens, no braces, no `urn:`.
-        let id: UserId = segment.parse().map_err(|_| AppError::not_found())?;
-        if id.to_string().eq_ignore_ascii_case(&segment) {
-            Ok(Self(id))
-        } else {
-            Err(AppError::not_found())
-        }
+        id(&segment(parts, state).await?).map(|id| Self(UserId(id)))
+    }
+}
+
+/// One spelling: hyphens, no braces, no `urn:`.
+fn id(segment: &str) -> Result<Uuid, AppError> {
+    segment
+        .parse()
+        .ok()
+        .filter(|id: &Uuid| id.to_string().eq_ignore_ascii_case(segment))
+        .ok_or_else(AppError::not_found)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LinkInPath {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let Path((user_id, link_id)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| AppError::not_found())?;
+        Ok(Self(UserId(id(&user_id)?), LinkId(id(&link_id)?)))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `GET, PATCH, DELETE /admin/users/{user_id}` | [`user`] |
 //! | `PATCH /admin/users/{user_id}/role` | [`role`] |
 //! | `DELETE /admin/users/{user_id}/sessions` | [`user_sessions`] |
+//! | `POST /admin/users/{user_id}/links/{link_id}/unmerge` | [`unmerge`] |
 //! | `GET, POST /admin/clients` | [`clients`] |
 //! | `GET, PATCH, DELETE /admin/clients/{client_id}` | [`client`] |
 //! | `POST /admin/clients/{client_id}/secret` | [`client_secret`] |
@@ -41,6 +42,7 @@ pub mod paging;
 pub mod refusals;
 pub mod reserved_usernames;
 pub mod role;
+pub mod unmerge;
 pub mod user;
 pub mod user_sessions;
 pub mod users;
@@ -66,6 +68,10 @@ pub fn routes() -> Router<AppState> {
         )
         .route("/admin/users/{user_id}/role", patch(role::change))
         .route("/admin/users/{user_id}/sessions", delete(user_sessions::revoke))
+        .route(
+            "/admin/users/{user_id}/links/{link_id}/unmerge",
+            post(unmerge::unmerge),
+        )
         .route("/admin/clients", get(clients::list).post(clients::create))
         .route(
             "/admin/clients/{client_id}",

@@ -56,6 +56,7 @@ pub async fn change(
     let account = retrying(&state.rng, || async {
         let mut tx = state.db.begin().await?;
         let account = administration::set_role(&mut tx, &recorder, user_id, change.role).await?;
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(account)
     })

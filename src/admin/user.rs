@@ -172,6 +172,7 @@ pub async fn change(
         } else {
             administration::enable(&mut tx, &recorder, user_id).await?
         };
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(account)
     })
@@ -212,14 +213,17 @@ pub async fn remove(
     let deletion = Deletion {
         user_id,
         actor: administrator.actor(),
+        session_id: None,
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
         let mut tx = state.db.begin().await?;
-        administration::require_actor(&mut tx, administrator.actor()).await?;
+        administration::await_actor(&mut tx, administrator.actor()).await?;
         accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
             .await
             .map_err(not_deleted)?;
+        administration::require_still(&mut tx, administrator.actor(), user_id).await?;
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(())
     })

@@ -61,6 +61,7 @@ pub async fn revoke(
     retrying(&state.rng, || async {
         let mut tx = state.db.begin().await?;
         administration::revoke(&mut tx, &recorder, user_id, what).await?;
+        administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;
         Ok::<_, AppError>(())
     })

@@ -224,6 +224,7 @@ async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Op
     let email_changed = accounts::told_of(&mut tx, linked.user_id, linked.link_id, change).await?;
     let passthrough = &visit.state.config.claims.passthrough;
     let profile = UpstreamProfile {
+        link_id: linked.link_id,
         name: identity.name.as_deref(),
         picture: identity.picture.as_deref(),
         claims: &accounts::passed_on(identity, passthrough),

@@ -13,7 +13,7 @@ use crate::db;
 use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
-use crate::http::browser::BrowserSession;
+use crate::http::browser::{BrowserSession, begin_as};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
 use crate::http::segment::Segment;
@@ -100,10 +100,10 @@ pub async fn withdraw(
 ) -> Result<Response, AppError> {
     let client_id = ClientId(client_id);
     let withdrawn = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &session.session).await?;
         let withdrawn = accounts::withdraw_consent(&mut tx, session.session.user_id, &client_id, now).await?;
         tx.commit().await?;
-        Ok::<_, sqlx::Error>(withdrawn)
+        Ok::<_, AppError>(withdrawn)
     });
     if !withdrawn.await? {
         return Err(AppError::not_found());

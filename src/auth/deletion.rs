@@ -48,6 +48,7 @@ pub async fn delete(
     let deletion = Deletion {
         user_id,
         actor: &actor,
+        session_id: Some(session.session.session_id),
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
@@ -66,7 +67,7 @@ pub async fn delete(
 fn not_deleted(refused: NotDeleted) -> AppError {
     match refused {
         // Another request was faster; the session has gone with the account.
-        NotDeleted::NotFound => AppError::unauthenticated(),
+        NotDeleted::NotFound | NotDeleted::SignedOut => AppError::unauthenticated(),
         NotDeleted::LastAdmin => AppError::new(
             StatusCode::CONFLICT,
             "last_admin",

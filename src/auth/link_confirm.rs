@@ -27,6 +27,7 @@ use crate::db::retry::retrying;
 use crate::db::sessions::LiveSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
+use crate::http::browser::begin_as;
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body;
@@ -173,14 +174,7 @@ async fn link(
     handle: &Opaque,
 ) -> Result<(LinkId, Proposal, Option<SignedIn>), AppError> {
     let state = &visit.state;
-    let mut tx = state.db.begin().await?;
-    // The account first, as everywhere; then the session, so that nobody signs out meanwhile.
-    let user = db::users::lock_live(&mut tx, session.user_id)
-        .await?
-        .ok_or_else(AppError::unauthenticated)?;
-    let locked = db::sessions::lock_live(&mut tx, session.session_id)
-        .await?
-        .ok_or_else(AppError::unauthenticated)?;
+    let (mut tx, owner) = begin_as(state, session).await?;
     let proposal = consume(&mut tx, visit, session, handle).await?;
     require_meant(&mut tx, state, session, &proposal).await?;
     if !is_fresh(session.auth_time, visit.now) {
@@ -191,15 +185,21 @@ async fn link(
         ));
     }
     let identity = &proposal.identity;
-    let link_id = accounts::add_link(&mut tx, session.user_id, identity, locked.link_id, visit.now)
-        .await
-        .map_err(not_linked)?;
+    let link_id = accounts::add_link(
+        &mut tx,
+        session.user_id,
+        identity,
+        owner.session.link_id,
+        visit.now,
+    )
+    .await
+    .map_err(not_linked)?;
     let signed_in = match proposal.unfinished_sign_in {
         Some(auth_time) => Some(
             visit
                 .open_session(
                     &mut tx,
-                    user,
+                    owner.user,
                     link_id,
                     &proposal.identity,
                     &proposal.target,

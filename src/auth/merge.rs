@@ -5,6 +5,7 @@
 
 use crate::config::oauth::AccountMergePolicy;
 use crate::config::providers::EmailTrust;
+use crate::db::oauth_links::MAX_WITH_ONE_ADDRESS;
 use crate::protocol::ids::{LinkId, UserId};
 
 /// The newcomer's side.
@@ -39,8 +40,8 @@ pub enum MergeDecision {
     Merge(UserId, LinkId),
 }
 
-/// Decides. Candidates come oldest first: an account is joined by the oldest link that has the address, which came by none
-/// of the others.
+/// Decides. Candidates come oldest first: an account is joined by the oldest link that has the address and is believed as far
+/// as the policy demands. Of more than [`MAX_WITH_ONE_ADDRESS`] not all are known.
 pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Candidate]) -> MergeDecision {
     if !newcomer.email_verified || newcomer.trust < EmailTrust::Verified {
         // Nothing is said about the address to somebody who may not own it.
@@ -53,14 +54,19 @@ pub fn decide(policy: AccountMergePolicy, newcomer: Newcomer, candidates: &[Cand
     let Some(first) = believed.iter().find(|candidate| candidate.live) else {
         return MergeDecision::Newcomer;
     };
-    let is_the_only_one = believed
+    let is_the_only_one = candidates.len() <= MAX_WITH_ONE_ADDRESS
+        && believed
+            .iter()
+            .all(|candidate| candidate.user_id == first.user_id);
+    let Some(demanded) = policy.demanded_trust().filter(|_| is_the_only_one) else {
+        return MergeDecision::Suggest;
+    };
+    let joined_by = believed
         .iter()
-        .all(|candidate| candidate.user_id == first.user_id);
-    match policy {
-        AccountMergePolicy::VerifiedEmail if is_the_only_one && !first.has_provider => {
-            MergeDecision::Merge(first.user_id, first.link_id)
-        }
-        AccountMergePolicy::VerifiedEmail | AccountMergePolicy::None => MergeDecision::Suggest,
+        .find(|candidate| candidate.trust >= demanded && !candidate.has_provider);
+    match joined_by {
+        Some(link) if newcomer.trust >= demanded => MergeDecision::Merge(link.user_id, link.link_id),
+        _ => MergeDecision::Suggest,
     }
 }
 
@@ -117,6 +123,42 @@ mod tests {
             merging(authoritative, &[link(ALICE)]),
             MergeDecision::Merge(ALICE, LINK)
         );
+    }
+
+    /// AC-5: where an authoritative word is demanded, it is demanded of both sides; whoever has less is only asked.
+    #[test]
+    fn the_policy_can_demand_an_authoritative_word_on_both_sides() {
+        let demanding =
+            |newcomer, candidates: &[_]| decide(AccountMergePolicy::AuthoritativeEmail, newcomer, candidates);
+        let owner = Newcomer {
+            trust: EmailTrust::Authoritative,
+            ..SURE
+        };
+        let authoritative = Candidate {
+            link_id: LinkId(Uuid::from_u128(5)),
+            trust: EmailTrust::Authoritative,
+            ..link(ALICE)
+        };
+        assert_eq!(
+            demanding(owner, &[link(ALICE), authoritative]),
+            MergeDecision::Merge(ALICE, authoritative.link_id)
+        );
+        assert_eq!(demanding(SURE, &[authoritative]), MergeDecision::Suggest);
+        assert_eq!(demanding(owner, &[link(ALICE)]), MergeDecision::Suggest);
+        assert_eq!(
+            demanding(owner, &[authoritative, link(MALLORY)]),
+            MergeDecision::Suggest
+        );
+        assert_eq!(demanding(owner, &[]), MergeDecision::Newcomer);
+    }
+
+    /// "Exactly one" is not known of a list that was cut off.
+    #[test]
+    fn a_list_that_is_cut_off_merges_nothing() {
+        let all = vec![link(ALICE); MAX_WITH_ONE_ADDRESS];
+        assert_eq!(merging(SURE, &all), MergeDecision::Merge(ALICE, LINK));
+        let cut_off = vec![link(ALICE); MAX_WITH_ONE_ADDRESS + 1];
+        assert_eq!(merging(SURE, &cut_off), MergeDecision::Suggest);
     }
 
     /// What came by another link is younger than it.

@@ -108,12 +108,7 @@ pub async fn free_names(
         .map(String::as_str)
         .collect();
     let candidates = rules.candidates(&hints, &state.rng);
-    let folded: Vec<String> = candidates.iter().map(|name| name.folded.clone()).collect();
-    let free = db::users::free_usernames(&state.db, &folded, now).await?;
-    Ok(candidates
-        .into_iter()
-        .filter(|name| free.contains(&name.folded))
-        .collect())
+    Ok(accounts::names::free(&state.db, &state.keyring, candidates, now).await?)
 }
 
 /// The rules of the configuration, compiled. Only newcomers and renames need them.
@@ -128,7 +123,7 @@ async fn decide_merge(
     provider: &Provider,
     identity: &Identity,
 ) -> Result<MergeDecision, AppError> {
-    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    let (newcomer, candidates) = weigh(db, state, provider, identity, None).await?;
     Ok(merge::decide(
         state.config.oauth.account_merge_policy,
         newcomer,
@@ -144,16 +139,17 @@ pub async fn was_meant(
     identity: &Identity,
     user_id: UserId,
 ) -> Result<bool, AppError> {
-    let (newcomer, candidates) = weigh(db, state, provider, identity).await?;
+    let (newcomer, candidates) = weigh(db, state, provider, identity, Some(user_id)).await?;
     Ok(merge::was_meant(newcomer, &candidates, user_id))
 }
 
-/// What is believed of the newcomer's address, and who else has it.
+/// What is believed of the newcomer's address, and who else has it; the links of `first` before all others.
 async fn weigh(
     db: &mut PgConnection,
     state: &AppState,
     provider: &Provider,
     identity: &Identity,
+    first: Option<UserId>,
 ) -> Result<(Newcomer, Vec<Candidate>), AppError> {
     let newcomer = Newcomer {
         email_verified: identity.email_verified,
@@ -162,7 +158,9 @@ async fn weigh(
     let Some(email) = identity.email.as_deref().and_then(normalised_email) else {
         return Ok((newcomer, Vec::new()));
     };
-    let links = db::oauth_links::find_verified_by_email(db, &email, &identity.provider).await?;
+    let issuers = state.upstreams.believed_issuers();
+    let links =
+        db::oauth_links::find_verified_by_email(db, &email, &identity.provider, &issuers, first).await?;
     let candidates = links
         .iter()
         .map(|link| Candidate {
@@ -171,7 +169,9 @@ async fn weigh(
             trust: state
                 .upstreams
                 .of_link(&link.provider, &link.issuer)
-                .map_or(EmailTrust::None, Provider::email_trust),
+                .map_or(EmailTrust::None, |provider| {
+                    provider.email_trust_of_address(&email)
+                }),
             live: link.live,
             has_provider: link.has_provider,
         })
@@ -240,7 +240,7 @@ async fn create(
     identity: &Identity,
     target: &Target,
 ) -> Result<Admission, AppError> {
-    let opened = || open_account(visit, username, identity.name.as_deref(), identity, target);
+    let opened = || open_account(visit, username, identity, target);
     match retrying(&visit.state.rng, opened).await {
         Ok(signed_in) => Ok(Admission::SignedIn(Box::new(signed_in))),
         Err(NotCreated::Database(error)) => Err(error.into()),
@@ -251,7 +251,6 @@ async fn create(
 async fn open_account(
     visit: &Visit,
     username: &Username,
-    display_name: Option<&str>,
     identity: &Identity,
     target: &Target,
 ) -> Result<SignedIn, NotCreated> {
@@ -259,11 +258,11 @@ async fn open_account(
     let passthrough = &visit.state.config.claims.passthrough;
     let account = NewAccount {
         username,
-        display_name,
+        display_name: None,
         identity,
         passthrough,
     };
-    let (user, link_id) = accounts::create(&mut tx, &account, visit.now).await?;
+    let (user, link_id) = accounts::create(&mut tx, &account, &visit.state.keyring, visit.now).await?;
     let signed_in = visit
         .open_session(
             &mut tx,

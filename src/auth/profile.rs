@@ -14,7 +14,7 @@ use crate::db::retry::retrying;
 use crate::db::users::User;
 use crate::error::AppError;
 use crate::http::api_doc::{BadBody, Forged, SignedOut};
-use crate::http::browser::BrowserSession;
+use crate::http::browser::{BrowserSession, begin_as};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::now::Now;
@@ -145,7 +145,7 @@ pub async fn change(
     };
     let user_id = session.session.user_id;
     retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &session.session).await?;
         accounts::change_profile(&mut tx, user_id, &change, now)
             .await
             .map_err(not_changed)?;

@@ -18,7 +18,7 @@ use crate::db::sessions::{NewSuccessor, StoredSessionToken};
 use crate::db::users::User;
 use crate::error::AppError;
 use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
-use crate::http::browser::BrowserSession;
+use crate::http::browser::{BrowserSession, begin_as};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
@@ -214,9 +214,10 @@ pub async fn logout_all(
 ) -> Result<Response, AppError> {
     let user_id = session.session.user_id;
     retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &session.session).await?;
         accounts::end_sessions_of_user(&mut tx, user_id, None, EndReason::LogoutAll, now).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok::<_, AppError>(())
     })
     .await?;
     Ok(signed_out(&state))

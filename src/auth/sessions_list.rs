@@ -15,7 +15,7 @@ use crate::db::retry::retrying;
 use crate::db::sessions::ListedSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, RedirectTo, SignedOut};
-use crate::http::browser::BrowserSession;
+use crate::http::browser::{BrowserSession, begin_as};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
 use crate::http::segment::Segment;
@@ -109,11 +109,11 @@ pub async fn end_others(
     let current = session.session;
     let except = Some(current.session_id);
     let ended = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &current).await?;
         let ended =
             accounts::end_sessions_of_user(&mut tx, current.user_id, except, EndReason::Revoked, now).await?;
         tx.commit().await?;
-        Ok::<_, sqlx::Error>(ended)
+        Ok::<_, AppError>(ended)
     })
     .await?;
     Ok(json_answer(&SessionsEnded { ended: ended.len() }))
@@ -152,10 +152,10 @@ pub async fn end(
         EndReason::Revoked
     };
     let ended = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &current).await?;
         let ended = accounts::end_own_session(&mut tx, current.user_id, session_id, reason, now).await?;
         tx.commit().await?;
-        Ok::<_, sqlx::Error>(ended)
+        Ok::<_, AppError>(ended)
     });
     if !ended.await? {
         return Err(AppError::not_found());

@@ -168,11 +168,11 @@ async fn create(
     newcomer::require_signup(state, provider, &setup.identity)?;
     let account = NewAccount {
         username,
-        display_name: display_name.or(setup.identity.name.as_deref()),
+        display_name,
         identity: &setup.identity,
         passthrough: &state.config.claims.passthrough,
     };
-    let (user, link_id) = accounts::create(&mut tx, &account, visit.now)
+    let (user, link_id) = accounts::create(&mut tx, &account, &state.keyring, visit.now)
         .await
         .map_err(not_created)?;
     let signed_in = visit

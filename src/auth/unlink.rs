@@ -12,7 +12,7 @@ use crate::db::oauth_links::Link;
 use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
-use crate::http::browser::{Browser, BrowserSession};
+use crate::http::browser::{Browser, BrowserSession, begin_as};
 use crate::http::cookies::{CookieKind, Cookies};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::now::Now;
@@ -50,7 +50,7 @@ pub async fn unlink(
     };
     let is_usable = |link: &Link| state.upstreams.of_link(&link.provider, &link.issuer).is_some();
     let ended = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, _) = begin_as(&state, &session.session).await?;
         let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
             .await
             .map_err(not_unlinked)?;

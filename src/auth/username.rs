@@ -16,7 +16,7 @@ use crate::accounts::{self, NotRenamed};
 use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
-use crate::http::browser::BrowserSession;
+use crate::http::browser::{BrowserSession, begin_as};
 use crate::http::csrf::SameSiteRequest;
 use crate::http::json_body::JsonBody;
 use crate::http::now::Now;
@@ -59,8 +59,9 @@ pub async fn rename(
         .map_err(|refused| AppError::bad_request(refused.code(), refused.description()))?;
     let session = session.session;
     let user = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
-        let user = accounts::rename(&mut tx, session.user_id, &username, &state.config.usernames, now)
+        let (mut tx, _) = begin_as(&state, &session).await?;
+        let rules = &state.config.usernames;
+        let user = accounts::rename(&mut tx, session.user_id, &username, rules, &state.keyring, now)
             .await
             .map_err(not_renamed)?;
         tx.commit().await?;

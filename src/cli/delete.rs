@@ -30,6 +30,7 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let deletion = Deletion {
         user_id,
         actor: &Actor::CommandLine,
+        session_id: None,
         usernames: &opened.config.usernames,
     };
     opened
@@ -48,7 +49,7 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 fn not_deleted(refused: NotDeleted, username: &str) -> anyhow::Error {
     match refused {
-        NotDeleted::NotFound => anyhow::anyhow!("nobody has this id or username"),
+        NotDeleted::NotFound | NotDeleted::SignedOut => anyhow::anyhow!("nobody has this id or username"),
         NotDeleted::LastAdmin => {
             anyhow::anyhow!("{username} is the last administrator; make somebody else one first")
         }

@@ -107,14 +107,11 @@ async fn unmerge(config: &Config, db: &PgPool, link: &Link, now: OffsetDateTime)
     let rng = SystemRandom::new();
     let keyring = config.keyring();
     let rules = UsernameRules::new(&config.usernames).context("usernames.pattern")?;
-    // Never from an address: a username is public.
-    let hint = link.display.as_deref().filter(|display| !display.contains('@'));
-    let hints: Vec<&str> = hint.into_iter().collect();
     for _ in 0..ATTEMPTS {
         let unmerging = Unmerging {
             link_id: link.link_id,
             actor: &Actor::CommandLine,
-            usernames: &rules.candidates(&hints, &rng),
+            usernames: &accounts::names_of_its_own(link, &rules, &rng),
         };
         let undone = retrying(&rng, || async {
             let mut tx = db.begin().await?;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::check::Check;
-use super::providers::ProviderConfig;
+use super::providers::{EmailTrust, ProviderConfig};
 
 /// `[oauth]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -65,6 +65,19 @@ pub enum AccountMergePolicy {
     None,
     /// An address verified at trusted providers on both sides, held by exactly one live account.
     VerifiedEmail,
+    /// The same, and both providers have to be authoritative for the address.
+    AuthoritativeEmail,
+}
+
+impl AccountMergePolicy {
+    /// How far both sides have to be believed for a merge; `None`: nobody is merged.
+    pub fn demanded_trust(self) -> Option<EmailTrust> {
+        match self {
+            Self::None => None,
+            Self::VerifiedEmail => Some(EmailTrust::Verified),
+            Self::AuthoritativeEmail => Some(EmailTrust::Authoritative),
+        }
+    }
 }
 
 /// How truthful a re-authentication has to be.

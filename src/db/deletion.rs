@@ -79,15 +79,15 @@ pub async fn delete_access(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx:
     Ok(())
 }
 
-/// The names: the one that the account has is held until `held_until` if that is given, those that it gave up for as long
-/// as they were. Only hashes remain.
-pub async fn hold_names_by_hash(
+/// The names, folded, and until when each is to be held: the one that the account has until `held_until` if that is given,
+/// those that it gave up for as long as they were. The latter's rows are gone.
+pub async fn take_names(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
     held_until: Option<OffsetDateTime>,
     now: OffsetDateTime,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<Vec<(String, OffsetDateTime)>> {
+    let names = sqlx::query!(
         r#"
         WITH given_up AS (
             DELETE FROM held_usernames
@@ -98,17 +98,36 @@ pub async fn hold_names_by_hash(
             UNION ALL
             SELECT username_folded, $2 FROM users WHERE user_id = $1
         )
-        INSERT INTO held_username_hashes (username_hash, held_until)
-        SELECT sha256(convert_to(username_folded, 'UTF8')), max(held_until)
+        SELECT username_folded AS "name!", max(held_until) AS "until!"
         FROM names
         WHERE held_until > $3
         GROUP BY username_folded
-        ON CONFLICT (username_hash)
-        DO UPDATE SET held_until = greatest(held_username_hashes.held_until, excluded.held_until)
         "#,
         user_id as _,
         held_until,
         now,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(names.into_iter().map(|row| (row.name, row.until)).collect())
+}
+
+/// Holds names of which only hashes remain, each until its time.
+pub async fn hold_by_hash(
+    tx: &mut PgTransaction<'_>,
+    hashes: &[Vec<u8>],
+    held_until: &[OffsetDateTime],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        INSERT INTO held_username_hashes (username_hash, held_until)
+        SELECT hash, held_until
+        FROM unnest($1::bytea[], $2::timestamptz[]) AS held (hash, held_until)
+        ON CONFLICT (username_hash)
+        DO UPDATE SET held_until = greatest(held_username_hashes.held_until, excluded.held_until)
+        "#,
+        hashes,
+        held_until,
     )
     .execute(&mut **tx)
     .await?;
@@ -122,6 +141,7 @@ pub async fn anonymise(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetD
         UPDATE users
         SET username = NULL, username_folded = NULL, username_changed_at = NULL, display_name = NULL, picture = NULL,
             role = 'user', primary_link_id = NULL, upstream_claims = '{}', disabled_at = NULL,
+            display_name_link_id = NULL, picture_link_id = NULL, claims_link_id = NULL,
             updated_at = $2, deleted_at = $2
         WHERE user_id = $1
         "#,

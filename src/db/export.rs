@@ -34,6 +34,12 @@ pub struct ExportedAccount {
     pub primary_link_id: Option<LinkId>,
     /// What the upstream stated and apps may be told.
     pub upstream_claims: Value,
+    /// The link by which the display name came; none: the owner chose it.
+    pub display_name_link_id: Option<LinkId>,
+    /// The link by which the picture came.
+    pub picture_link_id: Option<LinkId>,
+    /// The link by which the upstream's claims came.
+    pub claims_link_id: Option<LinkId>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub username_changed_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
@@ -232,8 +238,9 @@ pub async fn account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Resul
         ExportedAccount,
         r#"
         SELECT user_id AS "user_id: _", username AS "username!", display_name, picture, role,
-               primary_link_id AS "primary_link_id: _", upstream_claims, username_changed_at, created_at,
-               updated_at, disabled_at
+               primary_link_id AS "primary_link_id: _", upstream_claims,
+               display_name_link_id AS "display_name_link_id: _", picture_link_id AS "picture_link_id: _",
+               claims_link_id AS "claims_link_id: _", username_changed_at, created_at, updated_at, disabled_at
         FROM users
         WHERE user_id = $1 AND deleted_at IS NULL
         "#,

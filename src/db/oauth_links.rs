@@ -249,12 +249,20 @@ pub async fn give_to(
     Ok(())
 }
 
-/// Every link with this address, said to be verified by its provider; at most a handful, since two already decide. How far
-/// a provider is believed is configuration and judged by the caller.
+/// How many links with one address are looked at. Whoever finds one more does not know them all.
+pub const MAX_WITH_ONE_ADDRESS: usize = 20;
+
+/// The links with this address, said to be verified by its provider, oldest first; one more than [`MAX_WITH_ONE_ADDRESS`] at
+/// most, since two already decide. Links of `first` come before all others.
+///
+/// `issuers`: patterns of those that may be believed. Anybody can have links with any address where nobody checks it, and
+/// those must not stand in the way of the ones that count. How far each is believed is judged by the caller.
 pub async fn find_verified_by_email(
     db: impl PgExecutor<'_>,
     email_folded: &str,
     provider: &str,
+    issuers: &[String],
+    first: Option<UserId>,
 ) -> sqlx::Result<Vec<VerifiedLink>> {
     sqlx::query_as!(
         VerifiedLink,
@@ -266,11 +274,15 @@ pub async fn find_verified_by_email(
         JOIN users u ON u.user_id = l.user_id
         WHERE l.email_folded = $1
           AND l.email_verified
-        ORDER BY l.created_at, l.link_id
-        LIMIT 20
+          AND l.issuer LIKE ANY ($3::text[])
+        ORDER BY (l.user_id = $4) IS TRUE DESC, l.created_at, l.link_id
+        LIMIT $5
         "#,
         email_folded,
         provider,
+        issuers,
+        first as _,
+        i64::try_from(MAX_WITH_ONE_ADDRESS + 1).expect("a small number"),
     )
     .fetch_all(db)
     .await

@@ -552,6 +552,16 @@ pub async fn end_of_user(
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether a session has not ended, without a lock.
+pub async fn goes_on(db: impl PgExecutor<'_>, session_id: SessionId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM sessions WHERE session_id = $1 AND ended_at IS NULL) AS "does!""#,
+        session_id as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// A session that goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct LockedSession {

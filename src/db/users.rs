@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::{Acquire as _, PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
 use crate::protocol::ids::{LinkId, UserId};
@@ -20,6 +20,10 @@ pub struct NewUser<'a> {
     pub display_name: Option<&'a str>,
     pub picture: Option<&'a str>,
     pub upstream_claims: &'a Map<String, Value>,
+    /// Which link what is there of these came by; an empty member has none.
+    pub display_name_link_id: Option<LinkId>,
+    pub picture_link_id: Option<LinkId>,
+    pub claims_link_id: Option<LinkId>,
 }
 
 /// What is shown of a live account to its owner, and what the access cookie says.
@@ -45,6 +49,8 @@ pub enum Availability {
 
 /// What a login brings along about an account.
 pub struct UpstreamProfile<'a> {
+    /// The link of the login: what it fills leaves with it.
+    pub link_id: LinkId,
     pub name: Option<&'a str>,
     pub picture: Option<&'a str>,
     /// Only claims that `[claims] passthrough` lists.
@@ -71,9 +77,12 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<Opti
 /// Whether `username_folded` can be had, by `taker` if that is an account already: what they have or hold themselves is not
 /// in their way. One statement, hence one picture of the tables: a name that is being given up is either still its owner's
 /// or already held.
+///
+/// `hashes`: whatever a deleted account's hold of the name is kept as ([`crate::accounts::names`]).
 pub async fn username_availability(
     db: impl PgExecutor<'_>,
     username_folded: &str,
+    hashes: &[Vec<u8>],
     taker: Option<UserId>,
     now: OffsetDateTime,
 ) -> sqlx::Result<Availability> {
@@ -89,13 +98,14 @@ pub async fn username_availability(
                )
                OR EXISTS (
                    SELECT FROM held_username_hashes
-                   WHERE username_hash = sha256(convert_to($1, 'UTF8')) AND held_until > $2
+                   WHERE username_hash = ANY ($4) AND held_until > $2
                ) AS "taken!",
                EXISTS (SELECT FROM reserved_usernames WHERE username_folded = $1) AS "reserved!"
         "#,
         username_folded,
         now,
         taker as _,
+        hashes,
     )
     .fetch_one(db)
     .await?;
@@ -106,10 +116,13 @@ pub async fn username_availability(
     })
 }
 
-/// Those of `folded` that can be had, in no order.
+/// Those of `folded` that can be had, in no order. `hashes`: whatever a deleted account's hold of the name in the same place
+/// of `hashed` is kept as.
 pub async fn free_usernames(
     db: impl PgExecutor<'_>,
     folded: &[String],
+    hashed: &[String],
+    hashes: &[Vec<u8>],
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
@@ -120,12 +133,15 @@ pub async fn free_usernames(
           AND NOT EXISTS (SELECT FROM held_usernames h WHERE h.username_folded = wanted.name AND h.held_until > $2)
           AND NOT EXISTS (
               SELECT FROM held_username_hashes h
-              WHERE h.username_hash = sha256(convert_to(wanted.name, 'UTF8')) AND h.held_until > $2
+              JOIN unnest($3::text[], $4::bytea[]) AS kept (name, hash) ON kept.hash = h.username_hash
+              WHERE kept.name = wanted.name AND h.held_until > $2
           )
           AND NOT EXISTS (SELECT FROM reserved_usernames r WHERE r.username_folded = wanted.name)
         "#,
         folded,
         now,
+        hashed,
+        hashes,
     )
     .fetch_all(db)
     .await
@@ -136,8 +152,9 @@ pub async fn insert(db: impl PgExecutor<'_>, user: &NewUser<'_>, now: OffsetDate
     sqlx::query_as!(
         User,
         r#"
-        INSERT INTO users (user_id, username, username_folded, display_name, picture, upstream_claims, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
+        INSERT INTO users (user_id, username, username_folded, display_name, picture, upstream_claims, created_at, updated_at,
+                           display_name_link_id, picture_link_id, claims_link_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)
         RETURNING user_id AS "user_id: _", username AS "username!", display_name, picture, role, created_at
         "#,
         user.user_id as _,
@@ -147,6 +164,9 @@ pub async fn insert(db: impl PgExecutor<'_>, user: &NewUser<'_>, now: OffsetDate
         user.picture,
         Json(user.upstream_claims) as _,
         now,
+        user.display_name_link_id as _,
+        user.picture_link_id as _,
+        user.claims_link_id as _,
     )
     .fetch_one(db)
     .await
@@ -162,7 +182,8 @@ pub struct Refreshed {
 
 /// Takes over what the upstream says today, and gives the account as it is then. The display name is the owner's, so it is
 /// only filled in; the picture follows the upstream; claims are replaced when the upstream states any, and those that are
-/// no longer passed on go. `updated_at` moves only if something did. The caller has locked the account.
+/// no longer passed on go. Each says which link it came by. `updated_at` moves only if something else did. The caller has
+/// locked the account.
 pub async fn refresh_profile(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
@@ -176,7 +197,12 @@ pub async fn refresh_profile(
         SET display_name = fresh.display_name,
             picture = fresh.picture,
             upstream_claims = fresh.upstream_claims,
-            updated_at = $6
+            display_name_link_id = fresh.display_name_link_id,
+            picture_link_id = fresh.picture_link_id,
+            claims_link_id = fresh.claims_link_id,
+            updated_at = CASE WHEN (u.display_name, u.picture, u.upstream_claims)
+                                   IS DISTINCT FROM (fresh.display_name, fresh.picture, fresh.upstream_claims)
+                              THEN $6 ELSE u.updated_at END
         FROM (
             SELECT user_id,
                    display_name AS old_display_name,
@@ -191,13 +217,19 @@ pub async fn refresh_profile(
                            FROM jsonb_each(upstream_claims) AS claim
                            WHERE claim.key = ANY ($5::text[])
                        )
-                   END AS upstream_claims
+                   END AS upstream_claims,
+                   CASE WHEN display_name IS NULL AND $2 IS NOT NULL THEN $7 ELSE display_name_link_id END
+                       AS display_name_link_id,
+                   CASE WHEN $3 IS NOT NULL THEN $7 ELSE picture_link_id END AS picture_link_id,
+                   CASE WHEN $4::jsonb <> '{}'::jsonb THEN $7 ELSE claims_link_id END AS claims_link_id
             FROM users
             WHERE user_id = $1
         ) fresh
         WHERE u.user_id = fresh.user_id
-          AND (u.display_name, u.picture, u.upstream_claims)
-              IS DISTINCT FROM (fresh.display_name, fresh.picture, fresh.upstream_claims)
+          AND (u.display_name, u.picture, u.upstream_claims,
+               u.display_name_link_id, u.picture_link_id, u.claims_link_id)
+              IS DISTINCT FROM (fresh.display_name, fresh.picture, fresh.upstream_claims,
+                                fresh.display_name_link_id, fresh.picture_link_id, fresh.claims_link_id)
         RETURNING u.display_name IS DISTINCT FROM fresh.old_display_name AS "display_name!",
                   u.picture IS DISTINCT FROM fresh.old_picture AS "picture!",
                   u.upstream_claims IS DISTINCT FROM fresh.old_upstream_claims AS "claims!"
@@ -208,11 +240,52 @@ pub async fn refresh_profile(
         Json(profile.claims) as _,
         profile.passthrough,
         now,
+        profile.link_id as _,
     )
     .fetch_optional(&mut **tx)
     .await?;
     let user = find(&mut **tx, user_id).await?;
     Ok(user.map(|user| (user, refreshed.unwrap_or_default())))
+}
+
+/// Empties what these links filled of a profile, since they leave; what was there. A picture and claims of which nobody knows
+/// which link they came by go too. The caller has locked the account.
+pub async fn forget_filled_by(
+    tx: &mut PgTransaction<'_>,
+    user_id: UserId,
+    link_ids: &[LinkId],
+    now: OffsetDateTime,
+) -> sqlx::Result<Refreshed> {
+    let forgotten = sqlx::query_as!(
+        Refreshed,
+        r#"
+        UPDATE users u
+        SET display_name = CASE WHEN gone.display_name THEN NULL ELSE u.display_name END,
+            display_name_link_id = CASE WHEN gone.display_name THEN NULL ELSE u.display_name_link_id END,
+            picture = CASE WHEN gone.picture THEN NULL ELSE u.picture END,
+            picture_link_id = CASE WHEN gone.picture THEN NULL ELSE u.picture_link_id END,
+            upstream_claims = CASE WHEN gone.claims THEN '{}'::jsonb ELSE u.upstream_claims END,
+            claims_link_id = CASE WHEN gone.claims THEN NULL ELSE u.claims_link_id END,
+            updated_at = $3
+        FROM (
+            SELECT user_id,
+                   display_name IS NOT NULL AND coalesce(display_name_link_id = ANY ($2), false) AS display_name,
+                   picture IS NOT NULL AND coalesce(picture_link_id = ANY ($2), true) AS picture,
+                   upstream_claims <> '{}'::jsonb AND coalesce(claims_link_id = ANY ($2), true) AS claims
+            FROM users
+            WHERE user_id = $1
+        ) gone
+        WHERE u.user_id = gone.user_id
+          AND (gone.display_name OR gone.picture OR gone.claims)
+        RETURNING gone.display_name AS "display_name!", gone.picture AS "picture!", gone.claims AS "claims!"
+        "#,
+        user_id as _,
+        link_ids as _,
+        now,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(forgotten.unwrap_or_default())
 }
 
 /// Says that what apps are told about an account has changed.
@@ -327,13 +400,72 @@ pub async fn hold_administrator(tx: &mut PgTransaction<'_>, user_id: UserId) -> 
     Ok(held.is_some())
 }
 
-/// [`lock_admins`], then the live account of this id, disabled or not.
-pub async fn lock_with_admins(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-) -> sqlx::Result<Option<LockedUser>> {
+/// Whether this account is an administrator's that can act, without a lock.
+pub async fn is_administrator(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT FROM users
+            WHERE user_id = $1
+              AND role = 'admin'
+              AND deleted_at IS NULL
+              AND disabled_at IS NULL
+        ) AS "is!"
+        "#,
+        user_id as _,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Locks the live account of this id, disabled or not, that is to go; before it all administrators, if it is one that can act.
+///
+/// Anybody else's row is locked alone: who signs in to another account, an administrator's above all, does not wait. What the
+/// account is is known only under its lock, and administrators are locked first ([`lock_admins`]), so for them that lock is
+/// given back and everything begins again.
+pub async fn lock_to_remove(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<LockedUser>> {
+    let mut alone = tx.begin().await?;
+    let found = lock_row(&mut alone, user_id).await?;
+    if !found.as_ref().is_some_and(RemovableRow::can_administrate) {
+        alone.commit().await?;
+        return Ok(found.map(|row| row.locked(user_id, false)));
+    }
+    alone.rollback().await?;
     let admins = lock_admins(tx).await?;
-    let row = sqlx::query!(
+    let found = lock_row(tx, user_id).await?;
+    Ok(found.map(|row| {
+        // Somebody who was promoted while we waited is not among them, and counts as the last rather than not.
+        let is_last = row.can_administrate() && admins.iter().all(|admin| *admin == user_id);
+        row.locked(user_id, is_last)
+    }))
+}
+
+/// What is read of an account under the lock of its row.
+struct RemovableRow {
+    username: String,
+    role: String,
+    disabled: bool,
+}
+
+impl RemovableRow {
+    fn can_administrate(&self) -> bool {
+        self.role == "admin" && !self.disabled
+    }
+
+    fn locked(self, user_id: UserId, is_last_admin: bool) -> LockedUser {
+        LockedUser {
+            user_id,
+            username: self.username,
+            role: self.role,
+            disabled: self.disabled,
+            is_last_admin,
+        }
+    }
+}
+
+async fn lock_row(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<RemovableRow>> {
+    sqlx::query_as!(
+        RemovableRow,
         r#"
         SELECT username AS "username!", role, disabled_at IS NOT NULL AS "disabled!"
         FROM users
@@ -344,15 +476,7 @@ pub async fn lock_with_admins(
         user_id as _,
     )
     .fetch_optional(&mut **tx)
-    .await?;
-    Ok(row.map(|row| LockedUser {
-        user_id,
-        // Somebody who was promoted while we waited is not among them, and counts as the last rather than not.
-        is_last_admin: row.role == "admin" && !row.disabled && admins.iter().all(|admin| *admin == user_id),
-        username: row.username,
-        role: row.role,
-        disabled: row.disabled,
-    }))
+    .await
 }
 
 /// What a live account says of itself beyond [`User`].
@@ -491,7 +615,8 @@ pub async fn release_username(tx: &mut PgTransaction<'_>, username_folded: &str)
     Ok(())
 }
 
-/// Writes what its owner chose of a locked account. `primary_link_id` has to be a link of theirs.
+/// Writes what its owner chose of a locked account; another display name is theirs and no link's any more. `primary_link_id`
+/// has to be a link of theirs.
 pub async fn set_profile(
     tx: &mut PgTransaction<'_>,
     user_id: UserId,
@@ -502,7 +627,8 @@ pub async fn set_profile(
     sqlx::query!(
         r#"
         UPDATE users
-        SET display_name = $2, primary_link_id = $3, updated_at = $4
+        SET display_name = $2, primary_link_id = $3, updated_at = $4,
+            display_name_link_id = CASE WHEN display_name IS DISTINCT FROM $2 THEN NULL ELSE display_name_link_id END
         WHERE user_id = $1
         "#,
         user_id as _,

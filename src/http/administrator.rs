@@ -17,7 +17,7 @@ use super::state::AppState;
 use crate::audit::{Actor, Recorder};
 use crate::db;
 use crate::error::AppError;
-use crate::protocol::ids::UserId;
+use crate::protocol::ids::{SessionId, UserId};
 
 /// The role that may.
 pub const ADMIN: &str = "admin";
@@ -27,6 +27,7 @@ pub const ADMIN: &str = "admin";
 pub struct Administrator {
     actor: Actor,
     user_id: UserId,
+    session_id: SessionId,
 }
 
 impl Administrator {
@@ -42,7 +43,7 @@ impl Administrator {
 
     /// Begins what an administrator does to apps, webhooks and names, and what that writes into the trail with. Whether they
     /// still are one is judged again, and stays so until the transaction ends: who is demoted, disabled or deleted while a
-    /// request of theirs waits has nothing done any more.
+    /// request of theirs waits has nothing done any more, and neither has who is signed out.
     ///
     /// To be run by [`retrying`](crate::db::retry::retrying): the database may give up what met something else.
     ///
@@ -56,7 +57,26 @@ impl Administrator {
         if !db::users::hold_administrator(&mut tx, self.user_id).await? {
             return Err(not_an_administrator());
         }
+        self.require_signed_in(&mut tx).await?;
         Ok((tx, self.recorder(state, now)))
+    }
+
+    /// Judges at the end of what was done to the account `changed` whether who acts is still signed in: who was signed out while
+    /// the request waited has nothing done. What somebody does to their own account may end the session that asks.
+    pub async fn require_still_signed_in(
+        &self,
+        tx: &mut PgTransaction<'_>,
+        changed: UserId,
+    ) -> Result<(), AppError> {
+        if changed == self.user_id {
+            return Ok(());
+        }
+        self.require_signed_in(tx).await
+    }
+
+    async fn require_signed_in(&self, tx: &mut PgTransaction<'_>) -> Result<(), AppError> {
+        let goes_on = db::sessions::goes_on(&mut **tx, self.session_id).await?;
+        goes_on.then_some(()).ok_or_else(AppError::unauthenticated)
     }
 
     /// What an operation writes into the trail with.
@@ -106,6 +126,7 @@ where
         let Ok(ClientIp(ip_address)) = ClientIp::from_request_parts(parts, state).await;
         let administrator = Self {
             user_id: session.user_id,
+            session_id: session.session_id,
             actor: Actor::User {
                 user_id: session.user_id,
                 ip_address: ip_address.map(|address| address.to_string()),

@@ -10,7 +10,8 @@ use super::cookies::{CookieKind, Cookies};
 use super::now::Now;
 use super::state::AppState;
 use crate::db;
-use crate::db::sessions::LiveSession;
+use crate::db::sessions::{LiveSession, LockedSession};
+use crate::db::users::User;
 use crate::error::AppError;
 use crate::protocol::opaque::{Opaque, TokenHash};
 
@@ -64,6 +65,34 @@ impl BrowserSession {
             Some(expires_at - now),
         )
     }
+}
+
+/// Begins what the person of a session does to their account. Whether they are still signed in is judged again, once the
+/// account's row and then the session's are locked: a request waits there for whoever signs the session out, disables the
+/// account or undoes a merge, and what was ended has nothing done any more. It stays so until the transaction ends.
+///
+/// To be run by [`retrying`](crate::db::retry::retrying): the database may give up what met something else.
+///
+/// A deletion locks the administrators before the account, so it judges by itself ([`crate::accounts::delete()`]).
+pub async fn begin_as(
+    state: &AppState,
+    session: &LiveSession,
+) -> Result<(PgTransaction<'static>, LockedOwner), AppError> {
+    let mut tx = state.db.begin().await?;
+    let user = db::users::lock_live(&mut tx, session.user_id)
+        .await?
+        .ok_or_else(AppError::unauthenticated)?;
+    let session = db::sessions::lock_live(&mut tx, session.session_id)
+        .await?
+        .ok_or_else(AppError::unauthenticated)?;
+    Ok((tx, LockedOwner { user, session }))
+}
+
+/// An account and the session of its owner, both locked.
+#[derive(Clone, Debug)]
+pub struct LockedOwner {
+    pub user: User,
+    pub session: LockedSession,
 }
 
 /// The session, if there is one. An absent or dead cookie is `None`, a database that is away an error.

@@ -86,6 +86,7 @@ use crate::server::{health, metrics, probe};
         admin::user::remove,
         admin::role::change,
         admin::user_sessions::revoke,
+        admin::unmerge::unmerge,
         admin::clients::list,
         admin::clients::create,
         admin::client::show,

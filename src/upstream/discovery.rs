@@ -98,6 +98,17 @@ impl IssuerRule {
         }
     }
 
+    /// What every issuer that [`gives`](Self::gives) accepts is like: the texts between which anything may stand.
+    pub(super) fn parts(&self) -> Vec<&str> {
+        match self {
+            Self::Exact(issuer) => vec![issuer],
+            Self::Microsoft(tenancy) => {
+                let (before, after) = tenancy.around_tenant();
+                vec![before, after]
+            }
+        }
+    }
+
     fn accepts_metadata_issuer(&self, issuer: &str) -> bool {
         match self {
             Self::Exact(expected) => expected == issuer,

@@ -38,6 +38,13 @@ impl Tenancy {
         })
     }
 
+    /// The text before the tenant and the one after it, in every issuer.
+    pub(super) fn around_tenant(&self) -> (&str, &str) {
+        self.template
+            .split_once(PLACEHOLDER)
+            .expect("a template has the placeholder")
+    }
+
     /// The URL below which the tenant's discovery document is.
     pub(super) fn authority(&self) -> String {
         self.issuer_of(&self.tenant)

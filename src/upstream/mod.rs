@@ -111,6 +111,15 @@ impl Upstreams {
             .or_else(|| self.list().find(|provider| provider.speaks_for(issuer)))
     }
 
+    /// What the issuers of links are like whose addresses are believed at all, as patterns of SQL's LIKE. A link that fits one
+    /// need not be believed: [`of_link`](Self::of_link) tells.
+    pub fn believed_issuers(&self) -> Vec<String> {
+        self.list()
+            .filter(|provider| provider.email_trust() != EmailTrust::None)
+            .map(Provider::issuer_pattern)
+            .collect()
+    }
+
     /// The provider of that name.
     pub fn get(&self, name: &str) -> Option<&Provider> {
         self.providers.get(name)
@@ -187,6 +196,16 @@ impl Provider {
         }
     }
 
+    /// What those issuers are like, as a pattern of SQL's LIKE.
+    fn issuer_pattern(&self) -> String {
+        let parts = match &self.settings.protocol {
+            Protocol::Oidc(endpoints) => endpoints.issuer.parts(),
+            Protocol::OAuth2(endpoints) => vec![endpoints.identity_issuer.as_str()],
+        };
+        let literal = |part: &&str| part.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        parts.iter().map(literal).collect::<Vec<_>>().join("%")
+    }
+
     /// What people read on the button.
     pub fn display_name(&self) -> &str {
         &self.settings.display_name
@@ -202,15 +221,26 @@ impl Provider {
         self.settings.email_trust
     }
 
+    /// How far a verified address of a link stored long ago is believed: Google's word on its own domain is authoritative,
+    /// unless the configuration says something else. That a Workspace customer owned a domain then, no link says.
+    pub fn email_trust_of_address(&self, email: &str) -> EmailTrust {
+        if self.is_judged_by_google() && profile::is_google_domain(email) {
+            return EmailTrust::Authoritative;
+        }
+        self.settings.email_trust
+    }
+
+    fn is_judged_by_google(&self) -> bool {
+        self.settings.preset == Some(Preset::Google) && !self.settings.email_trust_is_configured
+    }
+
     /// How far the address of this very identity is believed: Google is authoritative for its own domains and for those
     /// of its Workspace customers, unless the configuration says something else.
     pub fn email_trust_of(&self, identity: &Identity) -> EmailTrust {
-        let trust = self.settings.email_trust;
-        let is_google = self.settings.preset == Some(Preset::Google);
-        if is_google && !self.settings.email_trust_is_configured && profile::is_google_account(identity) {
+        if self.is_judged_by_google() && profile::is_google_account(identity) {
             return EmailTrust::Authoritative;
         }
-        trust
+        self.settings.email_trust
     }
 
     /// What may be asked of it when a new login is demanded.

@@ -116,11 +116,16 @@ pub(super) fn email_domain(email: &str) -> Option<String> {
 /// Whether Google itself decides over this address: its own domains, and those of Workspace customers (`hd`).
 /// <https://developers.google.com/identity/gsi/web/guides/verify-google-id-token>
 pub(super) fn is_google_account(identity: &Identity) -> bool {
-    let Some(domain) = identity.email.as_deref().and_then(email_domain) else {
+    let Some(email) = identity.email.as_deref() else {
         return false;
     };
-    identity.email_verified
-        && (identity.hosted_domain.is_some() || domain == "gmail.com" || domain == "googlemail.com")
+    let is_hosted = identity.hosted_domain.is_some() && email_domain(email).is_some();
+    identity.email_verified && (is_hosted || is_google_domain(email))
+}
+
+/// Whether the address is of a domain of Google's own.
+pub(super) fn is_google_domain(email: &str) -> bool {
+    email_domain(email).is_some_and(|domain| domain == "gmail.com" || domain == "googlemail.com")
 }
 
 /// A name as it may be shown: no control characters and none that reverse or hide text, at most 200 characters.

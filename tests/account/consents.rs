@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{count, events_of};
 use crate::common::races::{ROUNDS, at_once};
-use crate::common::{Answer, Browser, TestClient, TestProvider, checks};
+use crate::common::{Answer, Browser, Outcome, TestClient, TestProvider, checks};
 
 async fn listed(browser: &Browser) -> Vec<Value> {
     let answer = browser.call(Method::GET, "/auth/me/consents", None).await;
@@ -121,7 +121,7 @@ async fn consents_of_others_do_not_exist() {
 }
 
 /// A code that is being redeemed while its consent is withdrawn gives nothing that lives.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_exchange_outlives_the_consent_that_is_withdrawn_meanwhile() {
     let op = TestProvider::start().await;
     let app = op.asking_client().await;
@@ -141,5 +141,65 @@ async fn no_exchange_outlives_the_consent_that_is_withdrawn_meanwhile() {
         } else {
             answer.refused("invalid_grant");
         }
+    }
+}
+
+/// CO-8, behind a barrier: a refresh that meets the withdrawal comes to nothing: refused, or revoked with what it made.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_refresh_outlives_the_consent_that_is_withdrawn_meanwhile() {
+    let op = TestProvider::start().await;
+    let app = op.asking_client().await;
+    let ada = std::sync::Arc::new(op.signed_in("ada").await);
+    for _ in 0..ROUNDS {
+        let tokens = app.tokens_of(&ada, "ada", "openid offline_access").await;
+        let (refreshing, browser, client_id) = (app.clone(), ada.clone(), app.client_id().to_owned());
+        let refresh_token = tokens.refresh().to_owned();
+        let (refreshed, withdrawn) = at_once(
+            async move { refreshing.refresh(&refresh_token).await },
+            async move { withdraw(&browser, &client_id).await },
+        )
+        .await;
+        withdrawn.is(204);
+        assert!(!app.is_active(&tokens.access_token).await);
+        if refreshed.status.is_success() {
+            let tokens = refreshed.tokens();
+            assert!(!app.is_active(&tokens.access_token).await);
+            app.refresh(tokens.refresh()).await.refused("invalid_grant");
+        } else {
+            refreshed.refused("invalid_grant");
+        }
+    }
+}
+
+/// CO-8, behind a barrier: a request that is resumed while the consent is withdrawn gives a code that is worth nothing, asks
+/// for the consent, or comes to nothing. No app has anything that nobody consents to.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_code_outlives_the_consent_that_is_withdrawn_meanwhile() {
+    let op = TestProvider::start().await;
+    let app = op.asking_client().await;
+    let ada = std::sync::Arc::new(op.signed_in("ada").await);
+    for _ in 0..ROUNDS {
+        app.tokens_of(&ada, "ada", "openid").await;
+        let (asking, browser, client_id) = (app.clone(), ada.clone(), app.client_id().to_owned());
+        let resuming = ada.clone();
+        let (outcome, withdrawn) = at_once(
+            // By a form: stored, then resumed.
+            async move { resuming.authorize(&asking).post().send().await },
+            async move { withdraw(&browser, &client_id).await },
+        )
+        .await;
+        withdrawn.is(204);
+        match outcome {
+            Outcome::Code(granted) => {
+                app.redeem(&granted).await.refused("invalid_grant");
+            }
+            Outcome::Page(page) => assert_eq!(page.path(), "/consent"),
+            // Withdrawn between the question whether there is one and the code: the app begins again.
+            Outcome::Error(refused) => assert_eq!(refused.error, "login_required"),
+            other @ Outcome::ErrorPage { .. } => panic!("{other:?}"),
+        }
+        assert_eq!(listed(&ada).await, Vec::<Value>::new());
+        let alive = "SELECT count(*) FROM grants WHERE revoked_at IS NULL";
+        assert_eq!(count(&op, alive).await, 0);
     }
 }

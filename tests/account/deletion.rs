@@ -86,6 +86,41 @@ async fn the_name_of_a_deleted_account_is_free_after_the_hold() {
     take("alan", 200).await;
 }
 
+/// AC-10: which names are held a copy of the database does not tell, whatever names are tried: the hash is made under a secret of
+/// the configuration. A secret that was replaced still tells it, and so do holds of before there was a key.
+#[tokio::test]
+async fn a_held_name_cannot_be_guessed_from_the_database() {
+    let op = TestProvider::start().await;
+    delete_account(&op.signed_in("ada").await).await.is(200);
+    let guessed = "SELECT count(*) FROM held_username_hashes WHERE username_hash = sha256('ada')";
+    assert_eq!(count(&op, "SELECT count(*) FROM held_username_hashes").await, 1);
+    assert_eq!(count(&op, guessed).await, 0);
+    sqlx::query("INSERT INTO held_username_hashes VALUES (sha256('grace'), now() + interval '1 year')")
+        .execute(op.db())
+        .await
+        .unwrap();
+    let rotated = op
+        .reconfigured(|config| {
+            let old = std::mem::replace(
+                &mut config.database.secret_key,
+                "another-secret-key-of-the-tests-0123".into(),
+            );
+            config.database.previous_secret_keys = vec![old];
+        })
+        .await;
+    for instance in [&op, &rotated] {
+        let alan = instance.signed_in("alan").await;
+        for name in ["ada", "grace"] {
+            let body = json!({ "username": name });
+            let answer = alan.call(Method::PATCH, "/auth/me/username", Some(&body)).await;
+            answer.refused_with(409, "username_taken");
+        }
+        // A name is derived from what is free.
+        let newcomer = instance.signed_in("ada").await;
+        assert_ne!(newcomer.me().await.json()["username"], "ada");
+    }
+}
+
 /// AC-10, WH-13: apps that follow events and apps that are told of logouts hear of it; nothing that was told before names
 /// the person any more (WH-11).
 #[tokio::test]
@@ -258,6 +293,7 @@ async fn a_deletion_by_somebody_else_keeps_what_the_trail_says_of_them() {
     let deletion = riley_auth::accounts::Deletion {
         user_id: id(&ada).await,
         actor: &actor,
+        session_id: None,
         usernames: &op.state().config.usernames,
     };
     let mut tx = op.db().begin().await.unwrap();

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
 use reqwest::Method;
+use riley_auth::config::oauth::Onboarding;
 use serde_json::json;
 
 use super::{count, delete_account};
 use crate::common::races::{ROUNDS, at_once};
-use crate::common::{Answer, Browser, TestProvider};
+use crate::common::{Answer, Browser, TestProvider, checks};
 
 async fn rename(browser: &Browser, username: &str) -> Answer {
     let body = json!({ "username": username });
@@ -20,7 +21,7 @@ async fn hasty() -> TestProvider {
 }
 
 /// AC-11, DB-3: of two takers of one name exactly one has it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_takers_of_one_name_do_not_both_get_it() {
     let op = hasty().await;
     let takers = [
@@ -42,7 +43,7 @@ async fn two_takers_of_one_name_do_not_both_get_it() {
 }
 
 /// AC-11: the wait between two changes is kept inside of the transaction: of two changes at once one is too soon.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_renames_of_one_person_are_one() {
     let op = TestProvider::start().await;
     let ada = Arc::new(op.signed_in("ada").await);
@@ -65,7 +66,7 @@ async fn two_renames_of_one_person_are_one() {
 }
 
 /// AC-9: two administrators who delete themselves at once: one stays.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_two_administrators_cannot_both_go() {
     let op = hasty().await;
     for round in 0..ROUNDS {
@@ -99,7 +100,7 @@ async fn the_last_two_administrators_cannot_both_go() {
 }
 
 /// AC-10: a sign-in that meets the deletion either came first, and is gone with it, or leads to somebody new.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_during_a_deletion_does_not_bring_the_account_back() {
     let op = hasty().await;
     for round in 0..ROUNDS {
@@ -121,7 +122,7 @@ async fn a_sign_in_during_a_deletion_does_not_bring_the_account_back() {
 }
 
 /// AC-10: neither the session's renewal nor an app's refresh nor an exchange gives anything that outlives the deletion.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_renewal_outlives_a_deletion() {
     let op = hasty().await;
     let app = op.client().await;
@@ -165,7 +166,7 @@ async fn no_renewal_outlives_a_deletion() {
 }
 
 /// Two deletions of one account are one: told once, on record once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_deletions_are_one() {
     let op = hasty().await;
     for round in 0..ROUNDS {
@@ -193,7 +194,7 @@ async fn two_deletions_are_one() {
 }
 
 /// A new name and the end of the account at once: the names are held, and by hash alone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rename_during_a_deletion_leaves_no_name_behind() {
     let op = hasty().await;
     for round in 0..ROUNDS {
@@ -211,6 +212,85 @@ async fn a_rename_during_a_deletion_leaves_no_name_behind() {
     assert_eq!(count(&op, "SELECT count(*) FROM held_usernames").await, 0);
     let named = "SELECT count(*) FROM events WHERE data ?| '{username,old_username,new_username}'";
     assert_eq!(count(&op, named).await, 0);
+}
+
+/// SE-4, behind a barrier: a session that is ended from elsewhere while it renews itself is over, whichever came first, and so is
+/// what apps have by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_renewal_outlives_the_end_of_its_session() {
+    let op = hasty().await;
+    let app = op.client().await;
+    let here = Arc::new(op.signed_in("ada").await);
+    for round in 0..ROUNDS {
+        let there = Arc::new(op.signed_in("ada").await);
+        let tokens = app.tokens_of(&there, "ada", "openid").await;
+        let session_id = checks::peek(&there.cookie("access").unwrap())["sid"].clone();
+        let path = format!("/auth/sessions/{}", session_id.as_str().unwrap());
+        let (ending, renewing, refreshing) = (here.clone(), there.clone(), app.clone());
+        let refresh_token = tokens.refresh().to_owned();
+        let (ended, (renewed, refreshed)) = at_once(
+            async move { ending.call(Method::DELETE, &path, None).await },
+            async move { tokio::join!(renewing.renew(), refreshing.refresh(&refresh_token)) },
+        )
+        .await;
+        ended.is(204);
+        if !renewed.status.is_success() {
+            renewed.refused_with(401, "unauthenticated");
+        }
+        assert!(!there.is_signed_in().await, "round {round}");
+        there.renew().await.refused_with(401, "unauthenticated");
+        if refreshed.status.is_success() {
+            let tokens = refreshed.tokens();
+            assert!(!app.is_active(&tokens.access_token).await, "round {round}");
+            app.refresh(tokens.refresh()).await.refused("invalid_grant");
+        } else {
+            refreshed.refused("invalid_grant");
+        }
+    }
+    assert!(here.is_signed_in().await);
+}
+
+/// AC-11, behind a barrier: of somebody who takes another name and a newcomer who picks the same one exactly one has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_and_a_newcomer_do_not_both_get_one_name() {
+    let op = TestProvider::with(|config| {
+        config.usernames.days_between_changes = 0;
+        config.oauth.onboarding = Onboarding::Prompt;
+    })
+    .await;
+    let ada = op.browser();
+    ada.sign_in_amid("simulated", "ada", &[]).await;
+    ada.choose("ada").await.is(200);
+    let ada = Arc::new(ada);
+    for round in 0..ROUNDS {
+        let newcomer = Arc::new(op.browser());
+        newcomer
+            .sign_in_amid("simulated", &format!("newcomer {round}"), &[])
+            .await;
+        let (renaming, choosing) = (ada.clone(), newcomer.clone());
+        let (lower, upper) = (format!("name{round}"), format!("NAME{round}"));
+        let (renamed, chosen) = at_once(async move { rename(&renaming, &lower).await }, async move {
+            choosing.choose(&upper).await
+        })
+        .await;
+        let (winner, loser) = if renamed.status.is_success() {
+            (renamed, chosen)
+        } else {
+            (chosen, renamed)
+        };
+        winner.is(200);
+        loser.refused_with(409, "username_taken");
+        let holders: i64 = sqlx::query_scalar("SELECT count(*) FROM users WHERE username_folded = $1")
+            .bind(format!("name{round}"))
+            .fetch_one(op.db())
+            .await
+            .unwrap();
+        assert_eq!(holders, 1, "round {round}");
+        // Who lost goes on with another name.
+        if !newcomer.is_signed_in().await {
+            newcomer.choose(&format!("other{round}")).await.is(200);
+        }
+    }
 }
 
 /// Every table that names the account holds no row of it, but for the empty one and what only says that something happened.

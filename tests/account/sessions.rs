@@ -27,16 +27,14 @@ fn sid(browser: &Browser) -> String {
 /// §3.2: device, address, times, and which of them asks; nobody else's.
 #[tokio::test]
 async fn a_person_sees_where_they_are_signed_in() {
-    let op = TestProvider::start().await;
-    let (there, _alan) = (op.signed_in("ada").await, op.signed_in("alan").await);
+    let op = TestProvider::with(|config| config.server.behind_proxy = true).await;
     let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
-    let sid_there = sid(&there);
-    sqlx::query("UPDATE sessions SET user_agent = $1 WHERE session_id = $2")
-        .bind(firefox)
-        .bind(sid_there.parse::<uuid::Uuid>().unwrap())
-        .execute(op.db())
-        .await
-        .unwrap();
+    let there = op
+        .browser()
+        .saying("user-agent", firefox)
+        .saying("x-forwarded-for", "192.0.2.1, 203.0.113.7");
+    there.sign_in("ada").await;
+    let (sid_there, _alan) = (sid(&there), op.signed_in("alan").await);
     op.advance(Duration::hours(1));
     let here = op.signed_in("ada").await;
     let sessions = listed(&here).await;
@@ -49,7 +47,13 @@ async fn a_person_sees_where_they_are_signed_in() {
         (&sessions[1]["session_id"], &sessions[1]["current"]),
         (&json!(sid_there), &json!(false))
     );
-    assert_eq!(sessions[1]["device"], "Firefox on Linux");
+    assert_eq!(
+        (&sessions[1]["device"], &sessions[1]["ip_address"]),
+        (&json!("Firefox on Linux"), &json!("203.0.113.7")),
+        "as the browser says of itself, and as the nearest proxy saw it"
+    );
+    let seen = sessions[1].to_string();
+    assert!(!seen.contains("Gecko") && !seen.contains("192.0.2.1"), "{seen}");
     assert_eq!(sessions[0]["device"], "An unknown device");
     assert_eq!(
         (&sessions[0]["ip_address"], &sessions[0]["provider"]),

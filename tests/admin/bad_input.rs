@@ -36,6 +36,8 @@ struct World {
     webhook_id: String,
     /// A session of somebody else.
     session_id: String,
+    /// How they sign in.
+    link_id: String,
 }
 
 impl World {
@@ -61,9 +63,12 @@ impl World {
             .is(201)
             .json();
         let document = op.get("/openapi.json").await.is(200).json();
+        let user_id = ada.user_id().await;
+        let links = root.read(&format!("/admin/users/{user_id}")).await["links"].clone();
         Self {
+            link_id: links[0]["link_id"].as_str().unwrap().to_owned(),
             operations: operations(&document),
-            user_id: ada.user_id().await,
+            user_id,
             client_id: app.client_id().to_owned(),
             webhook_id: webhook["webhook_id"].as_str().unwrap().to_owned(),
             session_id: sessions["sessions"][0]["session_id"].as_str().unwrap().to_owned(),
@@ -80,6 +85,7 @@ impl World {
             .replace("{client_id}", &self.client_id)
             .replace("{webhook_id}", &self.webhook_id)
             .replace("{session_id}", &self.session_id)
+            .replace("{link_id}", &self.link_id)
             .replace("{provider}", "gitlab")
             .replace("{name}", "pope")
             .replace("{id}", "nobody-knows")
@@ -243,40 +249,47 @@ async fn a_path_that_names_nothing_of_ones_own_is_404_everywhere() {
     let before = world.everything().await;
     let mut tried = 0;
     for operation in &world.operations {
-        let Some((start, rest)) = operation.path.split_once('{') else {
-            continue;
-        };
-        let (parameter, end) = rest.split_once('}').unwrap();
-        let mut own = names.clone();
-        // What belongs to somebody else, or is another kind of thing.
-        own.extend([
-            world.session_id.clone(),
-            world.client_id.clone(),
-            world.user_id.clone(),
-        ]);
-        if operation.path.starts_with("/admin") {
-            own.retain(|name| !world.existing(&format!("{{{parameter}}}")).eq(name));
+        for parameter in parameters(&operation.path) {
+            let (start, end) = operation.path.split_once(&format!("{{{parameter}}}")).unwrap();
+            let (start, end) = (world.existing(start), world.existing(end));
+            let mut own = names.clone();
+            // What belongs to somebody else, or is another kind of thing.
+            own.extend([
+                world.session_id.clone(),
+                world.client_id.clone(),
+                world.user_id.clone(),
+            ]);
+            if operation.path.starts_with("/admin") {
+                own.retain(|name| !world.existing(&format!("{{{parameter}}}")).eq(name));
+            }
+            let body = if operation.takes_body {
+                Some(valid_body_for_nothing(&operation.id))
+            } else {
+                None
+            };
+            let mut seen = BTreeSet::new();
+            for name in own {
+                let path = format!("{start}{name}{end}");
+                let answer = world
+                    .root
+                    .call(operation.method.clone(), &path, body.as_ref())
+                    .await;
+                assert_eq!(answer.status, 404, "{} {path}: {}", operation.id, answer.text);
+                seen.insert(answer.text.clone());
+                tried += 1;
+            }
+            assert_eq!(seen.len(), 1, "{}: {seen:?}", operation.id);
         }
-        let body = if operation.takes_body {
-            Some(valid_body_for_nothing(&operation.id))
-        } else {
-            None
-        };
-        let mut seen = BTreeSet::new();
-        for name in own {
-            let path = format!("{start}{name}{end}");
-            let answer = world
-                .root
-                .call(operation.method.clone(), &path, body.as_ref())
-                .await;
-            assert_eq!(answer.status, 404, "{} {path}: {}", operation.id, answer.text);
-            seen.insert(answer.text.clone());
-            tried += 1;
-        }
-        assert_eq!(seen.len(), 1, "{}: {seen:?}", operation.id);
     }
     assert!(tried > 250, "{tried}");
     assert_eq!(world.everything().await, before);
+}
+
+/// The names in braces.
+fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{')
+        .skip(1)
+        .map(|rest| rest.split_once('}').unwrap().0)
 }
 
 /// A body of the documented form, for paths that lead nowhere.

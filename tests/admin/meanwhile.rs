@@ -7,8 +7,14 @@ use uuid::Uuid;
 use crate::common::{Answer, Browser, TestProvider};
 
 /// What may happen to an administrator while a request of theirs waits; `$1` is their id.
-const FALLS: [(&str, &str); 3] = [
+const FALLS: [(&str, &str); 4] = [
     ("demoted", "UPDATE users SET role = 'user' WHERE user_id = $1"),
+    (
+        "signed out",
+        "WITH held AS (SELECT user_id FROM users WHERE user_id = $1 FOR NO KEY UPDATE)
+         UPDATE sessions SET ended_at = now(), ended_reason = 'administrator'
+         WHERE user_id IN (SELECT user_id FROM held) AND ended_at IS NULL",
+    ),
     (
         "disabled",
         "UPDATE users SET disabled_at = now() WHERE user_id = $1",
@@ -25,6 +31,8 @@ struct World {
     ada: String,
     client_id: String,
     webhook_id: String,
+    /// An identity that was merged into ada's account.
+    merged_link: Uuid,
 }
 
 impl World {
@@ -33,6 +41,15 @@ impl World {
         // Whoever falls is not the last one.
         let staying = op.administrator("staying").await;
         let ada = op.signed_in("ada").await.user_id().await;
+        let merged_link: Uuid = sqlx::query_scalar(
+            "INSERT INTO oauth_links (link_id, user_id, provider, issuer, subject, merged_at, created_at, last_login_at)
+             SELECT gen_random_uuid(), user_id, 'google', 'https://accounts.google.com', '1', now(), now(), now()
+             FROM users WHERE user_id = $1::text::uuid RETURNING link_id",
+        )
+        .bind(&ada)
+        .fetch_one(op.db())
+        .await
+        .unwrap();
         let client_id = op.client().await.client_id().to_owned();
         let made =
             async |path: &str, body: Value| staying.send(Method::POST, path, &body).await.is(201).json();
@@ -48,6 +65,7 @@ impl World {
             ada,
             client_id,
             webhook_id,
+            merged_link,
         }
     }
 
@@ -75,6 +93,12 @@ impl World {
                 "revoke_user_sessions",
                 Method::DELETE,
                 below(&user, "sessions"),
+                None,
+            ),
+            (
+                "unmerge_link",
+                Method::POST,
+                below(&user, &format!("links/{}/unmerge", self.merged_link)),
                 None,
             ),
             (
@@ -149,6 +173,7 @@ impl World {
         let mut rows = Vec::new();
         for table in [
             "users",
+            "oauth_links",
             "sessions",
             "grants",
             "oauth_clients",
@@ -183,8 +208,8 @@ async fn send(root: &Browser, method: Method, path: &str, body: Option<&Value>) 
     root.call(method, path, body).await
 }
 
-/// AD-1, SE-4: an administrator who is demoted, disabled or deleted after a request of theirs was let in and before it wrote
-/// anything has nothing done: 403, whatever they asked for, and not a row has changed.
+/// AD-1, SE-4: an administrator who is demoted, disabled, deleted or signed out after a request of theirs was let in and before it
+/// wrote anything has nothing done: 403 or 401, whatever they asked for, and not a row has changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_falls_while_their_request_waits_has_nothing_done() {
     let world = World::start().await;
@@ -208,7 +233,11 @@ async fn who_falls_while_their_request_waits_has_nothing_done() {
                 world.everything().await
             };
             let (answer, as_it_was) = tokio::join!(asked, fallen);
-            answer.refused_with(403, "forbidden");
+            if how == "signed out" {
+                answer.refused_with(401, "unauthenticated");
+            } else {
+                answer.refused_with(403, "forbidden");
+            }
             let after = world.everything().await;
             assert_eq!(after, as_it_was, "{name}, {how}");
             assert_ne!(

@@ -22,6 +22,8 @@ const MAX_REDIRECTS: usize = 20;
 pub(crate) struct Browser {
     pub(crate) op: TestProvider,
     jar: Mutex<CookieJar>,
+    /// Headers of every request: what the browser says of itself, what a proxy before it adds.
+    always: HeaderMap,
 }
 
 /// Where a navigation ended.
@@ -89,7 +91,14 @@ impl Browser {
         Self {
             op: op.clone(),
             jar: Mutex::new(CookieJar::default()),
+            always: HeaderMap::new(),
         }
+    }
+
+    /// The same, with a header on everything that it sends.
+    pub(crate) fn saying(mut self, name: &str, value: &str) -> Self {
+        put(&mut self.always, name, value);
+        self
     }
 
     /// The same cookies in a browser that goes its own way from here: a stolen profile.
@@ -97,6 +106,7 @@ impl Browser {
         Self {
             op: self.op.clone(),
             jar: Mutex::new(self.jar()),
+            always: self.always.clone(),
         }
     }
 
@@ -105,6 +115,7 @@ impl Browser {
         Self {
             op: op.clone(),
             jar: Mutex::new(self.jar()),
+            always: self.always.clone(),
         }
     }
 
@@ -195,7 +206,7 @@ impl Browser {
                 (false, _) => Context::CrossSite,
             };
             let mut request = self.op.http().request(method.clone(), address);
-            let mut headers = HeaderMap::new();
+            let mut headers = self.always.clone();
             put(&mut headers, "host", &host);
             put(
                 &mut headers,
@@ -273,7 +284,7 @@ impl Browser {
             self.preflight(&address, &host, &origin, &method, headers, json.is_some())
                 .await?;
         }
-        let mut sent = HeaderMap::new();
+        let mut sent = self.always.clone();
         put(&mut sent, "host", &host);
         put(&mut sent, "sec-fetch-mode", "cors");
         put(&mut sent, "sec-fetch-dest", "empty");

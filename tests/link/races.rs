@@ -4,10 +4,10 @@ use tokio::sync::Barrier;
 
 use super::World;
 use crate::common::linking::{confirm_id, link, proposal, unlink, wait_for_confirmation};
-use crate::common::races::{ROUNDS, all_at_once};
+use crate::common::races::{ROUNDS, all_at_once, at_once};
 
 /// AC-9, behind a barrier: of two unlinks at once, one at most succeeds, and one link always stays.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_unlinks_at_once_leave_one_link() {
     let world = World::start().await;
     let ada = Arc::new(world.member("ada").await);
@@ -57,7 +57,7 @@ async fn two_unlinks_at_once_leave_one_link() {
 }
 
 /// AC-8, behind a barrier: of two accounts that link one identity at once one gets it, and the other one is told.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_identity_linked_by_two_accounts_at_once_leads_to_one() {
     let world = World::start().await;
     let people = [
@@ -104,7 +104,7 @@ async fn one_identity_linked_by_two_accounts_at_once_leads_to_one() {
 
 /// AC-3, AC-9, behind a barrier: a confirmation and an unlink of the same person at once, in two browsers, leave something
 /// to sign in with and nothing that waits.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_and_an_unlink_at_once_leave_an_account_that_can_be_entered() {
     let world = World::start().await;
     let (here, there) = (
@@ -167,5 +167,34 @@ async fn two_confirmations_link_once() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 404], "round {round}");
         unlink(&ada, "google").await.is(200);
+    }
+}
+
+/// AC-3, SE-4, behind a barrier: a sign-in by an identity that is taken away at the same moment either came first, and has ended
+/// with it, or is a newcomer's. In no session is anybody signed in to the account by what does not lead to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_by_an_identity_that_is_taken_away_meanwhile_does_not_stay() {
+    let world = World::start().await;
+    let here = Arc::new(world.member("ada").await);
+    let account = here.user_id().await;
+    for round in 0..ROUNDS {
+        let person = format!("somebody {round}");
+        link(&here, "google", &person).await;
+        let there = Arc::new(world.op.browser());
+        let callback = there.up_to_callback("google", &person).await;
+        let (unlinking, arriving) = (Arc::clone(&here), Arc::clone(&there));
+        let (unlinked, _) = at_once(async move { unlink(&unlinking, "google").await }, async move {
+            arriving.open(callback.as_str()).await
+        })
+        .await;
+        unlinked.is(200);
+        if there.is_signed_in().await {
+            assert_ne!(there.user_id().await, account, "round {round}");
+        }
+        assert!(here.is_signed_in().await, "round {round}");
+        let strays = "SELECT count(*) FROM sessions s
+                      WHERE s.ended_at IS NULL
+                        AND NOT EXISTS (SELECT FROM oauth_links l WHERE l.link_id = s.link_id AND l.user_id = s.user_id)";
+        assert_eq!(world.count(strays).await, 0, "round {round}");
     }
 }

@@ -5,16 +5,15 @@ use riley_auth::accounts::NotUnmerged;
 use riley_auth::config::oauth::AccountMergePolicy;
 use riley_auth::dev::simulated_upstream::{Flavour, SimulatedUpstream};
 use riley_auth::protocol::ids::LinkId;
-use serde_json::{Value, json};
-use tokio::sync::Barrier;
+use serde_json::{Map, Value, json};
 
 use super::unmerge;
 use crate::common::linking::{
     confirm_id, link, linked_providers, proposal, sign_in, unlink, wait_for_confirmation,
 };
-use crate::common::races::ROUNDS;
+use crate::common::races::{ROUNDS, at_once};
 use crate::common::upstreams::with_upstreams;
-use crate::common::{Browser, TestProvider};
+use crate::common::{Browser, TestClient, TestProvider};
 
 /// GitHub, where the owner was first; Google, by which a stranger with the same address was merged in; and others that either
 /// may add. Whoever says that an address is verified is believed.
@@ -75,6 +74,18 @@ impl Wrong {
             .bind(provider)
             .fetch_one(self.op.db());
         LinkId(link_id.await.unwrap())
+    }
+
+    /// Somebody who administrates, and where the merge is undone.
+    async fn administrator(&self) -> (Arc<Browser>, String) {
+        let root = self.signed_in("club", "root").await;
+        let promoted = sqlx::query("UPDATE users SET role = 'admin' WHERE user_id = $1::text::uuid")
+            .bind(root.user_id().await)
+            .execute(self.op.db());
+        promoted.await.unwrap();
+        let link_id = self.link_id("google").await;
+        let path = format!("/admin/users/{}/links/{link_id}/unmerge", self.account);
+        (Arc::new(root), path)
     }
 
     async fn change(&self, sql: &'static str) {
@@ -242,34 +253,30 @@ async fn where_nothing_else_would_be_left_a_merge_is_not_undone() {
     assert!(wrong.stranger.is_signed_in().await);
 }
 
-/// The two at the same moment.
-async fn at_once<A: Send + 'static>(
-    one: impl Future<Output = A> + Send + 'static,
-    link_id: LinkId,
-    op: &TestProvider,
-) -> A {
-    let barrier = Arc::new(Barrier::new(2));
-    let first = Arc::clone(&barrier);
-    let one = tokio::spawn(async move {
-        first.wait().await;
-        one.await
-    });
-    barrier.wait().await;
-    unmerge(op, link_id).await.unwrap();
-    one.await.unwrap()
+/// Something and the end of the merge, by an administrator, at the same moment; what came of the former.
+async fn meanwhile<F>(racer: F, root: &Arc<Browser>, path: &str) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let (root, path) = (Arc::clone(root), path.to_owned());
+    let undo = async move { root.call(Method::POST, &path, None).await };
+    let (done, undone) = at_once(racer, undo).await;
+    undone.is(200);
+    done
 }
 
 /// The merge as it was, for another round.
 pub(super) const MERGED_AGAIN: &str = "UPDATE oauth_links l
     SET user_id = g.user_id, merged_at = g.created_at, added_by_link_id = g.link_id
-    FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google'";
+    FROM oauth_links g WHERE g.provider = 'github' AND l.provider = 'google' AND g.email_folded = l.email_folded";
 
 /// Behind a barrier: a sign-in by the merged identity comes first, and its session is ended with the others, or it comes
 /// later, and is one of the new account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() {
     let wrong = Wrong::start().await;
-    let link_id = wrong.link_id("google").await;
+    let (root, path) = wrong.administrator().await;
     let mut inside = 0;
     for round in 0..ROUNDS {
         let browser = Arc::new(wrong.op.browser());
@@ -277,7 +284,7 @@ async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() 
         let callback = browser.callback_url(&page, "ada", &[]).await;
         let here = Arc::clone(&browser);
         let comes = async move { here.open(callback.as_str()).await };
-        at_once(comes, link_id, &wrong.op).await;
+        meanwhile(comes, &root, &path).await;
         if browser.is_signed_in().await {
             inside += 1;
             assert_ne!(browser.user_id().await, wrong.account, "round {round}");
@@ -292,7 +299,7 @@ async fn a_sign_in_while_the_merge_is_undone_does_not_lead_to_the_old_account() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_while_the_merge_is_undone_adds_nothing_to_the_old_account() {
     let wrong = Wrong::start().await;
-    let link_id = wrong.link_id("google").await;
+    let (root, path) = wrong.administrator().await;
     for round in 0..ROUNDS {
         let browser = Arc::new(wrong.signed_in("google", "ada").await);
         wait_for_confirmation(&browser, "gitlab", "mallory").await;
@@ -300,7 +307,7 @@ async fn a_confirmation_while_the_merge_is_undone_adds_nothing_to_the_old_accoun
         let id = shown["confirmation_id"].as_str().unwrap().to_owned();
         let here = Arc::clone(&browser);
         let confirmed = async move { confirm_id(&here, &id).await };
-        let confirmed = at_once(confirmed, link_id, &wrong.op).await;
+        let confirmed = meanwhile(confirmed, &root, &path).await;
         assert!(
             matches!(confirmed.status.as_u16(), 200 | 401 | 404),
             "round {round}: {}",
@@ -364,4 +371,118 @@ async fn a_name_that_leads_to_another_issuer_does_not_speak_for_the_one_before()
     assert_eq!(told["email_verified"], false);
     link(&ada, "github", "ada of old").await;
     unlink(&ada, "github").await.refused_with(409, "last_link");
+}
+
+/// What apps hear of somebody.
+async fn heard(app: &TestClient, access_token: &str) -> Map<String, Value> {
+    let told = app.userinfo(access_token).await.is(200).json();
+    told.as_object().unwrap().clone()
+}
+
+/// What the upstream alone can have said: picture and claims that are passed on.
+const UPSTREAMS: [&str; 3] = ["picture", "given_name", "family_name"];
+
+/// §4.6: what a stranger's provider said of them is not said of the account's owner once the merge is undone. Apps are told
+/// that it has changed, and the owner's own provider fills it again.
+#[tokio::test]
+async fn what_a_merged_identity_said_of_itself_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    let tokens = app.tokens_of(&wrong.owner, "ada", "openid profile").await;
+    let before = heard(&app, &tokens.access_token).await;
+    assert!(
+        before.contains_key("picture") && !before.contains_key("given_name"),
+        "{before:?}"
+    );
+
+    // The stranger comes again, and the profile follows their provider.
+    wrong.signed_in("google", "ada").await;
+    let followed = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(followed.contains_key(member), "{member}: {followed:?}");
+    }
+    unmerge(&wrong.op, wrong.link_id("google").await).await.unwrap();
+    let after = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(!after.contains_key(member), "{member}: {after:?}");
+    }
+    assert_eq!(
+        after["name"], before["name"],
+        "the owner's own provider had given it"
+    );
+    let told = wrong.op.events("user.updated").await;
+    assert_eq!(
+        told.last().unwrap(),
+        &json!({ "user_id": wrong.account, "changed": ["picture", "claims"] })
+    );
+    let me = wrong.owner.me().await.is(200).json();
+    assert_eq!(me["picture"], Value::Null);
+    let export = wrong.owner.call(Method::GET, "/auth/me/export", None).await;
+    assert_eq!(export.is(200).json()["account"]["upstream_claims"], json!({}));
+
+    wrong.signed_in("github", "ada").await;
+    let again = heard(&app, &tokens.access_token).await;
+    assert_eq!(again["picture"], before["picture"]);
+    assert!(!again.contains_key("given_name"), "{again:?}");
+}
+
+/// The same when its owner takes an identity away that they had linked: apps hear no more of it. A name that the owner chose
+/// stays theirs.
+#[tokio::test]
+async fn what_a_linked_identity_said_of_itself_leaves_with_it() {
+    let wrong = Wrong::start().await;
+    let app = wrong.op.client().await;
+    link(&wrong.owner, "work", "alan").await;
+    let tokens = app.tokens_of(&wrong.owner, "ada", "openid profile").await;
+    wrong.signed_in("work", "alan").await;
+    let followed = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(followed.contains_key(member), "{member}: {followed:?}");
+    }
+    unlink(&wrong.owner, "work").await.is(200);
+    let after = heard(&app, &tokens.access_token).await;
+    for member in UPSTREAMS {
+        assert!(!after.contains_key(member), "{member}: {after:?}");
+    }
+    let told = wrong.op.events("user.updated").await;
+    assert_eq!(told.last().unwrap()["changed"], json!(["picture", "claims"]));
+
+    // What another one has filled meanwhile stays.
+    link(&wrong.owner, "work", "alan").await;
+    wrong.signed_in("work", "alan").await;
+    wrong.signed_in("github", "ada").await;
+    let filled = heard(&app, &tokens.access_token).await;
+    let told = wrong.op.events("user.updated").await.len();
+    unlink(&wrong.owner, "work").await.is(200);
+    assert_eq!(heard(&app, &tokens.access_token).await, filled);
+    assert_eq!(wrong.op.events("user.updated").await.len(), told);
+}
+
+/// A display name that a provider gave leaves with it; one that its owner chose stays.
+#[tokio::test]
+async fn a_name_that_a_provider_gave_leaves_with_it_and_a_chosen_one_stays() {
+    for chosen in [None, Some("The Countess")] {
+        let wrong = Wrong::start().await;
+        let rename = |name: Option<&str>| json!({ "display_name": name });
+        let change = async |browser: &Browser, body: Value| {
+            browser.call(Method::PATCH, "/auth/me", Some(&body)).await.is(200);
+        };
+        link(&wrong.owner, "work", "alan").await;
+        change(&wrong.owner, rename(None)).await;
+        wrong.signed_in("work", "alan").await;
+        let name = async || wrong.owner.me().await.is(200).json()["display_name"].clone();
+        assert_ne!(name().await, Value::Null);
+        if chosen.is_some() {
+            change(&wrong.owner, rename(chosen)).await;
+        }
+        unlink(&wrong.owner, "work").await.is(200);
+        assert_eq!(name().await, json!(chosen));
+        let told = wrong.op.events("user.updated").await.pop().unwrap();
+        let changed = told["changed"].as_array().unwrap();
+        assert_eq!(
+            changed.contains(&json!("display_name")),
+            chosen.is_none(),
+            "{changed:?}"
+        );
+    }
 }
