@@ -25,6 +25,7 @@
 //! | [`oauth_provider`] | endpoints of the provider: authorize, consent, token, UserInfo, introspection, revocation, logout, discovery |
 //! | [`limits`] | who may send how many requests |
 //! | [`admin`] | endpoints of the administration: accounts, apps, reserved names, the trail |
+//! | [`patience`] | how long a request is worked on before it is given up |
 //! | [`maintenance`] | the clean-up |
 //! | [`metrics`] | what is counted, with every metric's name |
 //! | [`telemetry`] | spans of requests, for a collector |
@@ -71,6 +72,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod oauth_provider;
 pub mod outbound;
+pub mod patience;
 pub mod protocol;
 pub mod sealing;
 pub mod server;

@@ -14,7 +14,7 @@
 //! the store must not switch the limits off, and nobody should be locked out by its absence.
 
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -43,6 +43,8 @@ use rules::{Bucket, Key, Limit, PERIOD, Prefix, Quota, Subject, Tier, Verdict};
 /// The limits of one instance.
 pub struct Limits {
     quotas: RwLock<Option<Quotas>>,
+    /// Where they come from, as the log shows it.
+    numbers: Mutex<String>,
     memory: Memory,
     #[cfg(feature = "redis")]
     shared: Option<shared::Shared>,
@@ -67,8 +69,12 @@ pub struct Limited {
 impl Limits {
     /// The limits that the configuration wants.
     pub fn new(config: &RateLimitingConfig, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
+        for limit in Limit::ALL {
+            metrics.rate_limit_exists(limit.as_str());
+        }
         Ok(Self {
             quotas: RwLock::new(Quotas::of_config(config)),
+            numbers: Mutex::new(config.numbers()),
             memory: Memory::default(),
             #[cfg(feature = "redis")]
             shared: config.redis_url.as_ref().map(shared::Shared::new).transpose()?,
@@ -78,11 +84,13 @@ impl Limits {
     }
 
     /// Takes over the numbers of a configuration that was read anew; what was counted so far stays. The shared store stays the
-    /// one of the start. Says whether anything is different.
-    pub fn take_over(&self, config: &RateLimitingConfig) -> bool {
+    /// one of the start. Tells the numbers from before, if anything is different.
+    pub fn take_over(&self, config: &RateLimitingConfig) -> Option<String> {
         let new = Quotas::of_config(config);
         let mut quotas = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *quotas, new) != new
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *numbers, config.numbers());
+        (std::mem::replace(&mut *quotas, new) != new).then_some(before)
     }
 
     fn quotas(&self) -> Option<Quotas> {

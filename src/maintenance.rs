@@ -12,6 +12,8 @@ use crate::http::state::AppState;
 
 /// The longest leeway that a client can have: salts older than this serve nobody.
 const MAX_LEEWAY: time::Duration = time::Duration::seconds(300);
+/// What a batch may take. Each of its statements has a limit of the database's own, unless the database is gone without a word.
+const BATCH_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Cleans up until `shutdown`.
 pub async fn run(state: AppState, shutdown: CancellationToken) {
@@ -54,7 +56,7 @@ pub async fn clean_up(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Rou
             if state.shutdown.is_cancelled() {
                 return Ok(round);
             }
-            match run_batch(state, job, now).await {
+            match db::in_time(BATCH_PATIENCE, run_batch(state, job, now)).await {
                 Ok(Some(0)) => break,
                 Ok(Some(rows)) => round.rows += rows,
                 Ok(None) => {
@@ -139,7 +141,7 @@ impl Waiting {
         }
         let state = state.clone();
         tokio::spawn(async move {
-            match evict_surplus(&state).await {
+            match db::in_time(BATCH_PATIENCE, evict_surplus(&state)).await {
                 Ok(0) => {}
                 Ok(rows) => tracing::warn!(
                     rows,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use metrics::{Counter, Key, Label, Level, Metadata, Recorder as _, Unit};
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use time::OffsetDateTime;
 
@@ -34,6 +34,7 @@ const PANICS_TOTAL: &str = "riley_auth_panics_total";
 const REQUEST_TIMEOUTS_TOTAL: &str = "riley_auth_request_timeouts_total";
 const REQUESTS_SHED_TOTAL: &str = "riley_auth_requests_shed_total";
 const CONNECTIONS_REFUSED_TOTAL: &str = "riley_auth_connections_refused_total";
+const OPEN_CONNECTIONS: &str = "riley_auth_open_connections";
 
 /// What the unknown routes share, so that a scanner adds one series and not thousands.
 pub const UNMATCHED: &str = "unmatched";
@@ -100,9 +101,19 @@ struct Inner {
     request_timeouts: Counter,
     requests_shed: Counter,
     connections_refused: [Counter; 2],
+    open_connections: Gauge,
     /// What the database said last, and when.
     counted: tokio::sync::Mutex<Option<(OffsetDateTime, Counted)>>,
     process: Mutex<metrics_process::Collector>,
+}
+
+/// An open connection, which is counted while this lives.
+pub struct OpenConnection(Metrics);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.0.open_connections.decrement(1.0);
+    }
 }
 
 /// What only the database knows.
@@ -142,6 +153,7 @@ impl Default for Metrics {
                 .map(|status| counter(WEBHOOK_DELIVERIES_TOTAL, "status", status)),
             connections_refused: ["prefix", "accept"]
                 .map(|reason| counter(CONNECTIONS_REFUSED_TOTAL, "reason", reason)),
+            open_connections: recorder.register_gauge(&Key::from_static_name(OPEN_CONNECTIONS), &METADATA),
             rate_limit_fallbacks: plain(RATE_LIMIT_FALLBACKS_TOTAL),
             panics: plain(PANICS_TOTAL),
             request_timeouts: plain(REQUEST_TIMEOUTS_TOTAL),
@@ -187,6 +199,11 @@ impl Metrics {
         self.0.webhook_deliveries[usize::from(!success)].increment(1);
     }
 
+    /// There is a limit of this name: it is told from the start, since the first refusal would otherwise be no increase.
+    pub fn rate_limit_exists(&self, tier: &'static str) {
+        labelled(&self.0.recorder, RATE_LIMIT_HITS_TOTAL, "tier", tier).increment(0);
+    }
+
     /// A request was refused by the limit of this name.
     pub fn rate_limit_hit(&self, tier: &'static str) {
         labelled(&self.0.recorder, RATE_LIMIT_HITS_TOTAL, "tier", tier).increment(1);
@@ -197,7 +214,7 @@ impl Metrics {
         self.0.rate_limit_fallbacks.increment(1);
     }
 
-    /// A handler panicked.
+    /// A handler or a worker panicked.
     pub fn panicked(&self) {
         self.0.panics.increment(1);
     }
@@ -215,6 +232,12 @@ impl Metrics {
     /// A connection was turned away.
     pub fn connection_refused(&self, reason: ConnectionRefusal) {
         self.0.connections_refused[reason as usize].increment(1);
+    }
+
+    /// A connection is open until the returned value is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.0.open_connections.increment(1.0);
+        OpenConnection(self.clone())
     }
 
     /// What the database says, asked at most once in `COUNT_LIFETIME` and by one scrape at a time.
@@ -306,7 +329,10 @@ fn describe(recorder: &PrometheusRecorder) {
             RATE_LIMIT_FALLBACKS_TOTAL,
             "Rate limits judged by this instance alone because the shared store did not answer",
         ),
-        (PANICS_TOTAL, "Handlers that panicked; each is a defect"),
+        (
+            PANICS_TOTAL,
+            "Handlers and workers that panicked; each is a defect",
+        ),
         (REQUEST_TIMEOUTS_TOTAL, "Requests that took too long"),
         (
             REQUESTS_SHED_TOTAL,
@@ -317,6 +343,11 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, description) in counters {
         recorder.describe_counter(name.into(), None, description.into());
     }
+    recorder.describe_gauge(
+        OPEN_CONNECTIONS.into(),
+        None,
+        "Connections that are open; beyond 4096 of a listener newcomers wait".into(),
+    );
     recorder.describe_histogram(
         HTTP_REQUEST_DURATION_SECONDS.into(),
         Some(Unit::Seconds),

@@ -654,6 +654,41 @@ fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
     assert!(printed.contains("did you mean `port`?"), "{printed}");
 }
 
+/// Whole tables and lists of them are TOML, too; a name with a dash is written as it is; a value may name a variable or a file;
+/// an empty one is an empty string, and refused where that means nothing.
+#[test]
+fn the_environment_can_say_everything_that_the_file_can() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("secret"), "from a file\n").unwrap();
+    let secret = format!("file:{}", directory.path().join("secret").display());
+    let keys = "[{ algorithm = \"ES256\", private_key_path = \"a.pem\" }, \
+                 { algorithm = \"RS256\", private_key_path = \"b.pem\", kid = \"b\" }]";
+    let least = [
+        ("RILEY_AUTH__JWT__KEYS", keys),
+        ("RILEY_AUTH__OAUTH__PROVIDERS__MY-IDP__CLIENT_SECRET", &secret),
+        ("RILEY_AUTH__OAUTH__PROVIDERS__MY-IDP__CLIENT_ID", "env:CLIENT_ID"),
+        (
+            "RILEY_AUTH__OAUTH__PROVIDERS__MY-IDP__ISSUER",
+            "https://idp.example.com",
+        ),
+        ("CLIENT_ID", "from the environment"),
+    ];
+    let config = with_environment(LEAST, &least).load().unwrap().config;
+    let files = config.jwt.key_files();
+    assert_eq!(files.len(), 2);
+    assert_eq!(files[1].kid.as_deref(), Some("b"));
+    let idp = &config.oauth.providers["my-idp"];
+    assert_eq!(idp.client_secret.as_ref().unwrap().expose_secret(), "from a file");
+    assert_eq!(idp.client_id, "from the environment");
+
+    let empty = with_environment(LEAST, &[("RILEY_AUTH__JWT__ISSUER", "")]);
+    let printed = ConfigFindings(findings(&empty)).to_string();
+    assert!(printed.contains("RILEY_AUTH__JWT__ISSUER"), "{printed}");
+    let gone = with_environment(LEAST, &[("RILEY_AUTH__DATABASE__URL", "file:/none")]);
+    let printed = ConfigFindings(findings(&gone)).to_string();
+    assert!(printed.contains("/none cannot be read"), "{printed}");
+}
+
 #[test]
 fn a_string_may_come_from_the_environment_or_from_a_file() {
     let directory = tempfile::tempdir().unwrap();

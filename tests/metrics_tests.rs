@@ -87,6 +87,7 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     })
     .await;
     let app = op.client().await;
+    key_record::record(op.state(), op.clock().now()).await.unwrap();
     let tokens = app.tokens_of(&op.browser(), "ada", "openid offline_access").await;
     app.userinfo(&tokens.access_token).await.is(200);
     op.get("/.well-known/jwks.json").await.is(200);
@@ -109,6 +110,8 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
         ("riley_auth_webhook_deliveries_total", "counter", &["status"]),
         ("riley_auth_rate_limit_hits_total", "counter", &["tier"]),
         ("riley_auth_active_sessions", "gauge", &[]),
+        ("riley_auth_signing_key_age_seconds", "gauge", &["kid"]),
+        ("riley_auth_open_connections", "gauge", &[]),
     ] {
         assert_eq!(scrape.types.get(name).map(String::as_str), Some(kind), "{name}");
         let labels: BTreeSet<String> = labels.iter().map(|&label| label.to_owned()).collect();
@@ -118,6 +121,53 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
     assert_eq!(scrape.types[duration], "histogram");
     let labels = scrape.labels(&format!("{duration}_count"));
     assert_eq!(labels, ["method", "path"].map(str::to_owned).into());
+    // Every value, and no other: there from the start, so that the first of a kind is an increase.
+    for (name, label, values) in [
+        (
+            "riley_auth_tokens_issued_total",
+            "type",
+            &["access", "refresh", "id"][..],
+        ),
+        (
+            "riley_auth_token_verifications_total",
+            "result",
+            &["ok", "expired", "invalid"],
+        ),
+        (
+            "riley_auth_webhook_deliveries_total",
+            "status",
+            &["success", "failed"],
+        ),
+        (
+            "riley_auth_rate_limit_hits_total",
+            "tier",
+            &[
+                "auth",
+                "standard",
+                "public",
+                "unmatched",
+                "client",
+                "secret_guessing",
+            ],
+        ),
+        (
+            "riley_auth_connections_refused_total",
+            "reason",
+            &["prefix", "accept"],
+        ),
+    ] {
+        let expected: BTreeSet<String> = values
+            .iter()
+            .map(|value| format!("{name}{{{label}=\"{value}\"}}"))
+            .collect();
+        let series: BTreeSet<String> = scrape
+            .series
+            .keys()
+            .filter(|series| series.starts_with(&format!("{name}{{")))
+            .cloned()
+            .collect();
+        assert_eq!(series, expected);
+    }
     for kind in ["access", "refresh", "id"] {
         assert_eq!(
             scrape.value(&format!("riley_auth_tokens_issued_total{{type=\"{kind}\"}}")),
@@ -504,4 +554,85 @@ async fn each_server_counts_for_itself() {
     let series = "riley_auth_http_requests_total{method=\"GET\",path=\"/health\",status=\"200\"}";
     assert_eq!(Scrape::of(&one).await.value(series), 1.0);
     assert_eq!(Scrape::of(&other).await.value(series), 0.0);
+}
+
+/// OB-5: nothing that a stranger writes into a head becomes a label: not below a path of the issuer, not in what an upstream is
+/// said to answer, not at an address of the metrics' own.
+#[tokio::test]
+async fn no_header_and_no_callback_adds_a_series() {
+    let op = TestProvider::with(|config| {
+        config.jwt.issuer = format!("{}/id", common::provider::ISSUER);
+        config.server.cors_origins = vec!["*".to_owned()];
+        config.metrics.listen = Some("127.0.0.1:0".to_owned());
+    })
+    .await;
+    let own = routes::metrics_router(op.state());
+    let scrape = async || {
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let answer = own.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let text = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        Scrape::parse(std::str::from_utf8(&text).unwrap())
+    };
+    let send = async |rounds: usize| {
+        for _ in 0..rounds {
+            let text = common::random_text(10);
+            for path in [
+                format!("/id/auth/simulated/callback?state={text}&code={text}&error={text}"),
+                format!("/id/auth/{text}/callback?state={text}"),
+                "/id/.well-known/openid-configuration".to_owned(),
+                format!("/.well-known/openid-configuration/id/{text}"),
+                format!("/{text}/oauth/token"),
+                "/id/oauth/userinfo".to_owned(),
+            ] {
+                let request = op
+                    .http()
+                    .get(format!("http://{}{path}", op.address()))
+                    .header("host", format!("{text}.test"))
+                    .header("origin", format!("https://{text}.test"))
+                    .header("user-agent", &text)
+                    .header("x-forwarded-for", &text)
+                    .header("x-request-id", &text)
+                    .header("authorization", format!("Bearer {text}"))
+                    .header("cookie", format!("{text}={text}"));
+                Answer::of(request).await;
+                // At the metrics' own address nothing is counted at all.
+                let other = Request::get(format!("/{text}")).header("host", &text);
+                let other = own.clone().oneshot(other.body(Body::empty()).unwrap());
+                assert_eq!(other.await.unwrap().status(), 404);
+            }
+        }
+    };
+    key_record::record(op.state(), op.clock().now()).await.unwrap();
+    send(1).await;
+    let before: BTreeSet<String> = scrape().await.series.into_keys().collect();
+    assert!(
+        before
+            .iter()
+            .any(|series| series.contains("path=\"/id/auth/{provider}/callback\""))
+    );
+    send(100).await;
+    let after: BTreeSet<String> = scrape().await.series.into_keys().collect();
+    assert_eq!(before, after);
+}
+
+/// A logout that an app is told of is counted as a webhook is.
+#[tokio::test]
+async fn deliveries_of_logouts_are_counted() {
+    let op = TestProvider::with(on_loopback).await;
+    let receiver = Receiver::start().await;
+    let app = op
+        .client_with(|client| client.backchannel_logout_uri = Some(receiver.url()))
+        .await;
+    let browser = op.signed_in("ada").await;
+    app.tokens_of(&browser, "ada", "openid").await;
+    browser.call(Method::POST, "/auth/logout", None).await;
+    receiver.waits_for(1).await;
+    let series = "riley_auth_webhook_deliveries_total{status=\"success\"}";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while Scrape::of(&op).await.value(series) < 1.0 {
+        assert!(std::time::Instant::now() < deadline, "it is not counted");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(Scrape::of(&op).await.value(series), 1.0);
 }

@@ -289,15 +289,31 @@ async fn failed(
 
 fn log_failure(provider: &str, error: &UpstreamError) {
     if matches!(error, UpstreamError::Denied) {
-        tracing::info!(provider.name = provider, "a person declined at the upstream");
+        tracing::info!(
+            event = "sign_in.declined",
+            provider.name = provider,
+            "a person declined at the upstream"
+        );
     } else {
-        tracing::warn!(provider.name = provider, error = %error.detail(), "an upstream sign-in failed");
+        tracing::warn!(
+            event = "sign_in.failed",
+            provider.name = provider,
+            error = %error.detail(),
+            "an upstream sign-in failed"
+        );
     }
 }
 
 /// Somebody who is known or proved and may not come in. Without a page where they could try another account, the app is told
 /// (`access_denied`); with one they stay here and read why, and their request waits for a better attempt.
 async fn turned_away(visit: &Visit, target: &Target, refused: AppError) -> Result<Response, AppError> {
+    if refused.status.is_client_error() {
+        tracing::warn!(
+            event = "sign_in.refused",
+            code = refused.code,
+            "a person may not come in"
+        );
+    }
     match target.request() {
         Some(request)
             if refused.status == StatusCode::FORBIDDEN && visit.state.config.oauth.login_url.is_none() =>

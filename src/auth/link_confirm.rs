@@ -210,7 +210,12 @@ async fn link(
         None => None,
     };
     tx.commit().await?;
-    tracing::info!(user.id = %session.user_id, provider.name = proposal.identity.provider, "an identity was linked");
+    tracing::info!(
+        event = "link.created",
+        user.id = %session.user_id,
+        provider.name = proposal.identity.provider,
+        "an identity was linked"
+    );
     Ok((link_id, proposal, signed_in))
 }
 

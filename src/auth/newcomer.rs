@@ -219,7 +219,12 @@ async fn merge(
     )
     .await?;
     tx.commit().await?;
-    tracing::info!(user.id = %user_id, provider.name = identity.provider, "an identity was merged into an account");
+    tracing::info!(
+        event = "account.merged",
+        user.id = %user_id,
+        provider.name = identity.provider,
+        "an identity was merged into an account"
+    );
     Ok(Admission::SignedIn(Box::new(signed_in)))
 }
 

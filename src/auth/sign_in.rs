@@ -172,8 +172,14 @@ impl Visit {
         Ok(session_id)
     }
 
-    /// The two cookies of a session that has just been opened.
+    /// The two cookies of a session that has just been opened, its transaction committed.
     pub async fn cookies(&self, signed_in: &SignedIn) -> Result<[HeaderValue; 2], AppError> {
+        tracing::info!(
+            event = "sign_in.succeeded",
+            user.id = %signed_in.user.user_id,
+            session.id = %signed_in.session_id,
+            "a person signed in"
+        );
         let session = OpenSession {
             user: &signed_in.user,
             session_id: signed_in.session_id,

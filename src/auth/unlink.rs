@@ -58,7 +58,7 @@ pub async fn unlink(
         Ok::<_, AppError>(ended)
     })
     .await?;
-    tracing::info!(user.id = %session.session.user_id, "an identity was unlinked");
+    tracing::info!(event = "link.deleted", user.id = %session.session.user_id, "an identity was unlinked");
     let signed_out = ended.contains(&session.session.session_id);
     let cookies = Cookies::new(&state.config);
     let cleared = if signed_out {

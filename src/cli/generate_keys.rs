@@ -1,10 +1,12 @@
 //! `riley-auth generate-keys`: a new pair, and the lines that put it to use.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use serde_json::json;
+use sqlx::ConnectOptions as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,13 +14,19 @@ use super::Global;
 use super::prepend::{self, Entry};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db;
 use crate::jwt::KeySet;
 use crate::jwt::generate::{self, GeneratedKey};
 use crate::protocol::algorithm::SigningAlgorithm;
+use crate::server::key_record::MAX_AGE_INTERVAL;
 
 /// How long after this command every instance has loaded the new key, at the latest. What was fetched just before that may
 /// be kept for the whole max-age.
 const RELOAD_MARGIN: time::Duration = time::Duration::seconds(10);
+/// Instances note only so often for how long apps are told to keep the list.
+const NOTED_EVERY: Duration = MAX_AGE_INTERVAL;
+/// How long the database may take to say so.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 /// The size of an RSA key when none is asked for.
 const DEFAULT_RSA_KEY_SIZE_BITS: u32 = 4096;
 
@@ -59,9 +67,13 @@ enum Algorithm {
     Rs256,
 }
 
-pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let key = make(args)?;
     let now = Clock::default().now();
+    let kept_until = match &args.prepend_to {
+        Some(config) if !args.emergency => lists_kept_until(config).await,
+        _ => None,
+    };
     // The change is planned before anything is written, so that a file that cannot be changed leaves no stray pair.
     let private_path = args.output_dir.join(format!("{}.pem", key.kid));
     let public_path = args.output_dir.join(format!("{}.pub.pem", key.kid));
@@ -73,7 +85,14 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         signs_from: None,
     };
     let plan = match &args.prepend_to {
-        Some(config) => Some(plan(config, &key.kid, &mut entry, args.emergency, now)?),
+        Some(config) => Some(plan(
+            config,
+            &key.kid,
+            &mut entry,
+            args.emergency,
+            now,
+            kept_until,
+        )?),
         None => None,
     };
     let (private_path, public_path) = generate::write_pair(&args.output_dir, &key).with_context(|| {
@@ -129,6 +148,25 @@ fn make(args: &Args) -> anyhow::Result<GeneratedKey> {
     Ok(key)
 }
 
+/// Until when apps may keep a list of keys that was given out up to now, as the instances that run have noted it.
+async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
+    let database = Config::load(Some(config)).ok()?.config.database;
+    let asking = async {
+        let options = db::connection_options("riley-auth-keys", &database)?;
+        let mut connection = options.connect().await?;
+        let known = db::signing_keys::lists_kept_until(&mut connection).await?;
+        anyhow::Ok(known)
+    };
+    if let Ok(Ok(known)) = tokio::time::timeout(DATABASE_PATIENCE, asking).await {
+        return known;
+    }
+    eprintln!(
+        "note: the database does not say for how long apps were told to keep the list of keys; if \
+         jwt.jwks_cache_max_age_secs was lowered of late, let signs_from wait for what it was before"
+    );
+    None
+}
+
 /// Completes `entry` and returns the configuration file and its new text.
 fn plan(
     config: &Path,
@@ -136,6 +174,7 @@ fn plan(
     entry: &mut Entry,
     emergency: bool,
     now: OffsetDateTime,
+    kept_until: Option<OffsetDateTime>,
 ) -> anyhow::Result<(PathBuf, String)> {
     // A link is followed: what it points at is replaced, not the link.
     let path =
@@ -160,7 +199,9 @@ fn plan(
         let max_age_secs = loaded.map_or(keys.jwks_cache_max_age_secs, |jwt| {
             jwt.jwks_cache_max_age_secs.into()
         });
-        let from = now + RELOAD_MARGIN + time::Duration::seconds(max_age_secs);
+        let from = now + time::Duration::seconds(max_age_secs);
+        // Who fetched the list under a larger number keeps it for that long, whatever the file says by now.
+        let from = kept_until.map_or(from, |kept_until| from.max(kept_until + NOTED_EVERY)) + RELOAD_MARGIN;
         entry.signs_from = Some(from.replace_nanosecond(0)?.format(&Rfc3339)?);
     }
     let new = keys.with(entry, emergency)?;

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::Subscriber;
 use tracing::field::Field;
@@ -41,15 +42,7 @@ pub fn init(config: &LogConfig) {
 
 /// The same with a layer that sees spans whatever the log's filter leaves out.
 pub fn init_with(config: &LogConfig, spans: Option<SpanLayer>) {
-    let from_environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = from_environment
-        .as_deref()
-        .or(config.level.as_deref())
-        .unwrap_or(DEFAULT_FILTER);
-    let filter = filter_of(filter).unwrap_or_else(|| {
-        eprintln!("warning: RUST_LOG is no filter; {DEFAULT_FILTER} is used");
-        EnvFilter::new(DEFAULT_FILTER)
-    });
+    let (filter, change) = tracing_subscriber::reload::Layer::new(filter_for(config, spans.is_some()));
     let terminal = std::io::stderr().is_terminal();
     let format = config.format.unwrap_or(if terminal {
         LogFormat::Human
@@ -58,17 +51,62 @@ pub fn init_with(config: &LogConfig, spans: Option<SpanLayer>) {
     });
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
     // It fails only if a subscriber is installed already, as in tests.
-    let _ = match spans {
-        Some(spans) => tracing_subscriber::registry()
-            .with(spans)
-            .with(filter.add_directive(spans_directive()))
-            .with(lines(format, colours, io::stderr))
-            .try_init(),
-        None => tracing_subscriber::registry()
-            .with(filter)
-            .with(lines(format, colours, io::stderr))
-            .try_init(),
+    let has_spans = spans.is_some();
+    let spans = spans.unwrap_or_else(|| Box::new(tracing_subscriber::layer::Identity::new()));
+    let installed = tracing_subscriber::registry()
+        .with(spans)
+        .with(filter)
+        .with(lines(format, colours, io::stderr))
+        .try_init();
+    if installed.is_ok() {
+        let changeable = Changeable {
+            current: Mutex::new(config.level.clone()),
+            change: Box::new(move |config| change.reload(filter_for(config, has_spans)).is_ok()),
+        };
+        let _ = CHANGEABLE.set(changeable);
+    }
+}
+
+/// The filter that is installed, once it is.
+static CHANGEABLE: OnceLock<Changeable> = OnceLock::new();
+
+struct Changeable {
+    current: Mutex<Option<String>>,
+    change: Box<dyn Fn(&LogConfig) -> bool + Send + Sync>,
+}
+
+/// Takes over `log.level` while running; `true`: it is another one than before. `RUST_LOG` wins as at the start.
+pub fn change(config: &LogConfig) -> bool {
+    let Some(changeable) = CHANGEABLE.get() else {
+        return false;
     };
+    let mut current = changeable.current.lock().unwrap_or_else(PoisonError::into_inner);
+    if *current == config.level || from_environment().is_some() {
+        return false;
+    }
+    current.clone_from(&config.level);
+    (changeable.change)(config)
+}
+
+fn from_environment() -> Option<String> {
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+}
+
+fn filter_for(config: &LogConfig, with_spans: bool) -> EnvFilter {
+    let from_environment = from_environment();
+    let filter = from_environment
+        .as_deref()
+        .or(config.level.as_deref())
+        .unwrap_or(DEFAULT_FILTER);
+    let filter = filter_of(filter).unwrap_or_else(|| {
+        eprintln!("warning: RUST_LOG is no filter; {DEFAULT_FILTER} is used");
+        EnvFilter::new(DEFAULT_FILTER)
+    });
+    if with_spans {
+        filter.add_directive(spans_directive())
+    } else {
+        filter
+    }
 }
 
 /// Lets requests' spans through, however little is logged: nothing else has this target.

@@ -169,13 +169,21 @@ enum Command {
 #[error("the command failed")]
 struct AlreadyReported;
 
+/// What threads that block are given when a command is done.
+const LAST_MOMENT: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Parses the arguments, runs the command, reports its failure.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::jwt::install_crypto_provider();
     let result = tokio::runtime::Runtime::new()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(cli.global, cli.command)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(run(cli.global, cli.command));
+            // A name that nobody resolves, or a file that nobody reads, must not keep the process from ending.
+            runtime.shutdown_timeout(LAST_MOMENT);
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -195,7 +203,7 @@ async fn run(global: Global, command: Command) -> anyhow::Result<()> {
         Command::Healthcheck(args) => healthcheck::run(&global, &args).await,
         Command::Explain(args) => explain::run(&global, &args).await,
         Command::Keys => keys::run(&global).await,
-        Command::GenerateKeys(args) => generate_keys::run(&global, &args),
+        Command::GenerateKeys(args) => generate_keys::run(&global, &args).await,
         Command::RegisterClient(args) => register_client::run(&global, *args).await,
         Command::ListClients => list_clients::run(&global).await,
         Command::ShowClient(args) => show_client::run(&global, &args).await,

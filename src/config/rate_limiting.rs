@@ -39,6 +39,17 @@ impl Default for RateLimitingConfig {
 }
 
 impl RateLimitingConfig {
+    /// The numbers, as the log shows them.
+    pub fn numbers(&self) -> String {
+        if !self.enabled {
+            return "nothing is limited".to_owned();
+        }
+        format!(
+            "auth {}, standard {}, public {}, client {} per minute",
+            self.auth_per_minute, self.standard_per_minute, self.public_per_minute, self.client_per_minute
+        )
+    }
+
     /// The rules of this table.
     pub(super) fn check(&self, check: &mut Check) {
         for (key, number, low) in [

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 
 use crate::config::database::DatabaseConfig;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
@@ -54,6 +54,9 @@ pub static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
 /// A connection that was idle for longer than this is pinged before it is used, so that a restart of the database is
 /// noticed without a ping on every request.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// How long such a ping may take, and what is still under way on a connection that comes back. Whoever is at its other end
+/// may be gone without a word; the operating system notices after a quarter of an hour.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Connections of the workers. A long clean-up or a burst of deliveries then takes no connection from requests, and requests
 /// take none from them.
@@ -104,8 +107,16 @@ fn connect_as(
         .before_acquire(|connection, metadata| {
             Box::pin(async move {
                 if metadata.idle_for > PING_AFTER_IDLE {
-                    sqlx::Connection::ping(connection).await?;
+                    in_time(CONNECTION_PATIENCE, connection.ping()).await?;
                 }
+                Ok(true)
+            })
+        })
+        // Whoever was dropped in the middle of a statement leaves its answer to be read. A connection from which that does
+        // not come is closed, or it would hold its place in the pool; one on which nothing is under way costs nothing.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                in_time(CONNECTION_PATIENCE, connection.flush()).await?;
                 Ok(true)
             })
         })
@@ -127,9 +138,21 @@ pub fn connection_options(
     ]))
 }
 
+/// What a statement or a transaction comes to, unless that takes longer: then it is dropped, and its connection with it.
+pub async fn in_time<T>(
+    patience: Duration,
+    statement: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let elapsed = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(patience, statement)
+        .await
+        .unwrap_or_else(elapsed)
+}
+
 /// Lets what follows in `tx` take longer than a statement usually may.
 pub async fn allow_time(tx: &mut sqlx::PgTransaction<'_>, secs: u32) -> sqlx::Result<()> {
     let timeout = format!("{secs}s");
+    crate::patience::extend(Duration::from_secs(u64::from(secs) + 1));
     sqlx::query!(
         r#"
         SELECT set_config('statement_timeout', $1, true) AS statement_timeout,

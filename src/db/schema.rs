@@ -13,6 +13,8 @@ const UNDEFINED_TABLE: &str = "42P01";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// How long a migration waits in all for the tables that it changes.
 const MIGRATION_PATIENCE: Duration = Duration::from_mins(10);
+/// How long the database may take to let a migration in.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// For how long others have the tables to themselves in between.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,10 @@ pub enum MigrateError {
         "a newer riley-auth has migrated this database in a way that this version does not understand; run that version, or restore the backup from before its migration"
     )]
     TooNew,
+    #[error(
+        "this database lacks migrations of this version, and database.migrate = false: run `riley-auth migrate` first"
+    )]
+    Behind,
     #[error(transparent)]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error(transparent)]
@@ -95,7 +101,8 @@ pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), MigrateError> {
         ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "0"),
     ]);
-    let mut connection = sqlx::PgConnection::connect_with(&options).await?;
+    let connecting = sqlx::PgConnection::connect_with(&options);
+    let mut connection = super::in_time(CONNECT_PATIENCE, connecting).await?;
     if fit(&mut connection).await? == Fit::TooNew {
         return Err(MigrateError::TooNew);
     }

@@ -109,3 +109,41 @@ pub async fn record(
     .fetch_all(&mut **tx)
     .await
 }
+
+/// Notes that lists of keys are given out with this `max-age`, and forgets numbers that have been of no importance for a day.
+pub async fn serve_max_age(
+    db: impl PgExecutor<'_>,
+    max_age_secs: i32,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        WITH forgotten AS (
+            DELETE FROM jwks_max_ages
+            WHERE max_age_secs <> $1
+              AND last_served_at + make_interval(days => 1, secs => max_age_secs) < $2
+        )
+        INSERT INTO jwks_max_ages AS known (max_age_secs, last_served_at)
+        VALUES ($1, $2)
+        ON CONFLICT (max_age_secs)
+            DO UPDATE SET last_served_at = greatest(known.last_served_at, excluded.last_served_at)
+        "#,
+        max_age_secs,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Until when somebody may keep a list that was given out up to now; `None`: none was noted.
+pub async fn lists_kept_until(db: impl PgExecutor<'_>) -> sqlx::Result<Option<OffsetDateTime>> {
+    sqlx::query_scalar!(
+        r#"
+        SELECT max(last_served_at + make_interval(secs => max_age_secs)) AS kept_until
+        FROM jwks_max_ages
+        "#
+    )
+    .fetch_one(db)
+    .await
+}

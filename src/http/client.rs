@@ -15,6 +15,7 @@ use crate::error::{OAuthError, OAuthErrorCode};
 use crate::limits::rules::Tier;
 use crate::protocol::client::{Client, ClientType};
 use crate::protocol::client_auth::{self, ClientCredentials};
+use crate::protocol::ids::ClientId;
 use crate::protocol::params::Params;
 
 /// A request of an authenticated client to the token, introspection or revocation endpoint.
@@ -148,7 +149,11 @@ async fn identify(
     now: OffsetDateTime,
 ) -> Result<(Arc<Client>, ClientCredentials), ParamsRejection> {
     let authorization: Vec<&str> = authorization.iter().map(String::as_str).collect();
-    let credentials = client_auth::extract(&authorization, params).map_err(OAuthError::from)?;
+    let credentials = client_auth::extract(&authorization, params).map_err(|refusal| {
+        let error = OAuthError::from(refusal);
+        note_failure(&error, None);
+        error
+    })?;
     let client_id = credentials.client_id.clone();
     let shows_secret = credentials.secret.is_some();
     if shows_secret {
@@ -163,6 +168,13 @@ async fn identify(
         }
     }
     let authenticated = authenticate(app, credentials, now).await;
+    if let Err(error) = &authenticated {
+        // A name that nobody has registered may be anything; it is not repeated.
+        note_failure(
+            error,
+            app.clients.copy(&client_id).is_some().then_some(&client_id),
+        );
+    }
     if shows_secret
         && let Err(error) = &authenticated
         && error.refusal.code == OAuthErrorCode::InvalidClient
@@ -170,6 +182,16 @@ async fn identify(
         app.limits.guessed_wrong(&client_id, address).await?;
     }
     Ok(authenticated?)
+}
+
+fn note_failure(error: &OAuthError, client_id: Option<&ClientId>) {
+    if error.refusal.code == OAuthErrorCode::InvalidClient {
+        tracing::warn!(
+            event = "client_authentication.failed",
+            client.id = client_id.map(|id| id.0.as_str()),
+            "a client did not prove who it is"
+        );
+    }
 }
 
 /// Authenticates by the copy in memory; a refusal is repeated with the row, because the copy may be stale.

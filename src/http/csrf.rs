@@ -32,6 +32,10 @@ where
         if is_trusted(&parts.headers, &AppState::from_ref(state).config) {
             Ok(Self(()))
         } else {
+            tracing::warn!(
+                event = "csrf.refused",
+                "a request that another site may have forged was refused"
+            );
             Err(AppError::new(
                 StatusCode::FORBIDDEN,
                 "csrf_refused",

@@ -76,6 +76,16 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Tier(Tier::Auth),
+        Self::Tier(Tier::Standard),
+        Self::Tier(Tier::Public),
+        Self::Tier(Tier::Unmatched),
+        Self::Client,
+        Self::SecretGuessing,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tier(Tier::Auth) => "auth",

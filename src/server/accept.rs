@@ -29,8 +29,9 @@ use crate::limits::rules::Prefix;
 use crate::metrics::{ConnectionRefusal, Metrics};
 
 const MAX_HEADERS: usize = 100;
-/// The request head may take this much memory; hyper enforces it between this and twice this.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The request head may take this much memory; hyper enforces it between this and twice this, and `target_limit` the limit of
+/// the fields itself.
+pub const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// After an error of `accept` (no file descriptors left, mostly) the loop waits this long.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -147,6 +148,7 @@ impl Connections {
             self.options.metrics.connection_refused(ConnectionRefusal::Prefix);
             return;
         };
+        let open = self.options.metrics.connection_opened();
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
         let watch = Watch::new(&self.options);
@@ -201,7 +203,7 @@ impl Connections {
                 }
                 () = watch.expired() => tracing::debug!("a connection that took too long was closed"),
             }
-            drop((place, source));
+            drop((place, source, open));
         });
     }
 }
@@ -462,6 +464,29 @@ impl hyper::body::Body for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RS-1: the numbers of production.
+    #[test]
+    fn a_public_listener_bears_what_is_documented() {
+        let options = Options::new(false, Metrics::default());
+        let secs = [
+            options.head_timeout,
+            options.idle_timeout,
+            options.exchange_timeout,
+        ]
+        .map(|time| time.as_secs());
+        assert_eq!(secs, [10, 60, 60]);
+        assert_eq!(options.max_connections, 4096);
+        assert_eq!(
+            options.share,
+            Some(Share {
+                of_prefix: 256,
+                of_site: 1024
+            })
+        );
+        assert_eq!(Options::new(true, Metrics::default()).share, None);
+        assert_eq!((MAX_HEADERS, MAX_HEAD_BYTES), (100, 32 * 1024));
+    }
 
     /// RS-1: two subnets of one customer are two sources, and together they have the customer's share and no more.
     #[test]

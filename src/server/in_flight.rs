@@ -19,6 +19,7 @@ use super::accept::{Share, Source, Sources};
 use crate::error::AppError;
 use crate::http::client_ip::{AddressRule, ClientIp};
 use crate::metrics::Metrics;
+use crate::patience::{Patience, StandingStill};
 
 /// More than this many at once could only wait for each other.
 pub const MAX_IN_FLIGHT: usize = 1024;
@@ -29,12 +30,22 @@ pub const SHARE_IN_FLIGHT: Share = Share {
 };
 /// From the head of a request to the head of its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of this, what we and the database may take, at least.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is left for statements when the wait for a connection was as long as it may be.
+const AFTER_ACQUIRE: Duration = Duration::from_secs(2);
+
+/// How long a request may take without counting what it waits for elsewhere. `acquire_timeout`: for a connection of the pool.
+pub fn work_timeout(acquire_timeout: Duration) -> Duration {
+    WORK_TIMEOUT.max(acquire_timeout + AFTER_ACQUIRE)
+}
 
 /// The bounds of one server.
 #[derive(Clone)]
 pub struct InFlight {
     slots: Arc<Semaphore>,
     timeout: Duration,
+    work_timeout: Duration,
     metrics: Metrics,
     sources: Sources,
     share: Share,
@@ -54,11 +65,18 @@ impl InFlight {
         Self {
             slots: Arc::new(Semaphore::new(max)),
             timeout,
+            work_timeout: timeout,
             metrics,
             sources: Sources::default(),
             share,
             addresses,
         }
+    }
+
+    /// The same with this long for what we do ourselves and the database does.
+    #[must_use]
+    pub fn with_work_timeout(self, work_timeout: Duration) -> Self {
+        Self { work_timeout, ..self }
     }
 
     /// The place of this request among those of its source; `None`: they are too many.
@@ -83,16 +101,28 @@ pub async fn in_flight(State(bounds): State<InFlight>, request: Request, next: N
     };
     let waits_for_client = Arc::new(AtomicBool::new(false));
     let body_waits = Arc::clone(&waits_for_client);
+    let patience = Patience::new(bounds.work_timeout);
+    let body_patience = patience.clone();
     let request = request.map(|inner| {
         Body::new(Watched {
             inner,
             waits: body_waits,
+            patience: body_patience,
+            standing: None,
         })
     });
-    if let Ok(response) = tokio::time::timeout(bounds.timeout, next.run(request)).await {
-        return response;
+    match tokio::time::timeout(bounds.timeout, patience.bound(next.run(request))).await {
+        Ok(Some(response)) => return response,
+        Ok(None) => {
+            bounds.metrics.request_timed_out();
+            tracing::warn!(
+                event = "request.given_up",
+                "a request was given up: the database did not answer it in time"
+            );
+            return unavailable();
+        }
+        Err(_) => bounds.metrics.request_timed_out(),
     }
-    bounds.metrics.request_timed_out();
     if waits_for_client.load(Ordering::Relaxed) {
         let mut response = AppError::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -122,6 +152,9 @@ fn unavailable() -> Response {
 struct Watched {
     inner: Body,
     waits: Arc<AtomicBool>,
+    patience: Patience,
+    /// While somebody waits: that is the client's time.
+    standing: Option<StandingStill>,
 }
 
 impl HttpBody for Watched {
@@ -134,6 +167,11 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         self.waits.store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_ready() {
+            self.standing = None;
+        } else if self.standing.is_none() {
+            self.standing = Some(self.patience.stand_still());
+        }
         polled
     }
 
@@ -261,6 +299,44 @@ mod tests {
         let cut = router.oneshot(request("GET", HANG, Body::empty())).await.unwrap();
         assert_eq!(cut.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(cut.headers()[header::RETRY_AFTER], "1");
+    }
+
+    /// RS-8: what we may take ourselves is less than what a client may with its body.
+    #[tokio::test]
+    async fn our_own_part_has_a_nearer_end_than_the_clients() {
+        let bounds = InFlight::new(2, TWO, SOON * 4, AddressRule::default(), Metrics::default());
+        let bounds = bounds.with_work_timeout(SOON);
+        let router = Router::new()
+            .route(HANG, get(std::future::pending::<()>))
+            .route(READ, post(async |body: String| body))
+            .layer(from_fn_with_state(bounds.clone(), in_flight));
+        let started = std::time::Instant::now();
+        let cut = router.clone().oneshot(request("GET", HANG, Body::empty()));
+        assert_eq!(cut.await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(started.elapsed() < SOON * 4, "{:?}", started.elapsed());
+        let cut = router.oneshot(request("POST", READ, Body::new(Silent)));
+        assert_eq!(cut.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        let counted = bounds.metrics.render(None, &[]);
+        assert!(
+            counted.contains("\nriley_auth_request_timeouts_total 2\n"),
+            "{counted}"
+        );
+    }
+
+    /// RS-1, RS-5: the numbers of production.
+    #[test]
+    fn requests_are_bounded_as_documented() {
+        assert_eq!(MAX_IN_FLIGHT, 1024);
+        let share = (SHARE_IN_FLIGHT.of_prefix, SHARE_IN_FLIGHT.of_site);
+        assert_eq!(share, (256, 512));
+        assert_eq!(REQUEST_TIMEOUT, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_outage_is_answered_within_five_seconds_with_the_default_of_the_pool() {
+        assert_eq!(work_timeout(Duration::from_secs(3)), Duration::from_secs(5));
+        assert_eq!(work_timeout(Duration::from_secs(1)), Duration::from_secs(5));
+        assert_eq!(work_timeout(Duration::from_secs(10)), Duration::from_secs(12));
     }
 
     #[tokio::test]

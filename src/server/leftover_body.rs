@@ -35,8 +35,10 @@ pub async fn leftover_body(request: Request, next: Next) -> Response {
         })
     });
     let response = next.run(request).await;
-    // One that was too slow has been waited for long enough.
-    let is_refused = response.status().is_client_error() && response.status() != StatusCode::REQUEST_TIMEOUT;
+    // One that was too slow has been waited for long enough. Whoever is turned away because of the load has not been read.
+    let status = response.status();
+    let is_refused = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT
+        || status == StatusCode::SERVICE_UNAVAILABLE;
     if is_refused && let Ok(body) = leftover.try_recv() {
         let _ = tokio::time::timeout(MAX_HOLD, throw_away(body)).await;
     }
@@ -91,5 +93,73 @@ impl Drop for Returned {
             // Nobody waits for it any more if the request is over.
             let _ = sender.send(body);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::middleware::{from_fn, from_fn_with_state};
+    use axum::routing::post;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::http::client_ip::AddressRule;
+    use crate::metrics::Metrics;
+    use crate::server::accept::Share;
+    use crate::server::in_flight::{InFlight, in_flight};
+
+    const HERE: &str = "/";
+
+    /// A body that arrives in pieces, and counts those that are taken.
+    struct Arriving(Arc<AtomicUsize>);
+
+    impl HttpBody for Arriving {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let taken = self.0.fetch_add(1, Ordering::SeqCst);
+            Poll::Ready((taken < 8).then(|| Ok(Frame::data(Bytes::from_static(b"0123456789")))))
+        }
+    }
+
+    /// Whoever is shed before the body was read hears so, and nothing of a broken connection.
+    #[tokio::test]
+    async fn a_request_that_is_shed_is_heard_out() {
+        let share = Share {
+            of_prefix: 1,
+            of_site: 1,
+        };
+        let metrics = Metrics::default();
+        let none = InFlight::new(
+            0,
+            share,
+            Duration::from_secs(9),
+            AddressRule::default(),
+            metrics.clone(),
+        );
+        let router = Router::new()
+            .route(HERE, post(async |body: String| body))
+            .layer(from_fn_with_state(none, in_flight))
+            .layer(from_fn(leftover_body));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let request = axum::http::Request::post(HERE)
+            .body(Body::new(Arriving(Arc::clone(&taken))))
+            .unwrap();
+        let shed = router.oneshot(request).await.unwrap();
+        assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(taken.load(Ordering::SeqCst), 9, "the body was read to its end");
+        let counted = metrics.render(None, &[]);
+        assert!(
+            counted.contains("\nriley_auth_requests_shed_total 1\n"),
+            "{counted}"
+        );
     }
 }

@@ -36,6 +36,7 @@ pub mod key_record;
 pub mod leftover_body;
 pub mod metrics;
 pub mod openapi;
+pub mod panics;
 pub mod probe;
 pub mod rate_limit;
 pub mod reload;
@@ -44,6 +45,7 @@ pub mod routes;
 pub mod security_headers;
 pub mod systemd;
 pub mod target_limit;
+pub mod workers;
 
 /// The state of a server with this configuration. Loads the keys; opens the pool without waiting for the database.
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
@@ -98,31 +100,17 @@ pub fn build(state: AppState) -> Router {
     routes::router(state)
 }
 
-/// What the workers and the pools are given beyond the grace period of requests.
-const LAST_MOMENTS: Duration = Duration::from_secs(1);
-/// Before a worker that has ended begins again.
-const WORKER_PAUSE: Duration = Duration::from_secs(1);
+/// Of the grace period, what requests are given. The rest is for workers and pools, so that the process is gone when the period
+/// is over: whoever supervises it counts the same seconds.
+const FOR_REQUESTS: f64 = 0.9;
+/// And when nothing is waited for any more.
+const FOR_EVERYTHING: f64 = 0.95;
 
 /// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
 /// the workers have stopped.
 pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
     let router = build(state.clone());
     run_router(state, router, listeners).await;
-}
-
-/// The worker, until the server stops: a mistake of ours that ends it must not be the end of all deliveries.
-async fn deliver(state: AppState) {
-    while !state.shutdown.is_cancelled() {
-        let mut worker = JoinSet::new();
-        worker.spawn(crate::delivery::run(state.clone(), state.shutdown.clone()));
-        if let Some(Err(error)) = worker.join_next().await {
-            tracing::error!(error = %error, "the worker ended by a mistake of ours and begins again");
-        }
-        tokio::select! {
-            () = state.shutdown.cancelled() => {}
-            () = tokio::time::sleep(WORKER_PAUSE) => {}
-        }
-    }
 }
 
 /// As [`run`], with layers of the caller's own around the router of [`build`].
@@ -134,21 +122,11 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             listener,
             router.clone(),
             state.shutdown.clone(),
-            grace,
+            grace.mul_f64(FOR_REQUESTS),
             connection_options(&state),
         ));
     }
-    tasks.spawn(crate::maintenance::run(state.clone(), state.shutdown.clone()));
-    let metrics = state.metrics.clone();
-    let stopped = state.shutdown.clone().cancelled_owned();
-    tasks.spawn(async move {
-        tokio::select! {
-            () = metrics.keep_up() => {}
-            () = stopped => {}
-        }
-    });
-    tasks.spawn(deliver(state.clone()));
-    tasks.spawn(key_record::run(state.clone(), state.shutdown.clone()));
+    spawn_workers(&state, &mut tasks);
     let end = async {
         while tasks.join_next().await.is_some() {}
         state.readiness.close().await;
@@ -158,7 +136,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     // Whatever waits for a database that does not answer must not keep the process from ending.
     let overdue = async {
         state.shutdown.cancelled().await;
-        tokio::time::sleep(grace + LAST_MOMENTS).await;
+        tokio::time::sleep(grace.mul_f64(FOR_EVERYTHING)).await;
     };
     tokio::select! {
         () = end => {}
@@ -166,18 +144,55 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
     }
 }
 
-/// `riley-auth serve`.
-pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
+fn spawn_workers(state: &AppState, tasks: &mut JoinSet<()>) {
+    let (metrics, shutdown) = (state.metrics.clone(), state.shutdown.clone());
+    let keep = |name, worker: fn(AppState) -> Worker| {
+        let state = state.clone();
+        workers::keep_running(name, metrics.clone(), shutdown.clone(), move || {
+            worker(state.clone())
+        })
+    };
+    tasks.spawn(keep("clean-up", |state| {
+        let shutdown = state.shutdown.clone();
+        Box::pin(crate::maintenance::run(state, shutdown))
+    }));
+    tasks.spawn(keep("metrics", |state| {
+        Box::pin(async move {
+            tokio::select! {
+                () = state.metrics.keep_up() => {}
+                () = state.shutdown.cancelled() => {}
+            }
+        })
+    }));
+    tasks.spawn(keep("deliveries", |state| {
+        let shutdown = state.shutdown.clone();
+        Box::pin(crate::delivery::run(state, shutdown))
+    }));
+    tasks.spawn(keep("key record", |state| {
+        let shutdown = state.shutdown.clone();
+        Box::pin(key_record::run(state, shutdown))
+    }));
+}
+
+type Worker = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// `riley-auth serve`. `change_log`: what a reload does to the log.
+pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyhow::Result<()> {
     let clock = Clock::default();
     let keys = load_keys(&loaded.config, &clock)?;
     let state = state(loaded.config.clone(), keys, clock)?;
-    if loaded.config.database.migrate {
-        db::schema::migrate(&state.db)
-            .await
-            .context("the database could not be migrated")?;
-    } else if matches!(db::schema::fit(&state.db).await, Ok(Fit::TooNew)) {
-        return Err(MigrateError::TooNew.into());
-    }
+    // Before anything that may take long: the first process of a container ignores what it has no handler for, and any other
+    // is ended by a SIGHUP.
+    let reload_requests = reload::requests();
+    tokio::spawn(stop_on_signal(state.shutdown.clone()));
+    let prepared = tokio::select! {
+        prepared = prepare_schema(&state) => prepared,
+        () = state.shutdown.cancelled() => {
+            tracing::info!("stopped before it served: what was under way is done by the next start");
+            return Ok(());
+        }
+    };
+    prepared?;
     let address = loaded.config.server.listen_address();
     let listener = TcpListener::bind(&address).await.with_context(|| {
         format!(
@@ -195,9 +210,13 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
         _ => None,
     };
     tracing::info!(address = %listener.local_addr()?, issuer = %loaded.config.jwt.issuer, "listening");
-    let _reload = reload::spawn(state.clone(), loaded.path.clone());
+    tracing::info!(
+        event = "keys.loaded",
+        now = reload::outline(&state.keys.current()).join("; "),
+        "the signing keys were loaded"
+    );
+    reload::spawn(state.clone(), loaded.path.clone(), reload_requests, change_log);
     systemd::ready(state.shutdown.clone());
-    tokio::spawn(stop_on_signal(state.shutdown.clone()));
     if let Some(listener) = metrics_listener {
         tracing::info!(address = %listener.local_addr()?, "metrics listen");
         tokio::spawn(serve_metrics(state.clone(), listener));
@@ -205,6 +224,25 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     run(state, vec![listener]).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Brings the schema up to date, or sees to it that it is. Without `database.migrate` a database that is away is waited for
+/// while serving.
+async fn prepare_schema(state: &AppState) -> anyhow::Result<()> {
+    if state.config.database.migrate {
+        return db::schema::migrate(&state.db)
+            .await
+            .context("the database could not be migrated");
+    }
+    match db::schema::fit(&state.db).await {
+        Ok(Fit::TooNew) => Err(MigrateError::TooNew.into()),
+        Ok(Fit::Behind) => Err(MigrateError::Behind.into()),
+        Ok(Fit::Fits) => Ok(()),
+        Err(error) => {
+            tracing::warn!(error = %error, "the database does not answer yet");
+            Ok(())
+        }
+    }
 }
 
 /// Serves the metrics, and nothing else, on an address of their own, until the server stops.
@@ -221,25 +259,26 @@ fn connection_options(state: &AppState) -> accept::Options {
     accept::Options::new(one_source, state.metrics.clone())
 }
 
-/// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once.
-pub async fn stop_on_signal(shutdown: CancellationToken) {
+/// Cancels `shutdown` on SIGTERM or SIGINT; a second signal ends the process at once. Both are caught from the call on.
+pub fn stop_on_signal(shutdown: CancellationToken) -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be received");
-        return;
-    };
-    for attempt in 0..2 {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        if attempt == 0 {
-            tracing::info!("stopping: requests in flight are finished first");
-            shutdown.cancel();
-        } else {
-            std::process::exit(1);
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("signals cannot be received");
+            return;
+        };
+        for attempt in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if attempt == 0 {
+                tracing::info!("stopping: requests in flight are finished first");
+                shutdown.cancel();
+            } else {
+                std::process::exit(1);
+            }
         }
     }
 }

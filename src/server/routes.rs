@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::accept::Share;
 use super::error_shape::{error_shape, method_not_allowed, not_found};
 use super::http_metrics::http_metrics;
-use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, SHARE_IN_FLIGHT, in_flight};
+use super::in_flight::{InFlight, MAX_IN_FLIGHT, REQUEST_TIMEOUT, SHARE_IN_FLIGHT, in_flight, work_timeout};
 use super::leftover_body::leftover_body;
 use super::rate_limit::{counted, limited};
 use super::request_log::request_log;
@@ -49,7 +49,10 @@ pub fn router(state: AppState) -> Router {
         REQUEST_TIMEOUT,
         state.addresses.clone(),
         state.metrics.clone(),
-    );
+    )
+    .with_work_timeout(work_timeout(std::time::Duration::from_secs(
+        config.database.acquire_timeout_secs,
+    )));
     let bounded = |routes: Router<AppState>| {
         routes
             .layer(middleware::from_fn_with_state(bounds.clone(), in_flight))

@@ -12,6 +12,7 @@ use super::http::Http;
 use super::microsoft;
 use super::settings::is_secure;
 use crate::clock::Clock;
+use crate::patience::elsewhere;
 
 /// How long a document is used without asking again.
 const FRESH_FOR: Duration = Duration::HOUR;
@@ -152,7 +153,7 @@ impl Discovery {
         if let Some(known) = self.known() {
             return known;
         }
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         // Somebody may have fetched it while this call waited.
         if let Some(known) = self.known() {
             return known;

@@ -21,6 +21,7 @@ use url::{Host, Url};
 use crate::outbound::Policy;
 use crate::outbound::address::is_public;
 use crate::outbound::target::all_allowed;
+use crate::patience::elsewhere;
 
 /// Limits of every request to an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +105,11 @@ impl Http {
             _ => None,
         };
         if literal.is_some_and(|address| !is_public(address)) {
+            tracing::warn!(
+                event = "outbound.blocked",
+                code = "no_public_address",
+                "a request to an address that is not public was not made"
+            );
             bail!("the discovery document names an address that is not public");
         }
         Ok(&self.guarded)
@@ -167,6 +173,10 @@ impl Http {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
+        elsewhere(self.exchange(request)).await
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
         let mut body = Vec::new();

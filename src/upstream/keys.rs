@@ -11,6 +11,7 @@ use super::UpstreamError;
 use super::http::Http;
 use crate::clock::Clock;
 use crate::jwt::foreign::{ForeignAlgorithm, ForeignKeys, ForeignVerifyError};
+use crate::patience::elsewhere;
 
 /// How long keys are used without asking again, so that a withdrawn one does not verify for ever.
 const FRESH_FOR: Duration = Duration::HOUR;
@@ -90,7 +91,7 @@ impl JwksCache {
         if let Some(known) = self.known(uri) {
             return known;
         }
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         if let Some(known) = self.known(uri) {
             return known;
         }
@@ -108,7 +109,7 @@ impl JwksCache {
         than: OffsetDateTime,
         bearer: Bearer,
     ) -> Option<Arc<ForeignKeys>> {
-        let _fetching = self.fetching.lock().await;
+        let _fetching = elsewhere(self.fetching.lock()).await;
         if let Some(known) = self.stale(uri).filter(|known| known.fetched_at > than) {
             return Some(known.keys);
         }

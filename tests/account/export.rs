@@ -125,6 +125,7 @@ const NOT_OF_PEOPLE: &[(&str, &str)] = &[
     ("held_username_hashes", "names of accounts that are gone, by hash"),
     ("error_reports", "nothing personal by design"),
     ("signing_keys", "keys of the server"),
+    ("jwks_max_ages", "for how long their list may be kept"),
     ("webhooks", "receivers of events"),
     ("delivery_attempts", "how the sending of an event went"),
     (

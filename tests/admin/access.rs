@@ -116,6 +116,8 @@ async fn a_body_is_not_read_before_its_sender_is_judged() {
     root.send(Method::POST, "/admin/clients", &long)
         .await
         .refused_with(400, "invalid_client");
+    let longer = json!({ "name": "a".repeat(300 * 1024), "redirect_uris": ["https://a.example/"] });
+    root.send(Method::POST, "/admin/clients", &longer).await.is(413);
 }
 
 /// AD-1, SE-9: a token of an administrator opens nothing, in whatever place it stands.

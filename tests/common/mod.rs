@@ -23,6 +23,7 @@
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
 //! | [`schema`] | whether something is what the API document says |
+//! | [`silencer`] | a database whose connections die without a word |
 //! | [`spoiled`] | bodies that nobody should send |
 //! | [`tables`] | the whole database, to be compared |
 //! | [`webhooks`] | webhooks and what became of their deliveries |
@@ -55,6 +56,7 @@ pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod routes;
 pub(crate) mod schema;
+pub(crate) mod silencer;
 pub(crate) mod spoiled;
 pub(crate) mod tables;
 pub(crate) mod upstreams;

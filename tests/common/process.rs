@@ -66,6 +66,16 @@ impl Directory {
         self.command(arguments).output().unwrap()
     }
 
+    /// Starts a command and waits for nothing.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Starts `serve` and waits until it listens.
     pub(crate) async fn serve(&self) -> Process {
         self.serve_with(&[]).await

@@ -11,14 +11,14 @@ use riley_auth::protocol::ids::ClientId;
 use riley_auth::webhooks::{self, Change};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
 use url::Url;
 use uuid::Uuid;
 
 use crate::common::TestProvider;
 use crate::common::process::PATIENCE;
 use crate::common::receiver::{Behaviour, Receiver};
+use crate::common::silencer::Silencer;
 use crate::common::webhooks::{on_loopback, recorder};
 use crate::{delivered, emit, without_worker};
 
@@ -168,56 +168,6 @@ async fn what_waited_for_a_disabled_webhook_is_not_given_up_at_once() {
         running.advance_secs(61);
         running.wake_workers().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Passes everything on to PostgreSQL, until it is told to fall silent: connections from before then stay open, and nothing
-/// comes through any more, as when a firewall has forgotten them.
-struct Silencer {
-    url: String,
-    generation: watch::Sender<u32>,
-}
-
-impl Silencer {
-    fn before(url: &str) -> Self {
-        let mut url = Url::parse(url).unwrap();
-        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        if !url.query().unwrap_or_default().contains("sslmode=") {
-            url.query_pairs_mut().append_pair("sslmode", "disable");
-        }
-        let listener = TcpListener::from_std(listener).unwrap();
-        let (generation, current) = watch::channel(0);
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = TcpStream::connect(server.clone()).await.unwrap();
-                let (mut current, mine) = (current.clone(), *current.borrow());
-                tokio::spawn(async move {
-                    let silenced = async {
-                        let _ = current.wait_for(|generation| *generation != mine).await;
-                    };
-                    let broken = tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => true,
-                        () = silenced => false,
-                    };
-                    if !broken {
-                        // Held, and never looked at again.
-                        std::future::pending::<()>().await;
-                    }
-                });
-            }
-        });
-        Self {
-            url: url.into(),
-            generation,
-        }
-    }
-
-    fn fall_silent(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
     }
 }
 

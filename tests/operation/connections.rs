@@ -137,7 +137,9 @@ async fn a_reader_that_does_not_read_is_cut() {
 /// RS-1: a source has so many connections and no more, another one its own; what is closed makes room.
 #[tokio::test]
 async fn a_source_has_a_bounded_number_of_connections() {
+    let metrics = Metrics::default();
     let address = listen(Options {
+        metrics: metrics.clone(),
         share: Some(Share {
             of_prefix: 3,
             of_site: 3,
@@ -158,7 +160,11 @@ async fn a_source_has_a_bounded_number_of_connections() {
         assert!(ask(&mut stream).await);
         held.push(stream);
     }
+    let told = |line: &str| metrics.render(None, &[]).lines().any(|told| told == line);
+    assert!(told("riley_auth_open_connections 3"));
+    assert!(told("riley_auth_connections_refused_total{reason=\"prefix\"} 0"));
     assert!(!ask(&mut from("127.0.0.1").await).await);
+    assert!(told("riley_auth_connections_refused_total{reason=\"prefix\"} 1"));
     assert!(ask(&mut from("127.0.0.2").await).await);
     for stream in &mut held {
         assert!(ask(stream).await);
@@ -167,6 +173,11 @@ async fn a_source_has_a_bounded_number_of_connections() {
     let deadline = Instant::now() + LIMIT;
     while !ask(&mut from("127.0.0.1").await).await {
         assert!(Instant::now() < deadline, "no room is made");
+    }
+    drop(held);
+    while !told("riley_auth_open_connections 0") {
+        assert!(Instant::now() < deadline, "what is closed is counted on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -238,3 +238,54 @@ async fn what_is_turned_away_can_be_read_by_allowed_origins() {
     );
     held.abort_all();
 }
+
+/// A browser app is told of an outage, and of a mistake of ours, too; whoever may not read stays out.
+#[tokio::test]
+async fn failures_can_be_read_by_allowed_origins() {
+    let op = provider().await;
+    let ada = op.signed_in("ada").await;
+    let refresh = ada.cookie("refresh").unwrap();
+    let ask = async |op: &TestProvider, path: &str, origin: &str, status: u16| {
+        let request = op.request(Method::POST, path).header("origin", origin);
+        let request = match path {
+            "/oauth/token" => {
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", "x"),
+                    ("client_id", "x"),
+                ];
+                request.form(&form)
+            }
+            _ => request
+                .header("x-requested-with", "fetch")
+                .header("cookie", format!("__Host-auth_refresh={refresh}")),
+        };
+        let answer = Answer::of(request).await.is(status).clone();
+        let read = answer.header("access-control-allow-origin").map(str::to_owned);
+        let with_credentials = answer.header("access-control-allow-credentials") == Some("true");
+        (read, with_credentials)
+    };
+    let away = op.second_instance().await;
+    away.state().db.close().await;
+    let both = async |op: &TestProvider, status: u16| {
+        let apps = ask(op, "/oauth/token", SPA, status).await;
+        assert_eq!(apps, (Some(SPA.to_owned()), false), "{status}");
+        let pages = ask(op, "/auth/refresh", PAGES, status).await;
+        assert_eq!(pages, (Some(PAGES.to_owned()), true), "{status}");
+        for (path, origin) in [("/oauth/token", PAGES), ("/oauth/token", "https://evil.test")] {
+            assert_eq!(
+                ask(op, path, origin, status).await.0,
+                None,
+                "{path} from {origin}"
+            );
+        }
+    };
+    both(&away, 503).await;
+    sqlx::raw_sql(
+        "ALTER TABLE oauth_clients RENAME TO elsewhere; ALTER TABLE session_tokens RENAME TO nowhere",
+    )
+    .execute(op.db())
+    .await
+    .unwrap();
+    both(&op, 500).await;
+}

@@ -5,7 +5,8 @@ use riley_auth::protocol::algorithm::SigningAlgorithm;
 use riley_auth::server::key_record;
 use serde_json::{Value, json};
 
-use crate::common::TestProvider;
+use crate::common::process::PATIENCE;
+use crate::common::{Directory, TestProvider};
 
 /// The payloads of the `key.rotated` events so far, oldest first.
 async fn announced(op: &TestProvider) -> Vec<Value> {
@@ -98,4 +99,65 @@ async fn a_key_that_signs_again_after_another_one_is_announced_again_with_its_fi
         assert_eq!(now.first_signed_at, key.first_signed_at);
         assert_eq!(now.last_signed_at, None);
     }
+}
+
+/// A list of keys that apps fetched under a larger max-age is kept for that long: after the number was lowered, and while a
+/// server runs that still sends the larger one, a new key waits for the larger one all the same.
+#[tokio::test]
+async fn a_lowered_max_age_does_not_let_a_new_key_sign_too_soon() {
+    let op = TestProvider::start().await;
+    let noted = "SELECT last_served_at FROM jwks_max_ages WHERE max_age_secs = 3600";
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let at: time::OffsetDateTime = loop {
+        if let Some(at) = sqlx::query_scalar(noted).fetch_optional(op.db()).await.unwrap() {
+            break at;
+        }
+        assert!(std::time::Instant::now() < deadline, "the max-age is never noted");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    let signs_from = |directory: &Directory| {
+        let made = directory.run(&["--json", "generate-keys", "--prepend-to", "riley-auth.toml"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let told: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        let from = told["signs_from"].as_str().unwrap();
+        time::OffsetDateTime::parse(from, &time::format_description::well_known::Rfc3339).unwrap()
+    };
+    let lowered = || {
+        let directory = Directory::with_key(&op.configuration_text());
+        directory.edit("[jwt]", "[jwt]\n        jwks_cache_max_age_secs = 60");
+        directory
+    };
+    let from = signs_from(&lowered());
+    assert!(from >= at + time::Duration::seconds(3600), "{from}");
+
+    // Nobody keeps a list of back then any more.
+    sqlx::query("UPDATE jwks_max_ages SET last_served_at = last_served_at - interval '2 hours'")
+        .execute(op.db())
+        .await
+        .unwrap();
+    let from = signs_from(&lowered());
+    assert!(from < at + time::Duration::seconds(600), "{from}");
+}
+
+/// Numbers that nobody serves go by themselves.
+#[tokio::test]
+async fn a_max_age_of_long_ago_is_forgotten() {
+    let op = TestProvider::start().await;
+    let now = op.clock().now();
+    let serve = async |secs, at| {
+        riley_auth::db::signing_keys::serve_max_age(op.db(), secs, at)
+            .await
+            .unwrap();
+    };
+    let known = async || -> Vec<i32> {
+        sqlx::query_scalar("SELECT max_age_secs FROM jwks_max_ages ORDER BY 1")
+            .fetch_all(op.db())
+            .await
+            .unwrap()
+    };
+    serve(7200, now).await;
+    serve(60, now + time::Duration::hours(25)).await;
+    assert!(known().await.contains(&7200));
+    serve(60, now + time::Duration::hours(27)).await;
+    assert!(!known().await.contains(&7200));
 }

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use riley_auth::db;
 use riley_auth::dev::postgres::PrivatePostgres;
+use secrecy::ExposeSecret as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
 
-use crate::common::{Answer, TestProvider};
+use crate::common::silencer::{AnswerLoser, Silencer};
+use crate::common::{Answer, TestClient, TestProvider, Tokens};
 
 /// How soon an answer comes while the database is away, and recovery once it is back.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -174,4 +177,166 @@ async fn whoever_hangs_up_does_not_cost_the_connection_of_the_question() {
     }
     op.get("/ready").await.is(200);
     assert_eq!(connection().await, before);
+}
+
+/// An instance whose few connections can die without a word, as when a firewall has forgotten them.
+struct HalfOpen {
+    op: TestProvider,
+    silencer: Silencer,
+    running: TestProvider,
+    app: TestClient,
+    tokens: Tokens,
+}
+
+impl HalfOpen {
+    const CONNECTIONS: usize = 4;
+
+    async fn start() -> Self {
+        let op = TestProvider::start().await;
+        let silencer = Silencer::before(op.state().config.database.url.expose_secret());
+        let running = op
+            .reconfigured(|config| {
+                config.database.url = silencer.url.clone().into();
+                config.database.acquire_timeout_secs = 3;
+                config.database.max_connections = u32::try_from(Self::CONNECTIONS).unwrap();
+            })
+            .await;
+        let app = op.client().await;
+        let browser = op.signed_in("alice").await;
+        let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+        Self {
+            app: app.at(&running),
+            op,
+            silencer,
+            running,
+            tokens,
+        }
+    }
+
+    /// Requests whose statements wait for us: as many as there are connections, until `released` is dropped.
+    async fn every_connection_waits(&self) -> (sqlx::PgTransaction<'static>, JoinSet<Answer>) {
+        let mut lock = self.op.db().begin().await.unwrap();
+        sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        let request = || {
+            self.running
+                .request(Method::GET, "/oauth/userinfo")
+                .bearer_auth(&self.tokens.access_token)
+        };
+        let requests = (0..Self::CONNECTIONS).map(|_| Answer::of(request())).collect();
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND application_name = 'riley-auth' AND wait_event_type = 'Lock'";
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let count: i64 = sqlx::query_scalar(waiting).fetch_one(self.op.db()).await.unwrap();
+            if usize::try_from(count).unwrap() == Self::CONNECTIONS {
+                return (lock, requests);
+            }
+            assert!(Instant::now() < deadline, "{count} connections wait");
+        }
+    }
+
+    /// Whether it serves again by itself, within the limit.
+    async fn recovers(&mut self) {
+        let started = Instant::now();
+        loop {
+            let answer = self.app.refresh(self.tokens.refresh()).await;
+            if answer.status == 200 {
+                self.tokens = answer.tokens();
+                return;
+            }
+            assert!(started.elapsed() < LIMIT, "it does not recover: {}", answer.text);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// RS-8: a database that is gone without a word while statements are under way. Who waits is answered within the limit, and
+/// what is lost takes no place in the pool: otherwise it would be empty until the operating system gives up, for a quarter of
+/// an hour, while the instance says that it is ready.
+#[tokio::test]
+async fn connections_that_die_with_statements_under_way_are_given_up_in_seconds() {
+    let mut half_open = HalfOpen::start().await;
+    for _ in 0..2 {
+        let (lock, requests) = half_open.every_connection_waits().await;
+        let started = Instant::now();
+        half_open.silencer.fall_silent();
+        for answer in requests.join_all().await {
+            assert!(answer.is(503).header("retry-after").is_some());
+        }
+        let took = started.elapsed();
+        assert!(took < LIMIT + Duration::from_secs(1), "{took:?}");
+        drop(lock);
+        half_open.recovers().await;
+    }
+    let counted = half_open.running.get("/metrics").await.is(200).text.clone();
+    let timeouts = format!(
+        "\nriley_auth_request_timeouts_total {}\n",
+        2 * HalfOpen::CONNECTIONS
+    );
+    assert!(counted.contains(&timeouts), "{counted}");
+}
+
+/// RS-8: the same while nothing is under way: whoever comes next notices within a second and is served.
+#[tokio::test]
+async fn connections_that_die_while_idle_are_replaced_unnoticed() {
+    let mut half_open = HalfOpen::start().await;
+    let (lock, requests) = half_open.every_connection_waits().await;
+    lock.rollback().await.unwrap();
+    for answer in requests.join_all().await {
+        answer.is(200);
+    }
+    // What was idle for a second is asked before it is used.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    half_open.silencer.fall_silent();
+    for _ in 0..HalfOpen::CONNECTIONS {
+        let started = Instant::now();
+        half_open
+            .app
+            .userinfo(&half_open.tokens.access_token)
+            .await
+            .is(200);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    half_open.recovers().await;
+}
+
+/// RS-9: a statement that commits, and whose answer is lost, may have been done or not. Whoever asked is told that nobody knows (503), never that the
+/// grant is bad; and the same request, sent again, is answered as the lost one would have been.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_503_and_can_be_asked_again() {
+    let op = TestProvider::start().await;
+    let loser = AnswerLoser::before(op.state().config.database.url.expose_secret());
+    let running = op
+        .reconfigured(|config| config.database.url = loser.url.clone().into())
+        .await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let app = app.at(&running);
+    // What is prepared and cached is so before.
+    let tokens = app.refresh(tokens.refresh()).await.tokens();
+    let rows = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM refresh_tokens")
+            .fetch_one(op.db())
+            .await
+            .unwrap()
+    };
+    let before = rows().await;
+    // The first one reads, the second one consumes and issues.
+    loser.lose(2);
+    let lost = app.refresh(tokens.refresh()).await;
+    assert!(loser.has_lost(), "no statement came by");
+    assert_eq!(lost.status, 503, "{}", lost.text);
+    assert_eq!(lost.json()["error"], "temporarily_unavailable");
+    let deadline = Instant::now() + LIMIT;
+    while rows().await == before {
+        assert!(Instant::now() < deadline, "it was not done");
+    }
+    let again = app.refresh(tokens.refresh()).await.tokens();
+    app.refresh(again.refresh()).await.tokens();
+    assert!(app.is_active(&again.access_token).await);
 }

@@ -1,5 +1,6 @@
 //! Keys change under a running `serve`: by itself, on SIGHUP, and never for the worse.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -68,6 +69,41 @@ impl Running {
         }
     }
 
+    /// The last line of this event.
+    fn line(&self, event: &str) -> Value {
+        let log = self.process.log();
+        let lines = log
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .rev()
+            .find(|line| line["event"] == event)
+            .unwrap_or_else(|| panic!("no {event}: {log}"))
+    }
+
+    /// A key in files of their own, which nothing names yet: the private one's path.
+    fn another_key(&self, directory: &str) -> PathBuf {
+        let made = self
+            .directory
+            .run(&["--json", "generate-keys", "--output-dir", directory]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let told: Value = serde_json::from_slice(&made.stdout).unwrap();
+        self.directory.path(told["private_key_path"].as_str().unwrap())
+    }
+
+    /// Waits until other keys than these are published.
+    async fn publishes_other_than(&self, before: &[String]) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let keys = self.published().await;
+            if keys != before {
+                return keys;
+            }
+            assert!(Instant::now() < deadline, "{}", self.process.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     fn prepend_a_key(&self) {
         let made = self
             .directory
@@ -97,6 +133,7 @@ async fn a_prepended_key_is_published_by_itself_and_signs_from_its_time_on() {
     assert_eq!(both[1], old);
     assert_eq!(running.signing().await, old, "the new key waits for signs_from");
 
+    assert!(!running.process.log().contains("keys.too_soon"));
     running.sign_from(running.op.clock().now() + time::Duration::seconds(2));
     let deadline = Instant::now() + PATIENCE;
     while running.signing().await != both[0] {
@@ -109,6 +146,132 @@ async fn a_prepended_key_is_published_by_itself_and_signs_from_its_time_on() {
     }
     // What the old key signed is still good.
     assert_eq!(running.published().await, both);
+    // Nothing but a date was changed, and the log says from what to what.
+    let line = running.line("keys.loaded");
+    let shown = |what: &str| line[what].as_str().unwrap().to_owned();
+    assert_ne!(shown("before"), shown("now"));
+    for kid in &both {
+        assert!(
+            shown("before").contains(kid) && shown("now").contains(kid),
+            "{line}"
+        );
+    }
+    assert!(
+        shown("now").contains(&format!("{} ES256 signs from ", both[0])),
+        "{line}"
+    );
+    assert!(shown("now").contains(&format!("{old} ES256 may sign")), "{line}");
+}
+
+/// A key file in a directory that the configuration of the start did not name is watched from the reload on, replaced by an
+/// atomic rename as by a secret manager.
+#[tokio::test]
+async fn a_key_in_a_directory_that_came_later_is_watched_too() {
+    let running = Running::start().await;
+    let first = running.published().await;
+    let (other, third) = (running.another_key("other"), running.another_key("third"));
+    let before = running.directory.configuration();
+    let named = before
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("private_key_path = \"")?
+                .strip_suffix('"')
+        })
+        .unwrap()
+        .to_owned();
+    // One edit, saved as editors do it: a new file in place of the old one.
+    let edited = before
+        .replace(&named, other.to_str().unwrap())
+        .lines()
+        .filter(|line| !line.trim().starts_with("public_key_path"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    std::fs::write(running.directory.path("saved.tmp"), edited).unwrap();
+    std::fs::rename(
+        running.directory.path("saved.tmp"),
+        running.directory.path("riley-auth.toml"),
+    )
+    .unwrap();
+    let second = running.publishes_other_than(&first).await;
+    // It signs at once, which apps that keep the old list do not understand.
+    assert_eq!(running.line("keys.too_soon")["kid"], second[0]);
+    std::fs::rename(&third, &other).unwrap();
+    let last = running.publishes_other_than(&second).await;
+    assert_ne!(last, first);
+    assert_eq!(last.len(), 1);
+}
+
+/// Kubernetes swaps a whole volume by the link `..data`; the files' own names stay.
+#[tokio::test]
+async fn a_volume_that_kubernetes_swaps_is_noticed() {
+    let mut running = Running::start().await;
+    let first = running.published().await;
+    let volume = running.directory.path("volume");
+    let fill = |version: &str, key: &PathBuf| {
+        std::fs::create_dir_all(volume.join(version)).unwrap();
+        std::fs::rename(key, volume.join(version).join("key.pem")).unwrap();
+    };
+    let swap_to = |version: &str| {
+        std::os::unix::fs::symlink(version, volume.join("..data_tmp")).unwrap();
+        std::fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    };
+    fill("..1", &running.another_key("one"));
+    fill("..2", &running.another_key("two"));
+    swap_to("..1");
+    std::os::unix::fs::symlink("..data/key.pem", volume.join("key.pem")).unwrap();
+    let before = running.directory.configuration();
+    let named = before
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("private_key_path = \"")?
+                .strip_suffix('"')
+        })
+        .unwrap();
+    let edited = before
+        .replace(named, volume.join("key.pem").to_str().unwrap())
+        .lines()
+        .filter(|line| !line.trim().starts_with("public_key_path"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    running.directory.write(&edited);
+    let second = running.publishes_other_than(&first).await;
+    // As after a start of the pod, too.
+    running.process = running.directory.serve().await;
+    running.app = running.app.at(&running.op.served_at(running.process.address));
+    assert_eq!(running.published().await, second);
+    swap_to("..2");
+    let third = running.publishes_other_than(&second).await;
+    assert_ne!(third, first);
+}
+
+/// More is logged for as long as somebody looks, without a restart. `RUST_LOG` is not set here.
+#[tokio::test]
+async fn the_level_of_the_log_is_taken_over() {
+    let running = Running::start().await;
+    let text = running.directory.configuration();
+    running
+        .directory
+        .write(&format!("{text}\n[log]\nlevel = \"debug\"\n"));
+    running.process.logs("log.level has changed").await;
+    running.process.signal(Signal::HUP);
+    running.process.logs("the keys are as they were").await;
+    running
+        .directory
+        .write(&format!("{text}\n[log]\nlevel = \"warn\"\n"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Nothing is said of a request any more.
+        let before = running.process.log().len();
+        running.app.op.get("/health").await.is(200);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        if running.process.log().len() == before {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", running.process.log());
+    }
+    assert!(!running.process.log().contains("at the next start"));
 }
 
 /// With files that cannot be watched, SIGHUP is the way; with nothing changed it changes nothing.
@@ -167,6 +330,9 @@ async fn the_numbers_of_the_rate_limits_are_taken_over() {
         .process
         .logs("the numbers of [rate_limiting] have changed and are taken over")
         .await;
+    let line = running.line("rate_limiting.changed");
+    assert_eq!(line["before"], "nothing is limited");
+    assert_eq!(line["now"], "auth 15, standard 60, public 2, client 0 per minute");
     assert_eq!(statuses().await, [200, 200, 429, 429]);
     assert!(!running.process.log().contains("at the next start"));
 

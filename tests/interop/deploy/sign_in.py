@@ -215,6 +215,9 @@ allow_insecure_http = true
     def start_nginx(self, log):
         text = (ROOT / "deploy/nginx/riley-auth.conf").read_text()
         for old, new in [
+            # Where CI runs there may be no IPv6.
+            ("    listen [::]:80;\n", ""),
+            ("    listen [::]:443 ssl http2;\n", ""),
             ("listen 80;", f"listen 127.0.0.1:{self.plain_port};"),
             ("listen 443 ssl http2;", f"listen 127.0.0.1:{self.port} ssl http2;"),
             ("auth.example.com;", f"{NAME};"),
