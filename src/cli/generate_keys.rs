@@ -148,13 +148,16 @@ fn make(args: &Args) -> anyhow::Result<GeneratedKey> {
     Ok(key)
 }
 
-/// Until when apps may keep a list of keys that was given out up to now, as the instances that run have noted it.
+/// Until when apps may keep a list of keys that was given out under a larger number than the file's, as the instances that run
+/// have noted it: the file's own is counted from now on.
 async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
-    let database = Config::load(Some(config)).ok()?.config.database;
+    let config = Config::load(Some(config)).ok()?.config;
+    let above_secs = i32::try_from(config.jwt.jwks_cache_max_age_secs).ok()?;
+    let database = config.database;
     let asking = async {
         let options = db::connection_options("riley-auth-keys", &database)?;
         let mut connection = options.connect().await?;
-        let known = db::signing_keys::lists_kept_until(&mut connection).await?;
+        let known = db::signing_keys::lists_kept_until(&mut connection, above_secs).await?;
         anyhow::Ok(known)
     };
     if let Ok(Ok(known)) = tokio::time::timeout(DATABASE_PATIENCE, asking).await {

@@ -136,13 +136,18 @@ pub async fn serve_max_age(
     Ok(())
 }
 
-/// Until when somebody may keep a list that was given out up to now; `None`: none was noted.
-pub async fn lists_kept_until(db: impl PgExecutor<'_>) -> sqlx::Result<Option<OffsetDateTime>> {
+/// Until when somebody may keep a list that was given out up to now with a `max-age` above this one; `None`: none was noted.
+pub async fn lists_kept_until(
+    db: impl PgExecutor<'_>,
+    above_secs: i32,
+) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!(
         r#"
         SELECT max(last_served_at + make_interval(secs => max_age_secs)) AS kept_until
         FROM jwks_max_ages
-        "#
+        WHERE max_age_secs > $1
+        "#,
+        above_secs,
     )
     .fetch_one(db)
     .await
