@@ -77,6 +77,7 @@ pub async fn unmerge(
     for _ in 0..ATTEMPTS {
         let unmerging = Unmerging {
             link_id,
+            owner: Some(user_id),
             actor: administrator.actor(),
             usernames: &accounts::names_of_its_own(&link, &rules, &state.rng),
         };
