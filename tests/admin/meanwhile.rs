@@ -144,3 +144,25 @@ async fn who_is_signed_out_while_what_they_write_to_is_waited_for_has_nothing_do
         answer.refused_with(401, "unauthenticated");
     }
 }
+
+/// A merge is undone for the account that the path names: if the identity is another's by then, it is as if it were not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_changes_hands_meanwhile_stays_where_it_is() {
+    let world = World::start().await;
+    let writes = world.writes();
+    let unmerge = writes.iter().find(|write| write.operation == "unmerge_link").unwrap();
+    let root = world.op.administrator("root").await;
+    let alan: Uuid = world.op.signed_in("alan").await.user_id().await.parse().unwrap();
+    let mut moving = world.op.db().begin().await.unwrap();
+    sqlx::query("SELECT user_id FROM users WHERE role = 'admin' FOR NO KEY UPDATE")
+        .execute(&mut *moving)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE oauth_links SET user_id = $1 WHERE merged_at IS NOT NULL")
+        .bind(alan)
+        .execute(&mut *moving)
+        .await
+        .unwrap();
+    let answer = once_it_waits(&world, moving, unmerge.send(&root), "moved").await;
+    answer.refused_with(404, "not_found");
+}
