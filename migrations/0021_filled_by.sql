@@ -8,3 +8,7 @@ ALTER TABLE users
     ADD COLUMN display_name_link_id uuid,
     ADD COLUMN picture_link_id      uuid,
     ADD COLUMN claims_link_id       uuid;
+
+-- An older program beside this one would write the profile without these columns: a name that the owner chose there would leave
+-- with a link, and what a stranger's link filled there would stay.
+UPDATE schema_minimum SET version = 21;

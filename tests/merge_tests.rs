@@ -41,6 +41,7 @@ async fn unmerge(op: &TestProvider, link_id: LinkId) -> Result<Unmerged, NotUnme
     let rules = UsernameRules::new(&state.config.usernames).unwrap();
     let unmerging = Unmerging {
         link_id,
+        owner: None,
         actor: &Actor::CommandLine,
         usernames: &rules.candidates(&["ada"], &SystemRandom::new()),
     };

@@ -21,7 +21,7 @@ const DELETION_SECS: u32 = 25;
 pub struct Deletion<'a> {
     pub user_id: UserId,
     pub actor: &'a Actor,
-    /// The session by which the owner asks for it; `None`: it is not the owner who does.
+    /// The session by which the owner asks for it, an administrator included; `None`: it is not the owner who does.
     pub session_id: Option<SessionId>,
     /// Says for how long the name is held.
     pub usernames: &'a UsernamesConfig,

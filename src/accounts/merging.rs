@@ -61,6 +61,8 @@ pub fn merged(user: &User, link_id: LinkId, provider: &str) -> Entry {
 /// A merge to be undone, and on whose word.
 pub struct Unmerging<'a> {
     pub link_id: LinkId,
+    /// Whose link it has to be; `None`: whoever's it is.
+    pub owner: Option<UserId>,
     pub actor: &'a Actor,
     /// Names for the new account, best first, within the rules; a free one is taken.
     pub usernames: &'a [Username],
@@ -93,7 +95,7 @@ pub struct Unmerged {
 /// Why a merge was not undone. The caller rolls back.
 #[derive(Debug)]
 pub enum NotUnmerged {
-    /// There is no such link.
+    /// There is no such link, or it is not the account's that was named.
     NotFound,
     /// The link is its account's by its owner's own doing.
     NotMerged,
@@ -137,7 +139,7 @@ pub async fn unmerge(
     rng: &(dyn SecureRandom + Sync),
     now: OffsetDateTime,
 ) -> Result<Unmerged, NotUnmerged> {
-    let merged = lock_merged(tx, unmerging.link_id).await?;
+    let merged = lock_merged(tx, unmerging).await?;
     let (user_id, links) = (merged.user.user_id, merged.links());
     let before = primary_address(tx, user_id).await?;
 
@@ -203,11 +205,19 @@ impl Merged {
     }
 }
 
-/// The link, what came by it, and their account, locked; the account first, as everywhere.
-async fn lock_merged(tx: &mut PgTransaction<'_>, link_id: LinkId) -> Result<Merged, NotUnmerged> {
-    let owner = db::oauth_links::find_owner_of_link(&mut **tx, link_id)
-        .await?
-        .ok_or(NotUnmerged::NotFound)?;
+/// The link, what came by it, and their account, locked; the account first, as everywhere. Found again under that lock: the
+/// link may have changed hands since it was named.
+async fn lock_merged(
+    tx: &mut PgTransaction<'_>,
+    unmerging: &Unmerging<'_>,
+) -> Result<Merged, NotUnmerged> {
+    let link_id = unmerging.link_id;
+    let owner = match unmerging.owner {
+        Some(owner) => owner,
+        None => db::oauth_links::find_owner_of_link(&mut **tx, link_id)
+            .await?
+            .ok_or(NotUnmerged::NotFound)?,
+    };
     let user = db::users::lock(tx, owner).await?.ok_or(NotUnmerged::NotFound)?;
     let links = db::oauth_links::list_of_user(&mut **tx, owner).await?;
     let link = links

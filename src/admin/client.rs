@@ -70,7 +70,7 @@ pub async fn change(
     let client = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let client = operations::update(&mut tx, &recorder, &client_id, &changes, &state.config).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(client)
     })
     .await?;
@@ -103,7 +103,7 @@ pub async fn remove(
     retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         operations::delete(&mut tx, &recorder, &client_id).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(())
     })
     .await?;

@@ -132,7 +132,7 @@ pub async fn redeliver(
     let deliveries = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let deliveries = operations::redeliver_logout(&mut tx, &recorder, &client_id, which).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(deliveries)
     })
     .await?;

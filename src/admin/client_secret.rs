@@ -78,7 +78,7 @@ pub async fn rotate(
     let rotation = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let rotation = operations::rotate_secret(&mut tx, &recorder, &client_id, asked.overlap_secs).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(rotation)
     })
     .await?;

@@ -102,7 +102,7 @@ pub async fn create(
     let registration = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let registration = operations::create(&mut tx, &recorder, &new, &state.config).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(registration)
     })
     .await?;

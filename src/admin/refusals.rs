@@ -24,7 +24,8 @@ fn last_admin() -> AppError {
 /// A deletion that was refused.
 pub fn not_deleted(refused: NotDeleted) -> AppError {
     match refused {
-        NotDeleted::NotFound | NotDeleted::SignedOut => AppError::not_found(),
+        NotDeleted::NotFound => AppError::not_found(),
+        NotDeleted::SignedOut => AppError::unauthenticated(),
         NotDeleted::LastAdmin => last_admin(),
         NotDeleted::Database(error) => error.into(),
     }

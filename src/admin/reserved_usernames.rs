@@ -118,7 +118,7 @@ pub async fn reserve(
     let username = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let username = reservations::reserve(&mut tx, &recorder, &asked.username).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(username)
     })
     .await?;
@@ -153,7 +153,7 @@ pub async fn release(
     retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         reservations::release(&mut tx, &recorder, &username).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(())
     })
     .await?;

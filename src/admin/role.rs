@@ -52,9 +52,8 @@ pub async fn change(
     UserInPath(user_id): UserInPath,
     JsonBody(change): JsonBody<RoleChange>,
 ) -> Result<NoStore<Json<AccountView>>, AppError> {
-    let recorder = administrator.recorder(&state, now);
     let account = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, recorder) = administrator.begin_on_accounts(&state, now).await?;
         let account = administration::set_role(&mut tx, &recorder, user_id, change.role).await?;
         administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;

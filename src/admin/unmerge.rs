@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::input::LinkInPath;
-use crate::accounts::{self, NotUnmerged, Unmerged, Unmerging, administration};
+use crate::accounts::{self, NotUnmerged, Unmerged, Unmerging};
 use crate::db;
 use crate::db::retry::{Failure, retrying};
 use crate::error::{AppError, ErrorBody};
@@ -77,12 +77,12 @@ pub async fn unmerge(
     for _ in 0..ATTEMPTS {
         let unmerging = Unmerging {
             link_id,
+            owner: Some(user_id),
             actor: administrator.actor(),
             usernames: &accounts::names_of_its_own(&link, &rules, &state.rng),
         };
         let undone = retrying(&state.rng, || async {
-            let mut tx = state.db.begin().await?;
-            administration::require_actor(&mut tx, administrator.actor()).await?;
+            let (mut tx, _) = administrator.begin_on_accounts(&state, now).await?;
             let done = accounts::unmerge(&mut tx, &unmerging, &state.keyring, &state.rng, now).await?;
             administrator.require_still_signed_in(&mut tx, user_id).await?;
             tx.commit().await?;
@@ -115,12 +115,6 @@ enum NotDone {
 impl From<NotUnmerged> for NotDone {
     fn from(refused: NotUnmerged) -> Self {
         Self::Unmerging(refused)
-    }
-}
-
-impl From<administration::Refused> for NotDone {
-    fn from(refused: administration::Refused) -> Self {
-        Self::Other(refused.into())
     }
 }
 

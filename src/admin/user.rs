@@ -164,9 +164,8 @@ pub async fn change(
     UserInPath(user_id): UserInPath,
     JsonBody(change): JsonBody<UserChange>,
 ) -> Result<NoStore<Json<AccountView>>, AppError> {
-    let recorder = administrator.recorder(&state, now);
     let account = retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, recorder) = administrator.begin_on_accounts(&state, now).await?;
         let account = if change.disabled {
             administration::disable(&mut tx, &recorder, user_id).await?
         } else {
@@ -210,15 +209,21 @@ pub async fn remove(
     Now(now): Now,
     UserInPath(user_id): UserInPath,
 ) -> Result<NoStore<StatusCode>, AppError> {
+    // Their session ends with their account, so it is judged before, under the account's lock.
+    let is_own = user_id == administrator.user_id();
     let deletion = Deletion {
         user_id,
         actor: administrator.actor(),
-        session_id: None,
+        session_id: is_own.then(|| administrator.session_id()),
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
         let mut tx = state.db.begin().await?;
-        administration::await_actor(&mut tx, administrator.actor()).await?;
+        if is_own {
+            administration::require_actor(&mut tx, administrator.actor()).await?;
+        } else {
+            administration::await_actor(&mut tx, administrator.actor()).await?;
+        }
         accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
             .await
             .map_err(not_deleted)?;

@@ -57,9 +57,8 @@ pub async fn revoke(
     } else {
         Revoke::Sessions
     };
-    let recorder = administrator.recorder(&state, now);
     retrying(&state.rng, || async {
-        let mut tx = state.db.begin().await?;
+        let (mut tx, recorder) = administrator.begin_on_accounts(&state, now).await?;
         administration::revoke(&mut tx, &recorder, user_id, what).await?;
         administrator.require_still_signed_in(&mut tx, user_id).await?;
         tx.commit().await?;

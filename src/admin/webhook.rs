@@ -97,7 +97,7 @@ pub async fn change(
     let webhook = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let webhook = webhooks::change(&mut tx, &recorder, policy, webhook_id, &change).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(webhook)
     })
     .await?;
@@ -129,7 +129,7 @@ pub async fn remove(
     retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         webhooks::remove(&mut tx, &recorder, webhook_id).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(())
     })
     .await?;

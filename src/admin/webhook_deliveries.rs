@@ -239,7 +239,7 @@ pub async fn redeliver(
     let deliveries = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let deliveries = webhooks::redeliver(&mut tx, &recorder, webhook_id, which).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(deliveries)
     })
     .await?;
@@ -271,7 +271,7 @@ pub async fn ping(
     let delivery_id = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let delivery_id = webhooks::ping(&mut tx, &recorder, webhook_id).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(delivery_id)
     })
     .await?;

@@ -60,7 +60,7 @@ pub async fn rotate(
     let (webhook, secret) = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let rotated = webhooks::rotate_secret(&mut tx, &recorder, webhook_id, overlap_secs).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(rotated)
     })
     .await?;

@@ -167,7 +167,7 @@ pub async fn create(
     let (webhook, secret) = retrying(&state.rng, || async {
         let (mut tx, recorder) = administrator.begin(&state, now).await?;
         let created = webhooks::create(&mut tx, &recorder, state.config.webhooks.policy(), &new).await?;
-        tx.commit().await?;
+        administrator.commit(tx).await?;
         Ok::<_, AppError>(created)
     })
     .await?;

@@ -7,9 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::respond::{json_answer, with_cookies};
+use super::sign_in::access_cookie;
 use crate::accounts::{self, NotUnlinked, Unlinking};
+use crate::db;
 use crate::db::oauth_links::Link;
 use crate::db::retry::retrying;
+use crate::db::sessions::LiveSession;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{Forged, SignedOut};
 use crate::http::browser::{Browser, BrowserSession, begin_as};
@@ -49,27 +52,32 @@ pub async fn unlink(
         session_id: session.session.session_id,
     };
     let is_usable = |link: &Link| state.upstreams.of_link(&link.provider, &link.issuer).is_some();
-    let ended = retrying(&state.rng, || async {
+    let (ended, user) = retrying(&state.rng, || async {
         let (mut tx, _) = begin_as(&state, &session.session).await?;
         let ended = accounts::unlink(&mut tx, &unlinking, is_usable, now)
             .await
             .map_err(not_unlinked)?;
+        let user = db::users::lock_live(&mut tx, session.session.user_id)
+            .await?
+            .ok_or_else(AppError::unauthenticated)?;
         tx.commit().await?;
-        Ok::<_, AppError>(ended)
+        Ok::<_, AppError>((ended, user))
     })
     .await?;
     tracing::info!(event = "link.deleted", user.id = %session.session.user_id, "an identity was unlinked");
     let signed_out = ended.contains(&session.session.session_id);
     let cookies = Cookies::new(&state.config);
-    let cleared = if signed_out {
-        vec![CookieKind::Setup, CookieKind::Refresh, CookieKind::Access]
+    let mut changed = vec![cookies.clear(CookieKind::Setup)];
+    if signed_out {
+        changed.extend([CookieKind::Refresh, CookieKind::Access].map(|kind| cookies.clear(kind)));
     } else {
-        vec![CookieKind::Setup]
-    };
-    Ok(with_cookies(
-        json_answer(&Unlinked { signed_out }),
-        cleared.into_iter().map(|kind| cookies.clear(kind)),
-    ))
+        // The picture stands in the access cookie, so apps on sibling hosts would go on showing what left with the link.
+        let LiveSession {
+            session_id, auth_time, ..
+        } = session.session;
+        changed.push(access_cookie(&state, &user, session_id, auth_time, now).await?);
+    }
+    Ok(with_cookies(json_answer(&Unlinked { signed_out }), changed))
 }
 
 fn not_unlinked(refused: NotUnlinked) -> AppError {

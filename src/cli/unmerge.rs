@@ -110,6 +110,7 @@ async fn unmerge(config: &Config, db: &PgPool, link: &Link, now: OffsetDateTime)
     for _ in 0..ATTEMPTS {
         let unmerging = Unmerging {
             link_id: link.link_id,
+            owner: None,
             actor: &Actor::CommandLine,
             usernames: &accounts::names_of_its_own(link, &rules, &rng),
         };

@@ -19,7 +19,9 @@ pub struct DatabaseConfig {
     /// the database gives away neither.
     #[schemars(with = "String", extend("x-secret" = true))]
     pub secret_key: SecretString,
-    /// What `secret_key` was before, newest first: still opens what was made under it.
+    /// What `secret_key` was before, newest first: still opens what was made under it. On several instances the next value
+    /// stands here everywhere before it becomes `secret_key` anywhere. Names that deleted accounts hold are found by a value for
+    /// as long as it stands here, so keep one for at least `usernames.old_name_held_days`.
     #[serde(default)]
     #[schemars(with = "Vec<String>", extend("x-secret" = true))]
     pub previous_secret_keys: Vec<SecretString>,

@@ -125,7 +125,7 @@ pub async fn forget_given_since(
 /// Forgets a consent, and ends what the client was given: requests and codes under way, then grants. Of live grants, the
 /// sessions they hang on; `None` if there was no consent.
 ///
-/// Rows are locked in the order in which a code is issued: consent, code, request. Whoever is just renewing the consent is
+/// Rows are locked in the order in which a code is issued: the session (by the caller), consent, code, request. Whoever is just renewing the consent is
 /// waited for, and their code is then found.
 pub async fn withdraw(
     tx: &mut PgTransaction<'_>,

@@ -36,6 +36,11 @@ impl Administrator {
         &self.actor
     }
 
+    /// By which session they ask.
+    pub fn session_id(&self) -> SessionId {
+        self.session_id
+    }
+
     /// Who acts.
     pub fn user_id(&self) -> UserId {
         self.user_id
@@ -43,11 +48,12 @@ impl Administrator {
 
     /// Begins what an administrator does to apps, webhooks and names, and what that writes into the trail with. Whether they
     /// still are one is judged again, and stays so until the transaction ends: who is demoted, disabled or deleted while a
-    /// request of theirs waits has nothing done any more, and neither has who is signed out.
+    /// request of theirs waits has nothing done any more. Whether they are signed in is judged here, after that wait, and by
+    /// [`commit`](Self::commit), which belongs at the end: a session may end while what is written to is waited for.
     ///
     /// To be run by [`retrying`](crate::db::retry::retrying): the database may give up what met something else.
     ///
-    /// What is done to accounts locks all administrators instead ([`crate::accounts::administration`]): the last one stays.
+    /// What is done to accounts begins by [`begin_on_accounts`](Self::begin_on_accounts).
     pub async fn begin<'a>(
         &'a self,
         state: &'a AppState,
@@ -61,8 +67,36 @@ impl Administrator {
         Ok((tx, self.recorder(state, now)))
     }
 
+    /// Commits what was [begun](Self::begin), if who acts is still signed in: who was signed out while the request waited for
+    /// what it writes to has nothing done.
+    pub async fn commit(&self, mut tx: PgTransaction<'_>) -> Result<(), AppError> {
+        self.require_signed_in(&mut tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Begins what an administrator does to accounts, their own included. It locks all administrators, so that the last one
+    /// stays ([`crate::accounts::administration`]), and judges under that lock whether who acts is one and is signed in:
+    /// afterwards it could not be told whether what was done to their own account ended the session, or somebody else did.
+    /// At the end [`require_still_signed_in`](Self::require_still_signed_in) judges what was done to others.
+    ///
+    /// To be run by [`retrying`](crate::db::retry::retrying).
+    pub async fn begin_on_accounts<'a>(
+        &'a self,
+        state: &'a AppState,
+        now: OffsetDateTime,
+    ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
+        let mut tx = state.db.begin().await?;
+        let administrators = db::users::lock_admins(&mut tx).await?;
+        if !administrators.contains(&self.user_id) {
+            return Err(not_an_administrator());
+        }
+        self.require_signed_in(&mut tx).await?;
+        Ok((tx, self.recorder(state, now)))
+    }
+
     /// Judges at the end of what was done to the account `changed` whether who acts is still signed in: who was signed out while
-    /// the request waited has nothing done. What somebody does to their own account may end the session that asks.
+    /// the request waited has nothing done. What somebody does to their own account may end the session that asks, so that it
+    /// has to be judged before.
     pub async fn require_still_signed_in(
         &self,
         tx: &mut PgTransaction<'_>,

@@ -183,11 +183,12 @@ async fn advance(
             let issued = retrying(&state.rng, || async {
                 let mut tx = state.db.begin().await?;
                 let code = code::issue(&mut tx, state, client, request, session, &scope, now).await?;
-                tx.commit().await?;
+                if code.is_ok() {
+                    tx.commit().await?;
+                }
                 Ok::<_, sqlx::Error>(code)
             });
-            let issued = issued.await.map_err(|error| pending::unavailable(&error))?;
-            let code = issued.ok_or_else(code::session_has_ended)?;
+            let code = issued.await.map_err(|error| pending::unavailable(&error))??;
             Ok(code.answer(state, request, session, now))
         }
         (Step::Refuse(refusal), _) => Err(refusal),

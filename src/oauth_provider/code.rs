@@ -44,13 +44,29 @@ impl IssuedCode {
     }
 }
 
-/// The session ended while its code was being issued.
-pub fn session_has_ended() -> OAuthRefusal {
-    OAuthRefusal::new(OAuthErrorCode::LoginRequired, "the session has just ended")
+/// What was taken away while a code was being issued. The caller rolls back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotIssued {
+    SessionEnded,
+    /// The session goes on.
+    ConsentWithdrawn,
 }
 
-/// A code for what `request` asked, limited to `scope`, on the word of `session`; stored when `tx` commits. `None`: the
-/// session has ended meanwhile, or the consent was taken back.
+impl From<NotIssued> for OAuthRefusal {
+    fn from(refused: NotIssued) -> Self {
+        match refused {
+            NotIssued::SessionEnded => Self::new(OAuthErrorCode::LoginRequired, "the session has just ended"),
+            NotIssued::ConsentWithdrawn => Self::new(
+                OAuthErrorCode::ConsentRequired,
+                "the person has just taken back their consent",
+            ),
+        }
+    }
+}
+
+/// A code for what `request` asked, limited to `scope`, on the word of `session`; stored when `tx` commits.
+///
+/// Rows are locked in the order of what ends them: session, consent, code.
 ///
 /// `auth_time` is the session's: a code that is issued on a session of last week says so. Issuing a code is how a session is
 /// used, so it lasts longer for it: somebody who signs in to apps every day is never sent to the upstream again.
@@ -62,21 +78,21 @@ pub async fn issue(
     browser_session: &BrowserSession,
     scope: &ScopeSet,
     now: OffsetDateTime,
-) -> sqlx::Result<Option<IssuedCode>> {
+) -> sqlx::Result<Result<IssuedCode, NotIssued>> {
     let session = &browser_session.session;
+    let session_ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
+    let touched = db::sessions::touch(&mut **tx, session.session_id, now + session_ttl, now).await?;
+    let Some(session_expires_at) = touched else {
+        return Ok(Err(NotIssued::SessionEnded));
+    };
     if !client.auto_approve {
         let held = db::consents::hold(tx, session.user_id, &client.client_id).await?;
         // Silently, offline access is left out where nobody agreed to it.
         let given = |token: &str| token != "offline_access" || scope.contains(token);
         if !request.consent_scope().filtered(given).is_subset_of(&held) {
-            return Ok(None);
+            return Ok(Err(NotIssued::ConsentWithdrawn));
         }
     }
-    let session_ttl = Duration::seconds(i64::from(state.config.jwt.refresh_token_ttl_secs));
-    let touched = db::sessions::touch(&mut **tx, session.session_id, now + session_ttl, now).await?;
-    let Some(session_expires_at) = touched else {
-        return Ok(None);
-    };
     let is_newest = browser_session.is_still_newest(tx, now).await?;
     let code = Opaque::generate(&state.rng);
     let lifetime = Duration::seconds(i64::from(state.config.jwt.authorization_code_ttl_secs));
@@ -101,8 +117,9 @@ pub async fn issue(
         },
     )
     .await?;
-    Ok(inserted.then_some(IssuedCode {
+    let issued = IssuedCode {
         code,
         keep_cookie_until: is_newest.then_some(session_expires_at),
-    }))
+    };
+    Ok(inserted.then_some(issued).ok_or(NotIssued::SessionEnded))
 }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use time::OffsetDateTime;
 
 use super::authorize::{no_consent_page, no_login_page};
+use super::code::NotIssued;
 use super::{code, login_redirect, pending};
 use crate::db;
 use crate::db::authorization_requests::PendingRequest;
@@ -154,12 +155,17 @@ impl Going<'_> {
     }
 
     /// Remembers the consent, stores the code, takes the request away: one transaction, so that two resumptions cannot both
-    /// have a code. The request comes last because a sign-in, too, locks the session before the request it is for.
+    /// have a code. The session is locked before the consent, as by whoever withdraws one; the request comes last because a
+    /// sign-in, too, locks the session before the request it is for.
     async fn issue(&self, session: &BrowserSession, scope: ScopeSet) -> Result<Response, OAuthRefusal> {
         let issued = retrying(&self.state.rng, || async {
             let mut tx = self.state.db.begin().await?;
             if pending::is_approved_by(self.pending, session) {
                 let user_id = session.session.user_id;
+                let locked = db::sessions::lock_live(&mut tx, session.session.session_id).await?;
+                if locked.is_none() {
+                    return Ok(Issued::Not(NotIssued::SessionEnded));
+                }
                 let before = db::consents::find(&mut *tx, user_id, &self.client.client_id).await?;
                 let consented = before.union(&self.request.consent_scope());
                 db::consents::remember(&mut *tx, user_id, &self.client.client_id, &consented, self.now)
@@ -181,8 +187,9 @@ impl Going<'_> {
                 self.now,
             )
             .await?;
-            let Some(code) = code else {
-                return Ok(Issued::WithoutSession);
+            let code = match code {
+                Ok(code) => code,
+                Err(refused) => return Ok(Issued::Not(refused)),
             };
             if !db::authorization_requests::consume(&mut *tx, &self.pending.request_hash).await? {
                 return Ok(Issued::ByAnother);
@@ -192,7 +199,7 @@ impl Going<'_> {
         });
         match issued.await.map_err(|error| pending::unavailable(&error))? {
             Issued::Code(code) => Ok(code.answer(self.state, self.request, session, self.now)),
-            Issued::WithoutSession => Err(code::session_has_ended()),
+            Issued::Not(refused) => Err(refused.into()),
             Issued::ByAnother => Ok(gone(self.state, self.now).await),
         }
     }
@@ -203,8 +210,8 @@ enum Issued {
     Code(code::IssuedCode),
     /// Another resumption took the request.
     ByAnother,
-    /// The session ended meanwhile.
-    WithoutSession,
+    /// What it was to be issued on was taken away meanwhile.
+    Not(NotIssued),
 }
 
 /// The error that an upstream sign-in left behind, in our own words.

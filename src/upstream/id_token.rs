@@ -75,9 +75,10 @@ pub(super) fn check_logout_token(
     if claims.contains_key("nonce") {
         return Err("logout_token_nonce");
     }
+    // §2.4: as in ID tokens, so a string (OpenID Connect Core §2); a number that is read as one would end another's sessions.
     let subject = match claims.get("sub") {
         None => None,
-        given => Some(profile::subject(given).ok_or("subject_invalid")?),
+        given => Some(profile::subject(given.filter(|sub| sub.is_string())).ok_or("subject_invalid")?),
     };
     // One that cannot be read must not widen the logout from a session to all of the person's.
     let sid = match claims.get("sid") {
@@ -301,6 +302,9 @@ mod tests {
         );
         for sid in [json!(5), json!(""), json!({}), json!(["s-1"])] {
             assert_eq!(check_logout(json!({ "sid": sid })), Err("logout_token_sid"));
+        }
+        for sub in [json!(5), json!(""), json!({}), json!(["ada"])] {
+            assert_eq!(check_logout(json!({ "sub": sub })), Err("subject_invalid"));
         }
         assert_eq!(check_logout(json!({ "nonce": "n-1" })), Err("logout_token_nonce"));
         assert_eq!(

@@ -1,6 +1,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::meanwhile::waits;
 use super::{count, events_of};
 use crate::common::races::{ROUNDS, at_once};
 use crate::common::{Answer, Browser, Outcome, TestClient, TestProvider, checks};
@@ -195,11 +196,50 @@ async fn no_code_outlives_the_consent_that_is_withdrawn_meanwhile() {
             }
             Outcome::Page(page) => assert_eq!(page.path(), "/consent"),
             // Withdrawn between the question whether there is one and the code: the app begins again.
-            Outcome::Error(refused) => assert_eq!(refused.error, "login_required"),
+            Outcome::Error(refused) => assert_eq!(refused.error, "consent_required"),
             other @ Outcome::ErrorPage { .. } => panic!("{other:?}"),
         }
         assert_eq!(listed(&ada).await, Vec::<Value>::new());
         let alive = "SELECT count(*) FROM grants WHERE revoked_at IS NULL";
         assert_eq!(count(&op, alive).await, 0);
+    }
+}
+
+/// CO-8: a code is issued behind whoever withdraws the consent in the same session, who waits for nothing, and comes to nothing.
+/// The app hears that the consent is gone, not the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_waits_for_the_withdrawal_of_its_consent_and_says_what_is_gone() {
+    let op = TestProvider::start().await;
+    let app = op.asking_client().await;
+    let ada = op.signed_in("ada").await;
+    for by_form in [false, true] {
+        app.tokens_of(&ada, "ada", "openid").await;
+        let mut withdrawing = op.db().begin().await.unwrap();
+        sqlx::query("SELECT session_id FROM sessions FOR NO KEY UPDATE")
+            .execute(&mut *withdrawing)
+            .await
+            .unwrap();
+        let request = ada.authorize(&app);
+        let request = if by_form { request.post() } else { request };
+        let withdrawn = async {
+            while !waits(&op).await {
+                tokio::task::yield_now().await;
+            }
+            sqlx::query("SET LOCAL lock_timeout = '100ms'")
+                .execute(&mut *withdrawing)
+                .await
+                .unwrap();
+            sqlx::query("DELETE FROM consents")
+                .execute(&mut *withdrawing)
+                .await
+                .expect("nobody has the consent who waits for the session");
+            withdrawing.commit().await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(request.send(), withdrawn);
+        match outcome {
+            Outcome::Error(refused) => assert_eq!(refused.error, "consent_required"),
+            other => panic!("{other:?}"),
+        }
+        assert!(ada.is_signed_in().await);
     }
 }

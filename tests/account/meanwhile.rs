@@ -163,7 +163,7 @@ impl Member {
 }
 
 /// Whether anybody waits for a lock of somebody else's.
-async fn waits(op: &TestProvider) -> bool {
+pub(crate) async fn waits(op: &TestProvider) -> bool {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_stat_activity
                         WHERE datname = current_database() AND wait_event_type = 'Lock')",

@@ -2,6 +2,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::World;
+use crate::common::checks;
 use crate::common::linking::{
     begin_and_pass, link, linked_providers, links, proposal, sign_in, unlink, up_to_callback,
     wait_for_confirmation,
@@ -52,6 +53,28 @@ async fn unlinking_ends_what_was_opened_by_that_provider() {
     );
     assert!(!here.is_signed_in().await);
     assert_eq!((here.cookie("refresh"), here.cookie("access")), (None, None));
+}
+
+/// The access cookie of a session that goes on says at once what is left of the profile, so that apps on sibling hosts do not show
+/// what went with the identity.
+#[tokio::test]
+async fn the_access_cookie_says_what_is_left_of_the_profile() {
+    let world = World::start().await;
+    let ada = world.member("ada").await;
+    link(&ada, "google", "ada").await;
+    // The profile follows the provider of the last sign-in.
+    sign_in(&world.op.browser(), "google", "ada").await;
+    ada.renew().await.is(200);
+    let before = checks::peek(&ada.cookie("access").unwrap());
+    assert!(before["picture"].is_string(), "{before}");
+
+    unlink(&ada, "google").await.is(200);
+    let after = checks::peek(&ada.cookie("access").unwrap());
+    assert_eq!(after.get("picture"), None, "{after}");
+    for claim in ["sub", "sid", "auth_time", "username", "role"] {
+        assert_eq!(after[claim], before[claim], "{claim}");
+    }
+    assert_ne!(after["jti"], before["jti"]);
 }
 
 /// AC-9: nobody locks themselves out, also not with a provider that cannot be used any more.

@@ -124,6 +124,7 @@ impl World {
         let rules = UsernameRules::new(&state.config.usernames).unwrap();
         let unmerging = Unmerging {
             link_id: link_id.parse::<LinkId>().unwrap(),
+            owner: None,
             actor: &Actor::CommandLine,
             usernames: &rules.candidates(&["hopper"], &SystemRandom::new()),
         };

@@ -35,6 +35,8 @@ def main():
             time.sleep(1)
             deployment.program = new
             deployment.run("migrate")
+            minimum = int(deployment.sql("SELECT version FROM schema_minimum"))
+            assert minimum <= before, f"migration {minimum}: instances of OLD have to stop before, they cannot run beside NEW"
             report = deployment.run("validate", check=False)
             assert "schema" not in report, report
             time.sleep(1)
