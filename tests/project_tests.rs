@@ -133,7 +133,9 @@ fn no_statement_is_put_together_at_run_time() {
 #[test]
 fn transactions_of_requests_begin_in_one_place() {
     nowhere("src", r"\b(db|pool)\.begin\(\)", |file| {
-        ["src/cli/", "src/dev/"].iter().any(|place| file.starts_with(place))
+        ["src/cli/", "src/dev/"]
+            .iter()
+            .any(|place| file.starts_with(place))
     });
 }
 

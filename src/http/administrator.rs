@@ -59,7 +59,7 @@ impl Administrator {
         state: &'a AppState,
         now: OffsetDateTime,
     ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
-        let mut tx = state.db.begin().await?;
+        let mut tx = db::begin(&state.db).await?;
         if !db::users::hold_administrator(&mut tx, self.user_id).await? {
             return Err(not_an_administrator());
         }
@@ -85,7 +85,7 @@ impl Administrator {
         state: &'a AppState,
         now: OffsetDateTime,
     ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
-        let mut tx = state.db.begin().await?;
+        let mut tx = db::begin(&state.db).await?;
         let administrators = db::users::lock_admins(&mut tx).await?;
         if !administrators.contains(&self.user_id) {
             return Err(not_an_administrator());
