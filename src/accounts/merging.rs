@@ -207,10 +207,7 @@ impl Merged {
 
 /// The link, what came by it, and their account, locked; the account first, as everywhere. Found again under that lock: the
 /// link may have changed hands since it was named.
-async fn lock_merged(
-    tx: &mut PgTransaction<'_>,
-    unmerging: &Unmerging<'_>,
-) -> Result<Merged, NotUnmerged> {
+async fn lock_merged(tx: &mut PgTransaction<'_>, unmerging: &Unmerging<'_>) -> Result<Merged, NotUnmerged> {
     let link_id = unmerging.link_id;
     let owner = match unmerging.owner {
         Some(owner) => owner,

@@ -73,7 +73,9 @@ pub async fn unlink(
     } else {
         // The picture stands in the access cookie, so apps on sibling hosts would go on showing what left with the link.
         let LiveSession {
-            session_id, auth_time, ..
+            session_id,
+            auth_time,
+            ..
         } = session.session;
         changed.push(access_cookie(&state, &user, session_id, auth_time, now).await?);
     }

@@ -150,7 +150,10 @@ async fn who_is_signed_out_while_what_they_write_to_is_waited_for_has_nothing_do
 async fn an_identity_that_changes_hands_meanwhile_stays_where_it_is() {
     let world = World::start().await;
     let writes = world.writes();
-    let unmerge = writes.iter().find(|write| write.operation == "unmerge_link").unwrap();
+    let unmerge = writes
+        .iter()
+        .find(|write| write.operation == "unmerge_link")
+        .unwrap();
     let root = world.op.administrator("root").await;
     let alan: Uuid = world.op.signed_in("alan").await.user_id().await.parse().unwrap();
     let mut moving = world.op.db().begin().await.unwrap();
