@@ -532,3 +532,40 @@ mod hanging_up {
         assert_eq!(count(op.db(), "SELECT count(*) FROM users").await, 1);
     }
 }
+
+/// RS-6: a request that is dropped while its transaction begins leaves no connection behind that is in one: what the next request
+/// writes by a single statement is there when it is answered.
+#[tokio::test]
+async fn a_begin_that_nobody_waits_for_leaves_no_transaction_open() {
+    let op = TestProvider::start().await;
+    let mut config = op.state().config.database.clone();
+    config.max_connections = 1;
+    let pool = riley_auth::db::connect(&config).unwrap();
+    for round in 0..200 {
+        sqlx::query("SELECT 1").execute(&pool).await.unwrap();
+        let mut beginning = Box::pin(riley_auth::db::begin(&pool));
+        // Dropped at every step of its way: after so many polls, and answers that had time to come.
+        for _ in 0..=round % 4 {
+            tokio::select! {
+                biased;
+                begun = &mut beginning => drop(begun.unwrap()),
+                () = tokio::time::sleep(Duration::from_micros(50 * (round / 8))) => continue,
+            }
+            break;
+        }
+        drop(beginning);
+        let name = format!("name{round}");
+        sqlx::query("INSERT INTO reserved_usernames VALUES ($1, now())")
+            .bind(&name)
+            .execute(&pool)
+            .await
+            .unwrap();
+        let is_there: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM reserved_usernames WHERE username_folded = $1)")
+                .bind(&name)
+                .fetch_one(op.db())
+                .await
+                .unwrap();
+        assert!(is_there, "round {round}: it was answered, and is not committed");
+    }
+}

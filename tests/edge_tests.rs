@@ -107,7 +107,7 @@ async fn a_callback_for_a_provider_with_nul_in_its_name_is_refused_and_no_failur
     let state = "A".repeat(43);
     let form = [("state", state.as_str()), ("code", "c")];
     let answer = op.post("/auth/a%00b/callback", &form).await;
-    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert_eq!(answer.status, 404, "{}", answer.text);
 }
 
 /// Values that are asked for are kept as JSON, and PostgreSQL has no JSON with NUL.

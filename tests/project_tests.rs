@@ -129,6 +129,14 @@ fn no_statement_is_put_together_at_run_time() {
     );
 }
 
+/// A request may be dropped at any moment, and sqlx's own `begin` on a pool forgets a BEGIN that nobody waits for.
+#[test]
+fn transactions_of_requests_begin_in_one_place() {
+    nowhere("src", r"\b(db|pool)\.begin\(\)", |file| {
+        ["src/cli/", "src/dev/"].iter().any(|place| file.starts_with(place))
+    });
+}
+
 /// JW-5: `rsa` and `p256` read key files and give members of JWKs; whatever uses a private key is aws-lc-rs. RUSTSEC-2023-0071
 /// is about how long `rsa` takes with one.
 #[test]

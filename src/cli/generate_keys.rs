@@ -151,10 +151,10 @@ fn make(args: &Args) -> anyhow::Result<GeneratedKey> {
 /// Until when apps may keep a list of keys that was given out under a larger number than the file's, as the instances that run
 /// have noted it: the file's own is counted from now on.
 async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
-    let config = Config::load(Some(config)).ok()?.config;
-    let above_secs = i32::try_from(config.jwt.jwks_cache_max_age_secs).ok()?;
-    let database = config.database;
     let asking = async {
+        let config = Config::load(Some(config))?.config;
+        let above_secs = i32::try_from(config.jwt.jwks_cache_max_age_secs)?;
+        let database = config.database;
         let options = db::connection_options("riley-auth-keys", &database)?;
         let mut connection = options.connect().await?;
         let known = db::signing_keys::lists_kept_until(&mut connection, above_secs).await?;
@@ -164,7 +164,7 @@ async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
         return known;
     }
     eprintln!(
-        "note: the database does not say for how long apps were told to keep the list of keys; if \
+        "note: it cannot be read for how long apps were told to keep the list of keys; if \
          jwt.jwks_cache_max_age_secs was lowered of late, let signs_from wait for what it was before"
     );
     None

@@ -81,10 +81,14 @@ pub fn change(config: &LogConfig) -> bool {
         return false;
     };
     let mut current = changeable.current.lock().unwrap_or_else(PoisonError::into_inner);
-    if *current == config.level || from_environment().is_some() {
+    if *current == config.level {
         return false;
     }
     current.clone_from(&config.level);
+    if from_environment().is_some() {
+        tracing::warn!("log.level has changed, but RUST_LOG is set and wins");
+        return false;
+    }
     (changeable.change)(config)
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
+use sqlx::pool::MaybePoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, PgTransaction, Transaction};
 
 use crate::config::database::DatabaseConfig;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
@@ -136,6 +137,21 @@ pub fn connection_options(
         ("idle_in_transaction_session_timeout", "10s"),
         ("timezone", "UTC"),
     ]))
+}
+
+/// Begins a transaction that is either begun or not when the caller goes away: a request may be dropped at any moment, and
+/// sqlx 0.9 forgets a BEGIN that nobody waits for any more, so that the connection would go back to the pool within it and
+/// whatever is written by it next would never be committed.
+pub async fn begin(pool: &PgPool) -> sqlx::Result<PgTransaction<'static>> {
+    let connection = pool.acquire().await?;
+    let beginning = tokio::spawn(Transaction::begin(
+        MaybePoolConnection::PoolConnection(connection),
+        None,
+    ));
+    // Who goes away leaves the task to itself, and the transaction that it makes is rolled back.
+    beginning
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed))
 }
 
 /// What a statement or a transaction comes to, unless that takes longer: then it is dropped, and its connection with it.

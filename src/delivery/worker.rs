@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::db;
 use crate::db::deliveries::Claim;
 use crate::http::state::AppState;
+use crate::server::FOR_WORK;
 
 /// How often the worker looks by itself: a notification may be lost, a retry is announced by nobody.
 const POLL: Duration = Duration::from_secs(1);
@@ -176,6 +177,7 @@ impl Worker {
             Ok((id, finished)) => (id, Some(finished)),
             Err(error) => {
                 // Its lease runs out and somebody else takes it over.
+                self.state.metrics.panicked();
                 tracing::error!("what came of a delivery could not be written, because of a panic");
                 (error.id(), None)
             }
@@ -211,8 +213,7 @@ impl Worker {
     /// Waits for what is under way, as long as the grace period lasts; the rest is given back, so that another instance
     /// sends it at once.
     async fn drain(&mut self) {
-        let grace = Duration::from_secs(self.state.config.server.shutdown_grace_secs)
-            .saturating_sub(Duration::from_millis(500));
+        let grace = Duration::from_secs(self.state.config.server.shutdown_grace_secs).mul_f64(FOR_WORK);
         let all = async {
             while let Some(finished) = self.tasks.join_next_with_id().await {
                 if let Ok((id, _)) = finished {

@@ -78,7 +78,7 @@ pub async fn begin_as(
     state: &AppState,
     session: &LiveSession,
 ) -> Result<(PgTransaction<'static>, LockedOwner), AppError> {
-    let mut tx = state.db.begin().await?;
+    let mut tx = db::begin(&state.db).await?;
     let user = db::users::lock_live(&mut tx, session.user_id)
         .await?
         .ok_or_else(AppError::unauthenticated)?;

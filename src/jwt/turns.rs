@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
+use crate::patience::elsewhere;
+
 /// As many at once as the machine has processors, on threads that serve no connection. More would not be faster, and would
 /// keep requests that sign nothing waiting; who waits for a turn waits within the time of its request.
 pub struct SigningTurns(Arc<Semaphore>);
@@ -25,6 +27,14 @@ impl SigningTurns {
     /// # Errors
     /// The work panicked.
     pub async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // Neither the wait nor the work is the database's: a queue of signatures is bounded by the whole request's time.
+        elsewhere(self.take_in_turn(work)).await
+    }
+
+    async fn take_in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {

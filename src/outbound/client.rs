@@ -118,25 +118,10 @@ impl Client {
         headers: HeaderMap,
         body: String,
     ) -> Result<StatusCode, Failure> {
-        let status = self.post_allowed(url, content_type, headers, body).await;
-        if let Err(failure @ (Failure::UrlNotAllowed | Failure::NoPublicAddress)) = status {
-            tracing::warn!(
-                event = "outbound.blocked",
-                code = failure.code(),
-                "a request to an address that is not public was not made"
-            );
+        if check_url(url, self.policy).is_err() {
+            target::note_blocked(Failure::UrlNotAllowed.code());
+            return Err(Failure::UrlNotAllowed);
         }
-        status
-    }
-
-    async fn post_allowed(
-        &self,
-        url: &Url,
-        content_type: &'static str,
-        headers: HeaderMap,
-        body: String,
-    ) -> Result<StatusCode, Failure> {
-        check_url(url, self.policy).map_err(|_| Failure::UrlNotAllowed)?;
         let request = request(url, content_type, headers, body)?;
         let deadline = Instant::now() + self.limits.total;
         let (status, answer) = timeout_at(deadline, self.exchange(url, request))

@@ -70,7 +70,8 @@ fn is_local_name(name: &str) -> bool {
 }
 
 /// The addresses behind a URL, looked up once: the connection goes to one of these. `None`: there are none, or one of them
-/// is not public. Which of both is not told: that a name leads into a private network is nobody's business.
+/// is not public. Which of both whoever asked is not told: that a name leads into a private network is nobody's business. The
+/// operator's log has an event of it.
 pub async fn resolve(url: &Url, policy: Policy) -> Option<Vec<SocketAddr>> {
     let port = url.port_or_known_default()?;
     let found: Vec<SocketAddr> = match url.host()? {
@@ -82,7 +83,23 @@ pub async fn resolve(url: &Url, policy: Policy) -> Option<Vec<SocketAddr>> {
             .take(MAX_ADDRESSES + 1)
             .collect(),
     };
-    all_allowed(found, policy)
+    if found.is_empty() {
+        return None;
+    }
+    let allowed = all_allowed(found, policy);
+    if allowed.is_none() {
+        note_blocked("no_public_address");
+    }
+    allowed
+}
+
+/// Tells the operator that a request was not made because of where it would have gone.
+pub fn note_blocked(code: &'static str) {
+    tracing::warn!(
+        event = "outbound.blocked",
+        code,
+        "a request to an address that is not public was not made"
+    );
 }
 
 /// The addresses, unless there is none, there are too many, or one of them may not be asked: a name that leads to both kinds

@@ -117,7 +117,7 @@ pub async fn in_flight(State(bounds): State<InFlight>, request: Request, next: N
             bounds.metrics.request_timed_out();
             tracing::warn!(
                 event = "request.given_up",
-                "a request was given up: the database did not answer it in time"
+                "a request was given up: what it needed of the database and of this machine did not come in time"
             );
             return unavailable();
         }

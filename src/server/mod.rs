@@ -100,9 +100,9 @@ pub fn build(state: AppState) -> Router {
     routes::router(state)
 }
 
-/// Of the grace period, what requests are given. The rest is for workers and pools, so that the process is gone when the period
+/// Of the grace period, what requests and deliveries under way are given. The rest is for leases and pools, so that the process is gone when the period
 /// is over: whoever supervises it counts the same seconds.
-const FOR_REQUESTS: f64 = 0.9;
+pub const FOR_WORK: f64 = 0.9;
 /// And when nothing is waited for any more.
 const FOR_EVERYTHING: f64 = 0.95;
 
@@ -122,7 +122,7 @@ pub async fn run_router(state: AppState, router: Router, listeners: Vec<TcpListe
             listener,
             router.clone(),
             state.shutdown.clone(),
-            grace.mul_f64(FOR_REQUESTS),
+            grace.mul_f64(FOR_WORK),
             connection_options(&state),
         ));
     }
@@ -238,11 +238,22 @@ async fn prepare_schema(state: &AppState) -> anyhow::Result<()> {
         Ok(Fit::TooNew) => Err(MigrateError::TooNew.into()),
         Ok(Fit::Behind) => Err(MigrateError::Behind.into()),
         Ok(Fit::Fits) => Ok(()),
+        // An answer is no outage: a privilege that is missing, most likely (class 42 of SQLSTATE).
+        Err(error) if is_answer(&error) => {
+            Err(anyhow::Error::new(error).context("whether the database fits cannot be read"))
+        }
         Err(error) => {
             tracing::warn!(error = %error, "the database does not answer yet");
             Ok(())
         }
     }
+}
+
+fn is_answer(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("42"))
 }
 
 /// Serves the metrics, and nothing else, on an address of their own, until the server stops.

@@ -52,14 +52,14 @@ pub fn spawn(
                 () = changed.notified() => tokio::time::sleep(SETTLE).await,
                 () = state.shutdown.cancelled() => return,
             }
-            let Some(config) = reload(&state, path.as_deref(), change_log) else {
-                continue;
-            };
-            let named = watched_files(&config, path.as_deref());
-            if named != files {
-                files = named;
-                _watcher = watch(&files, Arc::clone(&changed));
-                // What happened to them before they were watched is read now.
+            let config = reload(&state, path.as_deref(), change_log);
+            let named =
+                config.map_or_else(|| files.clone(), |config| watched_files(&config, path.as_deref()));
+            let others = named != files;
+            files = named;
+            // Each time: a directory may be another one by now, under the same name.
+            _watcher = watch(&files, Arc::clone(&changed));
+            if others {
                 changed.notify_one();
             }
         }
@@ -129,8 +129,8 @@ fn watch(files: &BTreeSet<PathBuf>, changed: Arc<Notify>) -> Option<RecommendedW
     Some(watcher)
 }
 
-/// Reads configuration and keys anew and gives back the configuration, unless it is refused; takes over the keys, the limits
-/// and the level of the log. Everything else of it counts after a restart.
+/// Reads configuration and keys anew and gives back the configuration, unless it cannot be read; takes over the keys, the limits
+/// and the level of the log, unless the keys are refused. Everything else of it counts after a restart.
 pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> Option<Config> {
     let _told = super::systemd::Reloading::begin();
     // From the same kind of source as at the start: a file that lies here by now is not looked for.
@@ -148,7 +148,8 @@ pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> O
         Ok(keys) => take_over_keys(state, keys),
         Err(error) => {
             tracing::error!(error = %error, "the new keys are refused, the old ones stay, and so does everything else");
-            return None;
+            // The files that it names may still be on their way.
+            return Some(loaded.config);
         }
     }
     if let Some(before) = state.limits.take_over(&loaded.config.rate_limiting) {

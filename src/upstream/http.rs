@@ -20,7 +20,7 @@ use url::{Host, Url};
 
 use crate::outbound::Policy;
 use crate::outbound::address::is_public;
-use crate::outbound::target::all_allowed;
+use crate::outbound::target::{all_allowed, note_blocked};
 use crate::patience::elsewhere;
 
 /// Limits of every request to an upstream.
@@ -105,11 +105,7 @@ impl Http {
             _ => None,
         };
         if literal.is_some_and(|address| !is_public(address)) {
-            tracing::warn!(
-                event = "outbound.blocked",
-                code = "no_public_address",
-                "a request to an address that is not public was not made"
-            );
+            note_blocked("no_public_address");
             bail!("the discovery document names an address that is not public");
         }
         Ok(&self.guarded)
@@ -207,7 +203,10 @@ impl Resolve for PublicAddresses {
             let guarded = Policy {
                 allow_private_ips: false,
             };
-            let allowed = all_allowed(found, guarded).ok_or("the name has no public address")?;
+            let allowed = all_allowed(found, guarded).ok_or_else(|| {
+                note_blocked("no_public_address");
+                "the name has no public address"
+            })?;
             let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)
         })
