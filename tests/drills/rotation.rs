@@ -12,7 +12,7 @@ use crate::load::{Counts, Load, Manner};
 const APPS: usize = 16;
 const ROTATIONS: usize = 3;
 /// What the JWKS may be cached for, shortened for the drill.
-const MAX_AGE_SECS: u64 = 3;
+const MAX_AGE_SECS: u32 = 3;
 
 pub(crate) async fn run() -> Vec<Figure> {
     let planned = rotate(true).await;
@@ -55,7 +55,8 @@ pub(crate) async fn run() -> Vec<Figure> {
 
 /// `planned`: with the `signs_from` that `generate-keys --prepend-to` writes.
 async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
-    let home = TestProvider::start().await;
+    // The means of the drill are a server, too, and what it says of the lists is noted as any other's.
+    let home = TestProvider::with(|config| config.jwt.jwks_cache_max_age_secs = MAX_AGE_SECS).await;
     let configuration = home.configuration_text().replace(
         "[jwt]",
         &format!("[jwt]\njwks_cache_max_age_secs = {MAX_AGE_SECS}"),
@@ -63,7 +64,7 @@ async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
     let directory = Directory::with_key(&configuration);
     let process = directory.serve().await;
     let manner = Manner {
-        jwks_max_age: Duration::from_secs(MAX_AGE_SECS),
+        jwks_max_age: Duration::from_secs(MAX_AGE_SECS.into()),
         ..Manner::default()
     };
     let load = Load::start(&home, &home.served_at(process.address), APPS, manner).await;
@@ -84,12 +85,12 @@ async fn rotate(planned: bool) -> std::sync::Arc<Counts> {
             until_active(&directory).await;
         }
         // The new key signs for a while.
-        tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
+        tokio::time::sleep(Duration::from_secs(u64::from(MAX_AGE_SECS) + 2)).await;
     }
     if planned {
         remove_the_oldest(&directory);
         process.signal(Signal::HUP);
-        tokio::time::sleep(Duration::from_secs(MAX_AGE_SECS + 2)).await;
+        tokio::time::sleep(Duration::from_secs(u64::from(MAX_AGE_SECS) + 2)).await;
     }
     load.stop().await
 }
