@@ -1,7 +1,7 @@
 //! `GET /openapi.json`: the whole HTTP surface as an OpenAPI 3.1 document, put together from what stands at each handler.
 //!
 //! A test compares the list below with the router: a route that is missing here fails it. What webhooks are sent stands in
-//! [`messages`].
+//! `messages`.
 
 mod messages;
 
