@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
+
 use super::Global;
 use super::administration::{Administration, client_refused};
 use super::register_client::{one_of, request_object_jwks};
@@ -43,7 +45,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "change", required = true, multiple = true)]
+#[group(skip)]
 struct Change {
     /// What people know the app by
     #[arg(long)]
@@ -103,6 +105,12 @@ struct Change {
 
 pub(super) async fn run(global: &Global, args: Args) -> anyhow::Result<()> {
     let changes = args.change.into_changes()?;
+    if changes.only_disables_or_enables() && changes.disabled.is_none() {
+        // Not as a group that clap requires: it would name all of them in one word of the manual's synopsis.
+        let mut command = super::command();
+        let said = "say what is to change; `riley-auth change-client --help` lists it";
+        command.error(ErrorKind::MissingRequiredArgument, said).exit();
+    }
     let opened = Administration::open(global)?;
     let client_id = ClientId(args.client_id);
     let client = opened
