@@ -454,26 +454,28 @@ async fn a_trail_that_was_cut_off_is_not_the_one_that_was_remembered() {
 async fn entries_that_are_written_at_once_make_one_chain() {
     let op = TestProvider::start().await;
     let root = std::sync::Arc::new(op.administrator("root").await);
-    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(20));
-    let writers: Vec<_> = (0..20)
-        .map(|number| {
-            let (root, barrier) = (std::sync::Arc::clone(&root), std::sync::Arc::clone(&barrier));
-            tokio::spawn(async move {
-                barrier.wait().await;
-                let name = json!({ "username": format!("name-{number}") });
-                root.send(Method::POST, "/admin/reserved-usernames", &name)
-                    .await
-                    .status
+    for round in 0..100 {
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(20));
+        let writers: Vec<_> = (0..20)
+            .map(|number| {
+                let (root, barrier) = (std::sync::Arc::clone(&root), std::sync::Arc::clone(&barrier));
+                tokio::spawn(async move {
+                    barrier.wait().await;
+                    let name = json!({ "username": format!("name-{round}-{number}") });
+                    root.send(Method::POST, "/admin/reserved-usernames", &name)
+                        .await
+                        .status
+                })
             })
-        })
-        .collect();
-    for writer in writers {
-        assert_eq!(writer.await.unwrap(), 201);
+            .collect();
+        for writer in writers {
+            assert_eq!(writer.await.unwrap(), 201);
+        }
     }
     let directory = Directory::with_key(&op.configuration_text());
     let (whole, said) = verify(&directory, &[]);
     assert!(whole, "{said}");
-    assert_eq!(said["entries"], 20);
+    assert_eq!(said["entries"], 2000);
 }
 
 /// The list on the command line: a table for people, JSON for programs, the same filters.

@@ -6,9 +6,7 @@
 
 mod common;
 
-use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +14,7 @@ use axum::http::Request;
 use axum::routing::get;
 use common::front_end::with_param;
 use common::linking::{link, unlink};
+use common::log::Lines;
 use common::upstreams::with_upstreams;
 use common::{Directory, TestProvider, app};
 use reqwest::Method;
@@ -27,36 +26,18 @@ use riley_auth::outbound::{Client, Policy};
 use riley_auth::server::{panics, routes};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use tracing_subscriber::fmt::MakeWriter;
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// What the log has said, as events.
+trait Events {
+    fn take(&self) -> Vec<Value>;
+    fn hold(&self, event: &str) -> Value;
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Lines {
+impl Events for Lines {
     /// What has come since this was last asked.
     fn take(&self) -> Vec<Value> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines()
+        self.taken()
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
@@ -222,13 +203,12 @@ async fn the_keys_are_named_when_they_are_loaded() {
     assert!(!line.contains("PRIVATE"), "{line}");
 }
 
+const IN_ITS_OWN_PROCESS: &str = "RILEY_AUTH_TEST_HAS_PANICS";
 /// What a handler holds when it panics.
 const PERSONAL: &str = "wilhelmina@example.com\n{\"level\":\"ERROR\",\"message\":\"forged\"}\u{1b}[2J";
 
-/// Not a test by itself: a process that logs as `serve` does, and has panics.
-#[tokio::test]
-#[ignore = "a part of the test below, which runs it as a process"]
-async fn a_process_with_panics() {
+/// A process that logs as `serve` does, and has panics.
+async fn have_panics() {
     logging::init(&LogConfig::default());
     panics::log_panics();
     let op = TestProvider::start().await;
@@ -257,8 +237,17 @@ async fn a_process_with_panics() {
 /// OB-3: a panic is one line of JSON with its place, and nothing of what it was about.
 #[test]
 fn a_panic_is_one_line_and_repeats_nothing_that_came_in() {
+    // The hook and standard error are the process's, so the test runs itself in one of its own.
+    if std::env::var_os(IN_ITS_OWN_PROCESS).is_some() {
+        return tokio::runtime::Runtime::new().unwrap().block_on(have_panics());
+    }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_process_with_panics", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "a_panic_is_one_line_and_repeats_nothing_that_came_in",
+            "--nocapture",
+        ])
+        .env(IN_ITS_OWN_PROCESS, "yes")
         .env_remove("RUST_LOG")
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())

@@ -12,6 +12,7 @@
 //! | [`front_end`] | what the scripts of the deployer's pages call, and a sign-in taken apart |
 //! | [`upstreams`] | several upstreams at once |
 //! | [`linking`] | another identity for an account, and one less |
+//! | [`log`] | what the log says |
 //! | [`cookies`] | the rules by which cookies are kept and sent |
 //! | [`html`] | forms as a browser reads them |
 //! | [`app`] | a registered client: redeem, refresh, ask, revoke |
@@ -47,6 +48,7 @@ pub(crate) mod database;
 pub(crate) mod front_end;
 pub(crate) mod html;
 pub(crate) mod linking;
+pub(crate) mod log;
 pub(crate) mod person;
 pub(crate) mod process;
 pub(crate) mod provider;

@@ -18,16 +18,7 @@ pub(crate) struct Silencer {
 impl Silencer {
     /// In front of the server of this URL.
     pub(crate) fn before(url: &str) -> Self {
-        let mut url = Url::parse(url).unwrap();
-        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        if !url.query().unwrap_or_default().contains("sslmode=") {
-            url.query_pairs_mut().append_pair("sslmode", "disable");
-        }
-        let listener = TcpListener::from_std(listener).unwrap();
+        let (url, server, listener) = in_front_of(url);
         let (generation, current) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
@@ -60,6 +51,21 @@ impl Silencer {
     }
 }
 
+/// A listener, the URL by which a client comes to it, and the server that the client meant.
+fn in_front_of(url: &str) -> (Url, (String, u16), TcpListener) {
+    let mut url = Url::parse(url).unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    if !url.query().unwrap_or_default().contains("sslmode=") {
+        url.query_pairs_mut().append_pair("sslmode", "disable");
+    }
+    let listener = TcpListener::from_std(listener).unwrap();
+    (url, server, listener)
+}
+
 /// Passes everything on to PostgreSQL, until it is told to lose the answer to a statement of a request: the statement
 /// arrives and is done, and the connection ends before anybody is told.
 pub(crate) struct AnswerLoser {
@@ -71,16 +77,7 @@ pub(crate) struct AnswerLoser {
 impl AnswerLoser {
     /// In front of the server of this URL.
     pub(crate) fn before(url: &str) -> Self {
-        let mut url = Url::parse(url).unwrap();
-        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
-        if !url.query().unwrap_or_default().contains("sslmode=") {
-            url.query_pairs_mut().append_pair("sslmode", "disable");
-        }
-        let listener = TcpListener::from_std(listener).unwrap();
+        let (url, server, listener) = in_front_of(url);
         let countdown = Arc::new(AtomicU32::new(0));
         let statements = Arc::clone(&countdown);
         tokio::spawn(async move {
