@@ -12,6 +12,8 @@ mod clean_up;
 mod connections;
 #[path = "operation/cors.rs"]
 mod cors;
+#[path = "operation/direct_url.rs"]
+mod direct_url;
 #[path = "operation/key_record.rs"]
 mod key_record;
 #[path = "operation/outage.rs"]

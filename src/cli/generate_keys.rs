@@ -14,6 +14,7 @@ use super::Global;
 use super::prepend::{self, Entry};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::database::Route;
 use crate::db;
 use crate::jwt::KeySet;
 use crate::jwt::generate::{self, GeneratedKey};
@@ -155,7 +156,7 @@ async fn lists_kept_until(config: &Path) -> Option<OffsetDateTime> {
         let config = Config::load(Some(config))?.config;
         let above_secs = i32::try_from(config.jwt.jwks_cache_max_age_secs)?;
         let database = config.database;
-        let options = db::connection_options("riley-auth-keys", &database)?;
+        let options = db::connection_options("riley-auth-keys", Route::Direct, &database)?;
         let mut connection = options.connect().await?;
         let known = db::signing_keys::lists_kept_until(&mut connection, above_secs).await?;
         anyhow::Ok(known)

@@ -51,7 +51,7 @@ pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
 /// What servers have recorded of the keys. Without the database the files have to do: a key that was put in front by hand
 /// is then not known to have signed.
 async fn recorded(config: &Config) -> Vec<RecordedKey> {
-    let Ok(pool) = db::connect(&config.database) else {
+    let Ok(pool) = db::connect_commands(&config.database) else {
         return Vec::new();
     };
     let said = tokio::time::timeout(DATABASE_BUDGET, db::signing_keys::list(&pool)).await;

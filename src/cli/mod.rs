@@ -246,7 +246,7 @@ impl Global {
     /// The configuration without its warnings, and the database: for commands that change rows.
     fn database(&self) -> anyhow::Result<(Config, sqlx::PgPool)> {
         let config = self.source()?.load()?.config;
-        let db = crate::db::connect(&config.database)?;
+        let db = crate::db::connect_commands(&config.database)?;
         Ok((config, db))
     }
 

@@ -15,6 +15,11 @@ pub struct DatabaseConfig {
     /// `postgres://user:password@host/database`.
     #[schemars(with = "String", extend("x-secret" = true))]
     pub url: SecretString,
+    /// The same database, past a pooler that `url` leads through: for migrations, workers, commands, and whatever else needs a
+    /// session of its own. Unset, `url` is used for that, too. It may name another role.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", extend("x-secret" = true))]
+    pub direct_url: Option<SecretString>,
     /// At least 32 random characters. Keys derived from it seal webhook secrets and chain the audit trail, so that a copy of
     /// the database gives away neither.
     #[schemars(with = "String", extend("x-secret" = true))]
@@ -48,20 +53,37 @@ fn default_migrate() -> bool {
     true
 }
 
+/// Which way a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `url`: a pooler may give each transaction another session, so nothing is kept in one beyond a transaction.
+    Pooled,
+    /// `direct_url`, if there is one: what is set, locked or listened to in the session stays there.
+    Direct,
+}
+
 impl DatabaseConfig {
+    /// The key that this way is named by, and its URL.
+    pub fn route(&self, route: Route) -> (&'static str, &SecretString) {
+        match (route, &self.direct_url) {
+            (Route::Direct, Some(direct_url)) => ("database.direct_url", direct_url),
+            _ => ("database.url", &self.url),
+        }
+    }
+
     /// The rules of this table.
     pub(super) fn check(&self, check: &mut Check) {
-        // The parser's own words are kept to ourselves: they may repeat a part of the URL.
-        if self.url.expose_secret().parse::<PgConnectOptions>().is_err()
-            || !["postgres://", "postgresql://"]
-                .iter()
-                .any(|scheme| self.url.expose_secret().starts_with(scheme))
-        {
-            check.error(
-                "database.url",
-                "this is no PostgreSQL URL",
-                "write postgres://user:password@host/database, with special characters of the password percent-encoded",
-            );
+        for route in [Route::Pooled, Route::Direct] {
+            let (key, url) = self.route(route);
+            let is_same = route == Route::Direct && self.direct_url.is_none();
+            if !is_same && !is_postgres_url(url.expose_secret()) {
+                check.error(
+                    key,
+                    // The parser's own words are kept to ourselves: they may repeat a part of the URL.
+                    "this is no PostgreSQL URL",
+                    "write postgres://user:password@host/database, with special characters of the password percent-encoded",
+                );
+            }
         }
         self.check_secret_keys(check);
         check.range("database.max_connections", self.max_connections.into(), 1, 10_000);
@@ -83,4 +105,11 @@ impl DatabaseConfig {
             }
         }
     }
+}
+
+fn is_postgres_url(url: &str) -> bool {
+    ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+        && url.parse::<PgConnectOptions>().is_ok()
 }

@@ -1,6 +1,7 @@
 //! What `riley-auth validate` asks a database as a whole: its server, its role, its privileges, its clock.
 
-use sqlx::PgExecutor;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgExecutor, Row as _};
 use time::OffsetDateTime;
 
 /// The server, and us as it sees us.
@@ -44,6 +45,83 @@ pub async fn inspect(db: impl PgExecutor<'_>) -> sqlx::Result<Inspection> {
     )
     .fetch_one(db)
     .await
+}
+
+/// What a pooler does to the sessions behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// Two connections were given one and the same session, one after the other: a pooler in transaction mode.
+    pub shares_sessions: bool,
+    /// A statement that one connection prepared does not get in the other's way.
+    pub keeps_statements: bool,
+}
+
+/// Looks for a pooler with two connections: one that has been served leaves its session to the next, if there is a pooler
+/// that lends them, and then what the one prepared there must not be the other's.
+pub async fn pooling(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
+    let (mut one, mut other) = (options.connect().await?, options.connect().await?);
+    let first = session(&mut one).await?;
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#)
+        .fetch_one(&mut one)
+        .await?;
+    let mut transaction = other.begin().await?;
+    let shares_sessions = session(&mut transaction).await? == first;
+    let prepared = sqlx::query_scalar!(r#"SELECT 2 AS "two!""#)
+        .fetch_one(&mut *transaction)
+        .await;
+    let keeps_statements = match prepared {
+        Ok(_) => true,
+        Err(error) if is_about_statements(&error) => false,
+        Err(error) => return Err(error),
+    };
+    drop(transaction);
+    for connection in [one, other] {
+        // What was asked is answered, and the connection is nobody's any more.
+        let _ = connection.close().await;
+    }
+    Ok(Pooling {
+        shares_sessions,
+        keeps_statements,
+    })
+}
+
+/// The number of the session, without preparing a statement for that.
+async fn session(connection: &mut PgConnection) -> sqlx::Result<String> {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()::text");
+    row.fetch_one(connection).await?.try_get(0)
+}
+
+/// Whether `error` is that of a prepared statement that is not there, or is there already.
+pub fn is_about_statements(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("26000" | "42P05"))
+}
+
+/// Those of [`super::TIME_LIMITS`] that are not in force, by name.
+pub async fn missing_time_limits(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
+    let names = super::TIME_LIMITS.map(|(name, _)| name.to_owned());
+    sqlx::query_scalar!(
+        r#"SELECT name AS "name!" FROM pg_settings WHERE name = ANY($1) AND setting = '0' ORDER BY name"#,
+        &names,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What tells a database from every other one, and which table this role finds by the name `users`; `None` for what it may not
+/// ask.
+pub async fn identity(db: impl PgExecutor<'_>) -> Option<(i64, i64, Option<i64>)> {
+    let found = sqlx::query!(
+        r#"
+        SELECT (SELECT system_identifier FROM pg_control_system()) AS "cluster!",
+               (SELECT oid FROM pg_database WHERE datname = current_database())::bigint AS "database!",
+               to_regclass('users')::oid::bigint AS users
+        "#,
+    );
+    let found = found.fetch_one(db).await.ok()?;
+    Some((found.cluster, found.database, found.users))
 }
 
 /// Whether this role may create tables where the migrations would.

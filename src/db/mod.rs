@@ -13,7 +13,7 @@ use sqlx::pool::MaybePoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, PgTransaction, Transaction};
 
-use crate::config::database::DatabaseConfig;
+use crate::config::database::{DatabaseConfig, Route};
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 use crate::protocol::scope::ScopeSet;
@@ -65,11 +65,19 @@ const BACKGROUND_CONNECTIONS: u32 = 2;
 /// Of the deliveries; they listen on one more.
 pub const DELIVERY_CONNECTIONS: u32 = 3;
 /// What an instance may open beside `database.max_connections`: background work, deliveries, their listener, readiness.
-pub const CONNECTIONS_BESIDE_THE_POOL: u32 = BACKGROUND_CONNECTIONS + DELIVERY_CONNECTIONS + 1 + 1;
+pub const CONNECTIONS_BESIDE_THE_POOL: u32 = DIRECT_CONNECTIONS + 1;
+/// Those of them that are direct: readiness goes the way of requests.
+pub const DIRECT_CONNECTIONS: u32 = BACKGROUND_CONNECTIONS + DELIVERY_CONNECTIONS + 1;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
 pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    connect_as("riley-auth", config, config.max_connections, &[])
+    connect_as("riley-auth", Route::Pooled, config, config.max_connections, &[])
+}
+
+/// The same for commands, past a pooler.
+pub fn connect_commands(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let name = "riley-auth-commands";
+    connect_as(name, Route::Direct, config, config.max_connections, &[])
 }
 
 /// The same for everything that runs beside requests.
@@ -79,7 +87,7 @@ pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
 
 /// The same for workers, which take no connection from requests and have a name of their own in `pg_stat_activity`.
 pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
-    connect_as("riley-auth-workers", config, max_connections, &[])
+    connect_as("riley-auth-workers", Route::Direct, config, max_connections, &[])
 }
 
 /// The same for those who deliver. Their few statements find everything by an index: a plan that was made while the table of
@@ -91,16 +99,23 @@ pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyh
         // What cannot do without reading a table is charged so much for it that it would be compiled.
         ("jit", "off"),
     ];
-    connect_as("riley-auth-workers", config, max_connections, &settings)
+    connect_as(
+        "riley-auth-workers",
+        Route::Direct,
+        config,
+        max_connections,
+        &settings,
+    )
 }
 
 fn connect_as(
     application_name: &str,
+    route: Route,
     config: &DatabaseConfig,
     max_connections: u32,
     settings: &[(&str, &str)],
 ) -> anyhow::Result<PgPool> {
-    let options = connection_options(application_name, config)?.options(settings.iter().copied());
+    let options = connection_options(application_name, route, config)?.options(settings.iter().copied());
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
@@ -124,19 +139,27 @@ fn connect_as(
         .connect_lazy_with(options))
 }
 
+/// The limits of time that every connection has: what hangs is ended by the database. A pooler in transaction mode does not
+/// hand them on; then the role has to have them, which `validate` looks at.
+pub const TIME_LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
+
 /// How every connection is opened: with limits of time, and a name in `pg_stat_activity`.
 pub fn connection_options(
     application_name: &str,
+    route: Route,
     config: &DatabaseConfig,
 ) -> anyhow::Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(config.url.expose_secret())
-        .context("database.url is not a PostgreSQL connection URL")?;
-    Ok(options.application_name(application_name).options([
-        ("statement_timeout", "5s"),
-        ("lock_timeout", "2s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-        ("timezone", "UTC"),
-    ]))
+    let (key, url) = config.route(route);
+    let options = PgConnectOptions::from_str(url.expose_secret())
+        .with_context(|| format!("{key} is not a PostgreSQL connection URL"))?;
+    Ok(options
+        .application_name(application_name)
+        .options(TIME_LIMITS)
+        .options([("timezone", "UTC")]))
 }
 
 /// Begins a transaction that is either begun or not when the caller goes away: a request may be dropped at any moment, and

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::database::Route;
 use crate::config::{Config, LoadedConfig};
 use crate::db;
 use crate::db::schema::{Fit, MigrateError};
@@ -51,7 +52,9 @@ pub mod workers;
 pub fn state(config: Config, keys: KeySet, clock: Clock) -> anyhow::Result<AppState> {
     let db = db::connect(&config.database)?;
     let background_db = db::connect_background(&config.database)?;
-    let readiness = Readiness::new(db::connection_options("riley-auth-ready", &config.database)?);
+    // The way of requests: what they cannot reach is not ready.
+    let ready = db::connection_options("riley-auth-ready", Route::Pooled, &config.database)?;
+    let readiness = Readiness::new(ready);
     let upstreams = Upstreams::new(&config, clock.clone())?;
     let defined_scopes = config.defined_scopes();
     let metrics = Metrics::default();
@@ -230,11 +233,11 @@ pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyho
 /// while serving.
 async fn prepare_schema(state: &AppState) -> anyhow::Result<()> {
     if state.config.database.migrate {
-        return db::schema::migrate(&state.db)
+        return db::schema::migrate(&state.background_db)
             .await
             .context("the database could not be migrated");
     }
-    match db::schema::fit(&state.db).await {
+    match db::schema::fit(&state.background_db).await {
         Ok(Fit::TooNew) => Err(MigrateError::TooNew.into()),
         Ok(Fit::Behind) => Err(MigrateError::Behind.into()),
         Ok(Fit::Fits) => Ok(()),

@@ -252,9 +252,12 @@ fn comparable(config: &Config) -> [(&'static str, String); 13] {
     jwt.keys.clear();
     jwt.private_key_path = None;
     jwt.public_key_path = None;
-    let database_url = config.database.url.expose_secret();
     let shown =
         |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+    let database_urls = (
+        config.database.url.expose_secret(),
+        shown(&config.database.direct_url),
+    );
     let secret_keys: Vec<&str> = std::iter::once(&config.database.secret_key)
         .chain(&config.database.previous_secret_keys)
         .map(SecretString::expose_secret)
@@ -269,7 +272,7 @@ fn comparable(config: &Config) -> [(&'static str, String); 13] {
         ("[server]", format!("{:?}", config.server)),
         (
             "[database]",
-            format!("{:?} {database_url} {secret_keys:?}", config.database),
+            format!("{:?} {database_urls:?} {secret_keys:?}", config.database),
         ),
         ("[jwt]", format!("{jwt:?}")),
         ("[oauth]", format!("{:?} {client_secrets:?}", config.oauth)),

@@ -23,6 +23,7 @@
 //! | [`races`] | requests that set out at the same moment |
 //! | [`raw`] | requests as bytes |
 //! | [`receiver`] | who is told of events: slow, dead, redirecting, huge |
+//! | [`roles`] | who owns a schema, and who may only read and write rows |
 //! | [`schema`] | whether something is what the API document says |
 //! | [`silencer`] | a database whose connections die without a word |
 //! | [`spoiled`] | bodies that nobody should send |
@@ -56,6 +57,7 @@ pub(crate) mod proxy;
 pub(crate) mod races;
 pub(crate) mod raw;
 pub(crate) mod receiver;
+pub(crate) mod roles;
 pub(crate) mod routes;
 pub(crate) mod schema;
 pub(crate) mod silencer;

@@ -137,3 +137,48 @@ impl AnswerLoser {
         self.countdown.load(Ordering::SeqCst) == 0
     }
 }
+
+/// Passes everything on to PostgreSQL but the settings that a connection begins with, as a pooler in transaction mode does.
+pub(crate) struct Forgetful {
+    pub(crate) url: String,
+}
+
+impl Forgetful {
+    /// In front of the server of this URL.
+    pub(crate) fn before(url: &str) -> Self {
+        let (url, server, listener) = in_front_of(url);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = TcpStream::connect(server.clone()).await.unwrap();
+                tokio::spawn(async move {
+                    let length = near.read_u32().await.unwrap();
+                    let mut start = vec![0; length as usize - 4];
+                    near.read_exact(&mut start).await.unwrap();
+                    let start = without_options(&start);
+                    let length = u32::try_from(start.len() + 4).unwrap();
+                    far.write_u32(length).await.unwrap();
+                    far.write_all(&start).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { url: url.into() }
+    }
+}
+
+/// A start-up message: the version of the protocol, and names and values with a zero byte behind each and behind them all.
+fn without_options(start: &[u8]) -> Vec<u8> {
+    let (version, parameters) = start.split_at(4);
+    let parts: Vec<&[u8]> = parameters.split(|byte| *byte == 0).collect();
+    let mut kept = version.to_vec();
+    for pair in parts.chunks_exact(2).filter(|pair| !pair[0].is_empty()) {
+        if pair[0] != b"options" {
+            for part in pair {
+                kept.extend_from_slice(part);
+                kept.push(0);
+            }
+        }
+    }
+    kept.push(0);
+    kept
+}

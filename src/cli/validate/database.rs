@@ -1,51 +1,67 @@
 //! The database: reachable, new enough, migrated, and ours to write to.
 
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::cli::migrate;
 use crate::config::Config;
+use crate::config::database::Route;
 use crate::config::finding::Finding;
 use crate::db::inspection::{self, Inspection};
 use crate::db::schema::Fit;
-use crate::db::{self, MIGRATIONS};
+use crate::db::{self, MIGRATIONS, in_time};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num` has it.
 const LEAST_POSTGRES_VERSION: i32 = 140_000;
+/// How long two connections may take that look for a pooler.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `live`: a deployment is looked at, not a trial, so what is doubtful is said, too.
 pub(super) async fn check(config: &Config, live: bool) -> Vec<Finding> {
-    let db = match db::connect(&config.database) {
-        Ok(db) => db,
-        Err(error) => {
-            return vec![Finding::error(
-                "database.url",
-                format!("{error}"),
-                "correct the URL",
-            )];
-        }
-    };
-    match ask(&db, config, live).await {
-        Ok(findings) => findings,
-        Err(error) => vec![Finding::error(
-            "database.url",
-            format!("the database does not answer: {error}"),
-            "start it, or correct host, port, user, password and database name",
-        )],
+    let mut findings = check_route(config, Route::Direct, live).await;
+    if config.database.direct_url.is_some() && !findings.iter().any(Finding::is_error) {
+        findings.extend(check_route(config, Route::Pooled, live).await);
     }
+    findings
 }
 
-async fn ask(db: &PgPool, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
-    let inspection = inspection::inspect(db).await?;
-    let mut findings = judge(&inspection);
-    if live {
-        findings.extend(judge_deployment(&inspection, config.database.max_connections));
+async fn check_route(config: &Config, route: Route, live: bool) -> Vec<Finding> {
+    let (key, _) = config.database.route(route);
+    let db = match route {
+        Route::Direct => db::connect_commands(&config.database),
+        Route::Pooled => db::connect(&config.database),
+    };
+    let db = match db {
+        Ok(db) => db,
+        Err(error) => return vec![Finding::error(key, format!("{error}"), "correct the URL")],
+    };
+    let asked = match route {
+        Route::Direct => ask(&db, key, config, live).await,
+        Route::Pooled => ask_as_requests_do(&db, key, config, live).await,
+    };
+    asked.unwrap_or_else(|error| vec![judge_failure(key, &error)])
+}
+
+/// What everybody but requests uses, and requests as well if there is no other URL.
+async fn ask(db: &PgPool, key: &'static str, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
+    let pooling = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await?;
+    if pooling.shares_sessions {
+        return Ok(vec![judge_pooler(key)]);
     }
+    let inspection = inspection::inspect(db).await?;
+    let mut findings = judge(key, &inspection);
+    if live {
+        findings.extend(judge_deployment(key, &inspection, connections_at_most(config)));
+    }
+    findings.extend(judge_time_limits(
+        key,
+        &inspection::missing_time_limits(db).await?,
+    ));
     if inspection::may_read_migrations(db).await? == Some(false) {
-        findings.push(Finding::error(
-            "database.url",
-            "this user may not read _sqlx_migrations, so the server could not tell whether the database fits",
-            "GRANT SELECT ON _sqlx_migrations to the user",
-        ));
+        findings.push(judge_unreadable_migrations(key));
         return Ok(findings);
     }
     let applied = migrate::applied(db).await?;
@@ -59,37 +75,151 @@ async fn ask(db: &PgPool, config: &Config, live: bool) -> sqlx::Result<Vec<Findi
         .count();
     if unknown > 0 {
         let is_too_new = db::schema::fit(db).await? == Fit::TooNew;
-        findings.push(judge_unknown(unknown, is_too_new));
+        findings.push(judge_unknown(key, unknown, is_too_new));
     }
     if pending > 0 {
         let may_create = inspection::may_create_tables(db).await?;
-        findings.push(judge_pending(pending, may_create, config.database.migrate));
+        findings.push(judge_pending(key, pending, may_create, config.database.migrate));
     } else {
-        findings.extend(judge_privileges(&inspection::without_privileges(db).await?));
+        findings.extend(judge_privileges(key, &inspection::without_privileges(db).await?));
     }
     Ok(findings)
 }
 
+/// What requests use where that is another URL.
+async fn ask_as_requests_do(
+    db: &PgPool,
+    key: &'static str,
+    config: &Config,
+    live: bool,
+) -> sqlx::Result<Vec<Finding>> {
+    let pooling = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await?;
+    if !pooling.keeps_statements {
+        return Ok(vec![judge_statements(key)]);
+    }
+    let mut findings = Vec::new();
+    let there = match db::connect_commands(&config.database) {
+        Ok(direct) => inspection::identity(&direct).await,
+        Err(_) => None,
+    };
+    let here = inspection::identity(db).await;
+    if here.is_some() && there.is_some() && here != there {
+        return Ok(vec![Finding::error(
+            key,
+            "this leads to another database, or to other tables, than database.direct_url",
+            "let both name the same database, and give both roles the same search_path",
+        )]);
+    }
+    if live && inspection::inspect(db).await?.is_superuser {
+        findings.push(judge_superuser(key));
+    }
+    findings.extend(judge_time_limits(
+        key,
+        &inspection::missing_time_limits(db).await?,
+    ));
+    match inspection::may_read_migrations(db).await? {
+        Some(false) => findings.push(judge_unreadable_migrations(key)),
+        Some(true) => findings.extend(judge_privileges(key, &inspection::without_privileges(db).await?)),
+        None => {}
+    }
+    Ok(findings)
+}
+
+/// What one instance may open at the server itself: behind a pooler the pooler's own number counts for requests.
+fn connections_at_most(config: &Config) -> u32 {
+    let place = |route| {
+        let (_, url) = config.database.route(route);
+        let options: Option<PgConnectOptions> = url.expose_secret().parse().ok();
+        options.map(|options| {
+            let socket = options.get_socket().cloned();
+            (options.get_host().to_owned(), options.get_port(), socket)
+        })
+    };
+    if place(Route::Pooled) == place(Route::Direct) {
+        config.database.max_connections + db::CONNECTIONS_BESIDE_THE_POOL
+    } else {
+        db::DIRECT_CONNECTIONS
+    }
+}
+
+/// What an error means that comes of no answer.
+fn judge_failure(key: &'static str, error: &sqlx::Error) -> Finding {
+    if inspection::is_about_statements(error) {
+        return judge_statements(key);
+    }
+    let mend = if error.to_string().contains("startup parameter") {
+        "let the pooler ignore these startup parameters and the role bear the limits; docs/deployment.md has the lines"
+    } else {
+        "start it, or correct host, port, user, password and database name"
+    };
+    Finding::error(key, format!("the database does not answer: {error}"), mend)
+}
+
+fn judge_statements(key: &'static str) -> Finding {
+    Finding::error(
+        key,
+        "the pooler in front of the database does not keep prepared statements, so requests would fail",
+        "use PgBouncer 1.21 or later with max_prepared_statements = 200; docs/deployment.md has the lines",
+    )
+}
+
+fn judge_pooler(key: &'static str) -> Finding {
+    Finding::error(
+        key,
+        "this leads through a pooler that lends sessions for one transaction; migrations and workers need a session of their own",
+        "name the database itself in database.direct_url",
+    )
+}
+
+fn judge_time_limits(key: &'static str, missing: &[String]) -> Option<Finding> {
+    (!missing.is_empty()).then(|| {
+        Finding::warning(
+            key,
+            format!(
+                "a pooler keeps {} from the database, so a statement that hangs is not ended by it",
+                missing.join(", ")
+            ),
+            "give the limits to the role: ALTER ROLE ... SET, as docs/deployment.md has it",
+        )
+    })
+}
+
+fn judge_unreadable_migrations(key: &'static str) -> Finding {
+    Finding::error(
+        key,
+        "this user may not read _sqlx_migrations, so the server could not tell whether the database fits",
+        "GRANT SELECT ON _sqlx_migrations to the user",
+    )
+}
+
+fn judge_superuser(key: &'static str) -> Finding {
+    Finding::warning(
+        key,
+        "this user is a superuser of PostgreSQL and could read every database of the server",
+        "make a role of its own; docs/deployment.md has the statements",
+    )
+}
+
 /// What makes the server unfit.
-fn judge(server: &Inspection) -> Vec<Finding> {
+fn judge(key: &'static str, server: &Inspection) -> Vec<Finding> {
     let mut findings = Vec::new();
     if server.server_version < LEAST_POSTGRES_VERSION {
         findings.push(Finding::error(
-            "database.url",
+            key,
             "the server is older than PostgreSQL 14",
             "upgrade it",
         ));
     }
     if server.is_replica {
         findings.push(Finding::error(
-            "database.url",
+            key,
             "the server is a replica and cannot be written to",
             "name the primary",
         ));
     }
     if server.encoding != "UTF8" {
         findings.push(Finding::error(
-            "database.url",
+            key,
             format!(
                 "the database stores text as {}, which cannot hold every name",
                 server.encoding
@@ -100,10 +230,9 @@ fn judge(server: &Inspection) -> Vec<Finding> {
     findings
 }
 
-/// What works and is no way to run it. `pool`: `database.max_connections`; an instance holds some more for itself.
-fn judge_deployment(server: &Inspection, pool: u32) -> Vec<Finding> {
+/// What works and is no way to run it. `held`: the connections of one instance.
+fn judge_deployment(key: &'static str, server: &Inspection, held: u32) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let held = pool + db::CONNECTIONS_BESIDE_THE_POOL;
     if i64::from(held) > i64::from(server.connections) {
         findings.push(Finding::warning(
             "database.max_connections",
@@ -115,22 +244,18 @@ fn judge_deployment(server: &Inspection, pool: u32) -> Vec<Finding> {
         ));
     }
     if server.is_superuser {
-        findings.push(Finding::warning(
-            "database.url",
-            "this user is a superuser of PostgreSQL and could read every database of the server",
-            "make a role of its own; docs/deployment.md has the statements",
-        ));
+        findings.push(judge_superuser(key));
     }
     if !server.is_local && !server.is_encrypted {
         findings.push(Finding::warning(
-            "database.url",
+            key,
             "the connection to the database crosses a network unencrypted",
             "add ?sslmode=verify-full to the URL, and sslrootcert= with the server's authority",
         ));
     }
     if !server.is_durable {
         findings.push(Finding::warning(
-            "database.url",
+            key,
             "fsync is off: a crash of the machine may bring spent tokens back to life",
             "set fsync = on in postgresql.conf",
         ));
@@ -139,21 +264,21 @@ fn judge_deployment(server: &Inspection, pool: u32) -> Vec<Finding> {
 }
 
 /// Migrations of a newer version: those that an older one can live with are only worth a word.
-fn judge_unknown(unknown: usize, is_too_new: bool) -> Finding {
+fn judge_unknown(key: &'static str, unknown: usize, is_too_new: bool) -> Finding {
     let mend = "run the newer version of riley-auth that made them";
     if is_too_new {
         let problem = format!("the database has {unknown} migrations that this version cannot live with");
-        Finding::error("database.url", problem, mend)
+        Finding::error(key, problem, mend)
     } else {
         let problem = format!("the database has {unknown} migrations that this version does not know");
-        Finding::warning("database.url", problem, mend)
+        Finding::warning(key, problem, mend)
     }
 }
 
-fn judge_pending(pending: usize, may_create: bool, migrates: bool) -> Finding {
+fn judge_pending(key: &'static str, pending: usize, may_create: bool, migrates: bool) -> Finding {
     if !may_create {
         Finding::error(
-            "database.url",
+            key,
             format!("{pending} migrations are missing and this user may not create tables"),
             "GRANT CREATE ON SCHEMA to the user, or run `riley-auth migrate` as one who may",
         )
@@ -173,10 +298,10 @@ fn judge_pending(pending: usize, may_create: bool, migrates: bool) -> Finding {
 }
 
 /// The user of the server may be another than the one who migrates.
-fn judge_privileges(lacking: &[String]) -> Option<Finding> {
+fn judge_privileges(key: &'static str, lacking: &[String]) -> Option<Finding> {
     (!lacking.is_empty()).then(|| {
         Finding::error(
-            "database.url",
+            key,
             format!("this user may not read and write {}", lacking.join(", ")),
             "GRANT SELECT, INSERT, UPDATE, DELETE ON the tables, and USAGE ON the sequences, to the user",
         )
@@ -188,6 +313,8 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+
+    const KEY: &str = "database.url";
 
     fn sound() -> Inspection {
         Inspection {
@@ -204,7 +331,8 @@ mod tests {
     }
 
     fn all(server: &Inspection, pool: u32) -> Vec<Finding> {
-        [judge(server), judge_deployment(server, pool)].concat()
+        let held = pool + db::CONNECTIONS_BESIDE_THE_POOL;
+        [judge(KEY, server), judge_deployment(KEY, server, held)].concat()
     }
 
     #[test]
@@ -281,8 +409,8 @@ mod tests {
 
     #[test]
     fn a_table_without_privileges_is_named() {
-        assert!(judge_privileges(&[]).is_none());
-        let finding = judge_privileges(&["users".to_owned(), "events".to_owned()]).unwrap();
+        assert!(judge_privileges(KEY, &[]).is_none());
+        let finding = judge_privileges(KEY, &["users".to_owned(), "events".to_owned()]).unwrap();
         assert!(finding.is_error() && finding.problem.contains("users, events"));
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn check(config: &Config, at: Option<IpAddr>, seen_as: Option<I
     }
     findings.extend(metrics::check(config, &outside).await);
     findings.extend(outside.plain_http().await);
-    if let Ok(pool) = db::connect(&config.database) {
+    if let Ok(pool) = db::connect_commands(&config.database) {
         let (before, started) = (micros(), Instant::now());
         if let Ok(inspection) = db::inspection::inspect(&pool).await {
             let now = i64::try_from(inspection.now.unix_timestamp_nanos() / 1_000).unwrap_or(before);

@@ -105,7 +105,7 @@ pub(super) async fn check(config: &Config) -> Urls {
 }
 
 async fn clients(config: &Config) -> anyhow::Result<Vec<Client>> {
-    let pool = db::connect(&config.database)?;
+    let pool = db::connect_commands(&config.database)?;
     let clients = db::clients::list(&pool).await;
     pool.close().await;
     Ok(clients?)
