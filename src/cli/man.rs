@@ -77,7 +77,7 @@ fn details(command: &str) -> &'static [&'static str] {
         ],
         "validate" => &[
             "Without an option it reads the configuration, loads the keys, asks the database for its version, migrations and \
-             privileges, every provider for its discovery document, and Redis, where rate_limiting.redis_url names one, to \
+             privileges, looks whether what a pooler in front of it does is what requests need, asks every provider for its discovery document, and Redis, where rate_limiting.redis_url names one, to \
              run the server's script.",
             "With --live it also looks at the running server from outside, through the public URL that the issuer names: \
              discovery and keys byte for byte, what the proxies in front make of scheme, host, client address, cookies and \

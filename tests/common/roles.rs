@@ -108,12 +108,12 @@ impl Roles {
 
     /// Roles outlive a database.
     pub(crate) async fn drop(self) {
-        let (owner, server) = (&self.owner, &self.server);
-        self.run(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('{owner}', '{server}');
-             DROP OWNED BY {owner}, {server} CASCADE; DROP ROLE {owner}; DROP ROLE {server}"
-        ))
-        .await;
+        for role in [&self.server, &self.owner] {
+            let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1";
+            sqlx::query(end).bind(role).execute(&self.db).await.unwrap();
+            self.run(&format!("DROP OWNED BY {role} CASCADE")).await;
+            self.run(&format!("DROP ROLE {role}")).await;
+        }
     }
 }
 
