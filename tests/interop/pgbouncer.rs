@@ -24,6 +24,7 @@ use load::{Counts, Load, Manner};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
+use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -43,6 +44,36 @@ fn block_of_the_guide(language: &str) -> String {
     rest.split("\n```").next().unwrap().to_owned()
 }
 
+/// The server of the tests asks for passwords in clear, which a pooler cannot send that knows only what they are checked by.
+/// Deployments ask by SCRAM.
+async fn ask_by_scram(roles: &Roles) {
+    let file: String = sqlx::query_scalar("SHOW hba_file")
+        .fetch_one(&roles.db)
+        .await
+        .unwrap();
+    let rules = std::fs::read_to_string(&file).unwrap();
+    let new = format!("{file}.{}", roles.server);
+    std::fs::write(&new, rules.replace(" password\n", " scram-sha-256\n")).unwrap();
+    std::fs::rename(&new, &file).unwrap();
+    let loaded = "SELECT extract(epoch FROM pg_conf_load_time())::float8";
+    let before: f64 = sqlx::query_scalar(loaded).fetch_one(&roles.db).await.unwrap();
+    roles.run("SELECT pg_reload_conf()").await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // What a new connection is made by is what counts.
+        let mut connection = roles.db.connect_options().connect().await.unwrap();
+        let now: f64 = sqlx::query_scalar(loaded)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        if now > before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the rules are not taken over");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A pooler of this test's own in front of one database.
 struct PgBouncer {
     port: u16,
@@ -56,6 +87,7 @@ impl PgBouncer {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         drop(socket);
+        ask_by_scram(roles).await;
         let directory = tempfile::tempdir().unwrap();
         // PgBouncer does not run as root; whoever it runs as has to be able to read its files.
         let world = std::fs::Permissions::from_mode(0o755);
@@ -153,6 +185,9 @@ impl PgBouncer {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("PgBouncer said: {}", self.log());
+        }
         self.stop(Signal::KILL);
     }
 }

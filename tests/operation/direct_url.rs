@@ -102,7 +102,11 @@ async fn requests_use_the_url_and_workers_the_direct_one() {
     while listeners.is_empty() {
         assert!(std::time::Instant::now() < deadline, "nobody listens");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        listeners = sqlx::query_scalar(listening).fetch_all(&roles.db).await.unwrap();
+        listeners = sqlx::query_scalar(listening)
+            .bind([roles.owner.as_str(), roles.server.as_str()])
+            .fetch_all(&roles.db)
+            .await
+            .unwrap();
     }
     assert_eq!(listeners, [roles.owner.as_str()]);
     assert_eq!(roles.connected().await, roles.expected());
