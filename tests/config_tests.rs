@@ -137,6 +137,38 @@ fn the_issuer_is_taken_apart(
     assert_eq!(config.issuer_path(), path);
 }
 
+/// The second URL is judged as the first one is, and stands for it where it is not written.
+#[test]
+fn the_direct_url_is_a_postgres_url_and_the_other_one_by_default() {
+    use riley_auth::config::database::Route;
+    let url = "url = \"postgres://localhost/riley\"";
+    for wrong in [
+        "localhost:5432",
+        "http://localhost/riley",
+        "postgres://localhost:port/riley",
+    ] {
+        let text = LEAST.replace(url, &format!("{url}, direct_url = \"{wrong}\""));
+        let found = summary(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("database.direct_url 1:") && found[0].ends_with("this is no PostgreSQL URL"),
+            "{found:?}"
+        );
+    }
+    let way = |text: &str, route| {
+        let config = loads(text).config.database;
+        let (key, url) = config.route(route);
+        (key, url.expose_secret().to_owned())
+    };
+    let one = ("database.url", "postgres://localhost/riley".to_owned());
+    assert_eq!(way(LEAST, Route::Pooled), one);
+    assert_eq!(way(LEAST, Route::Direct), one);
+    let text = LEAST.replace(url, &format!("{url}, direct_url = \"postgresql:///riley\""));
+    assert_eq!(way(&text, Route::Pooled), one);
+    let other = ("database.direct_url", "postgresql:///riley".to_owned());
+    assert_eq!(way(&text, Route::Direct), other);
+}
+
 #[test]
 fn an_ipv6_address_is_listened_on_in_brackets() {
     let config = loads(&format!("{LEAST}[server]\nhost = \"::1\"\n")).config;
@@ -739,6 +771,7 @@ fn what_env_and_file_name_must_be_there_except_offline() {
 #[case("[database]\nurl = \"mysql://u:hunter2@h/d\"\n")]
 #[case("[database]\nurl = [\"hunter2\"]\n")]
 #[case("[database]\nurk = \"hunter2\"\n")]
+#[case("[database]\nurl = \"postgres://h/d\"\ndirect_url = \"mysql://u:hunter2@h/d\"\n")]
 #[case("database = { url = \"postgres://hunter2@h/d\", max_connections = 0 }\n")]
 #[case("database = { ur = \"hunter2\" }\n")]
 #[case("database = \"hunter2\"\n")]
@@ -756,7 +789,10 @@ fn a_secret_is_never_printed(#[case] text: &str) {
 
 #[test]
 fn the_debug_form_of_a_configuration_shows_no_secret() {
-    let text = LEAST.replace("postgres://localhost/riley", "postgres://u:hunter2@h/d");
+    let text = LEAST.replace(
+        "postgres://localhost/riley\"",
+        "postgres://u:hunter2@h/d\", direct_url = \"postgres://v:hunter2@h/d\"",
+    );
     assert!(!format!("{:?}", loads(&text)).contains("hunter2"));
 }
 

@@ -438,6 +438,56 @@ async fn a_pooler_that_is_restarted_under_load_costs_nobody_a_session() {
     pooled.end().await;
 }
 
+/// Whoever hangs up in the middle leaves no session in a transaction, and no answer for who comes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_leaves_nothing_in_a_session() {
+    let pooled = Pooled::start(&[]).await;
+    let app = pooled.op.client().await;
+    let browser = pooled.op.signed_in("alice").await;
+    let mut refresh_token = app
+        .tokens_of(&browser, "alice", "openid offline_access")
+        .await
+        .refresh()
+        .to_owned();
+    for round in 0..30 {
+        let mut leaving = JoinSet::new();
+        for caller in 0..16_u64 {
+            let (op, app, token) = (pooled.op.clone(), app.clone(), refresh_token.clone());
+            leaving.spawn(async move {
+                let form = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
+                let authorization = common::app::basic(app.client_id(), app.secret());
+                let sending = op
+                    .request(Method::POST, "/oauth/token")
+                    .header("authorization", authorization)
+                    .form(&form)
+                    .send();
+                let _ = tokio::time::timeout(Duration::from_micros(500 * caller), sending).await;
+            });
+        }
+        leaving.join_all().await;
+        // The same token again: within the leeway it gives the same successor.
+        let tokens = app.refresh(&refresh_token).await.tokens();
+        assert_ne!(tokens.refresh(), refresh_token, "{round}");
+        tokens.refresh().clone_into(&mut refresh_token);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state <> 'idle'";
+    loop {
+        let busy: i64 = sqlx::query_scalar(busy)
+            .bind(&pooled.roles.server)
+            .fetch_one(&pooled.roles.db)
+            .await
+            .unwrap();
+        if busy == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{busy} sessions are not given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    everybody_signs_in_and_out(&pooled.op, 8, 1).await;
+    pooled.end().await;
+}
+
 /// Others use up the pooler's sessions: whoever gets none is told to come back rather than left waiting, and the process is
 /// not ready for that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,8 +8,11 @@ use sqlx::PgPool;
 
 use crate::common::TestProvider;
 use crate::common::database::TestDatabase;
+use crate::common::process::PATIENCE;
+use crate::common::receiver::Receiver;
 use crate::common::roles::{LIMITS, Roles, directory, validated};
 use crate::common::silencer::Forgetful;
+use crate::common::webhooks::on_loopback;
 
 /// Nobody listens there.
 const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:9/nothing";
@@ -97,7 +100,7 @@ async fn requests_use_the_url_and_workers_the_direct_one() {
     // The kit's own provider listens, too.
     let listening =
         "SELECT usename::text FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND usename = ANY ($1)";
-    let deadline = std::time::Instant::now() + crate::common::process::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     let mut listeners: Vec<String> = Vec::new();
     while listeners.is_empty() {
         assert!(std::time::Instant::now() < deadline, "nobody listens");
@@ -112,6 +115,60 @@ async fn requests_use_the_url_and_workers_the_direct_one() {
     assert_eq!(roles.connected().await, roles.expected());
     op.stopped().await;
     roles.drop().await;
+}
+
+/// A change of the second URL is said to wait for the next start, although both values print alike.
+#[tokio::test]
+async fn another_direct_url_is_taken_over_at_the_next_start() {
+    let op = TestProvider::start().await;
+    let own = op.state().config.database.url.expose_secret().to_owned();
+    let directory = directory(&op, &own, Some(&own));
+    let process = directory.serve().await;
+    let edited = format!("direct_url = \"{NOWHERE}\"");
+    directory.edit(&format!("direct_url = \"{own}\""), &edited);
+    process
+        .logs("[database] has changed and is taken over at the next start")
+        .await;
+    assert!(!process.log().contains("hunter2"));
+}
+
+/// While requests reach no database, whatever goes on beside them does: deliveries are sent, and what has expired is removed.
+#[tokio::test]
+async fn without_a_way_for_requests_workers_go_on() {
+    let kit = TestProvider::with(on_loopback).await;
+    let own = kit.state().config.database.url.expose_secret().to_owned();
+    let asking = kit.asking_client().await;
+    kit.browser().authorize(&asking).send().await.page("/login");
+    // The kit's own workers are gone; its connections are looked through.
+    let kit = kit.stopped().await;
+    let cut_off = kit
+        .reconfigured(|config| {
+            config.database.url = NOWHERE.to_owned().into();
+            config.database.direct_url = Some(own.into());
+            config.database.acquire_timeout_secs = 1;
+        })
+        .await;
+    cut_off.get("/health").await.is(200);
+    cut_off.get("/ready").await.is(503);
+    let answer = cut_off
+        .get("/oauth/authorize?client_id=app&response_type=code")
+        .await;
+    answer.is(503);
+    assert!(answer.headers.contains_key("retry-after"));
+    let receiver = Receiver::start().await;
+    let webhook = kit.webhook(&receiver).await;
+    kit.ping(webhook.id()).await;
+    receiver.waits_for(1).await;
+    let waiting = "SELECT count(*) FROM authorization_requests";
+    let count = async || -> i64 { sqlx::query_scalar(waiting).fetch_one(kit.db()).await.unwrap() };
+    assert_eq!(count().await, 1);
+    kit.advance(time::Duration::days(1));
+    while riley_auth::maintenance::clean_up(cut_off.state(), kit.clock().now())
+        .await
+        .unwrap()
+        .shared
+    {}
+    assert_eq!(count().await, 0);
 }
 
 /// A command does not depend on a pooler; `validate` looks at both URLs and says which it means.
