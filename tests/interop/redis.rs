@@ -1,7 +1,8 @@
 //! Rate limits against a real Redis: instances that share it count together, and while it is away, hangs or comes back under
 //! load everybody is answered and nobody is unlimited.
 //!
-//! A target of its own, because it needs `redis-server`: `tests/interop/run redis`.
+//! A target of its own, because it needs `redis-server`: `tests/interop/run redis`. REDIS_SERVER names another program that
+//! takes the same arguments, such as `valkey-server`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -58,7 +59,8 @@ impl RedisServer {
             "--appendonly",
             "no",
         ];
-        let child = Command::new("redis-server")
+        let program = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let child = Command::new(program)
             .args(arguments)
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
