@@ -1,7 +1,7 @@
 //! What `riley-auth validate` asks a database as a whole: its server, its role, its privileges, its clock.
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgExecutor, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgExecutor};
 use time::OffsetDateTime;
 
 /// The server, and us as it sees us.
@@ -57,38 +57,41 @@ pub struct Pooling {
 }
 
 /// Looks for a pooler with two connections: one that has been served leaves its session to the next, if there is a pooler
-/// that lends them, and then what the one prepared there must not be the other's.
+/// that lends them, and then what the one prepared there must not be in the other's way.
 pub async fn pooling(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
     let (mut one, mut other) = (options.connect().await?, options.connect().await?);
-    let first = session(&mut one).await?;
-    sqlx::query_scalar!(r#"SELECT 1 AS "one!""#)
-        .fetch_one(&mut one)
-        .await?;
-    let mut transaction = other.begin().await?;
-    let shares_sessions = session(&mut transaction).await? == first;
-    let prepared = sqlx::query_scalar!(r#"SELECT 2 AS "two!""#)
-        .fetch_one(&mut *transaction)
-        .await;
-    let keeps_statements = match prepared {
-        Ok(_) => true,
-        Err(error) if is_about_statements(&error) => false,
+    let pooling = match sessions(&mut one, &mut other).await {
+        Ok((first, second)) => Pooling {
+            shares_sessions: first == second,
+            keeps_statements: true,
+        },
+        // Only somebody else can have prepared it under that name, or somewhere else.
+        Err(error) if is_about_statements(&error) => Pooling {
+            shares_sessions: true,
+            keeps_statements: false,
+        },
         Err(error) => return Err(error),
     };
-    drop(transaction);
     for connection in [one, other] {
         // What was asked is answered, and the connection is nobody's any more.
         let _ = connection.close().await;
     }
-    Ok(Pooling {
-        shares_sessions,
-        keeps_statements,
-    })
+    Ok(pooling)
 }
 
-/// The number of the session, without preparing a statement for that.
-async fn session(connection: &mut PgConnection) -> sqlx::Result<String> {
-    let row = sqlx::raw_sql("SELECT pg_backend_pid()::text");
-    row.fetch_one(connection).await?.try_get(0)
+/// The numbers of the sessions that these connections have, one after the other. The second is held meanwhile.
+async fn sessions(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<(i32, i32)> {
+    let first = session(one).await?;
+    let mut held = other.begin().await?;
+    let second = session(&mut held).await?;
+    held.rollback().await?;
+    Ok((first, second))
+}
+
+async fn session(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"SELECT pg_backend_pid() AS "session!""#)
+        .fetch_one(connection)
+        .await
 }
 
 /// Whether `error` is that of a prepared statement that is not there, or is there already.
