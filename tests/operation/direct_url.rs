@@ -2,6 +2,7 @@
 //! other.
 
 use reqwest::Method;
+use rustix::process::Signal;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -67,7 +68,7 @@ async fn serve_migrates_by_the_direct_url_and_serves_requests_as_a_role_that_cou
     assert!(!may_create);
     assert_eq!(roles.connected().await, roles.expected());
     assert_eq!(validated(&directory), []);
-    process.signal(rustix::process::Signal::TERM);
+    process.signal(Signal::TERM);
     assert!(process.ended().await.success());
     assert!(!process.log().contains("\"ERROR\""), "{}", process.log());
     roles.drop().await;
@@ -126,6 +127,8 @@ async fn another_direct_url_is_taken_over_at_the_next_start() {
     let process = directory.serve().await;
     let edited = format!("direct_url = \"{NOWHERE}\"");
     directory.edit(&format!("direct_url = \"{own}\""), &edited);
+    // Files may not be watched yet.
+    process.signal(Signal::HUP);
     process
         .logs("[database] has changed and is taken over at the next start")
         .await;
