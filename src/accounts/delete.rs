@@ -2,14 +2,13 @@
 
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::json;
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
 use super::names;
 use super::sessions::{EndReason, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
 use crate::config::usernames::UsernamesConfig;
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{SessionId, UserId};
 use crate::sealing::Keyring;
@@ -54,7 +53,7 @@ impl From<sqlx::Error> for NotDeleted {
 ///
 /// It may take long, so that of the administrators' rows it locks none but to delete one of them.
 pub async fn delete(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     deletion: &Deletion<'_>,
     keyring: &Keyring,
     rng: &(dyn SecureRandom + Sync),

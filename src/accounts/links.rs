@@ -1,16 +1,15 @@
 //! What its owner does with the identities that lead to an account: adding another one, taking one away.
 
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
 use super::consents::forget_consents_since;
 use super::newcomers::link;
 use super::profile::announce_profile;
 use super::sessions::{EndReason, announce};
-use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::{Link, LinkChange};
 use crate::db::users::Refreshed;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
@@ -47,7 +46,7 @@ pub struct Unlinking<'a> {
 /// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then. `added_by`: the link
 /// by which its owner is signed in.
 pub async fn add_link(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     added_by: Option<LinkId>,
@@ -70,7 +69,7 @@ pub async fn add_link(
 /// `is_usable`: whether one can sign in by this link. The account's row is locked, so that of two at once
 /// the second one sees what the first one left.
 pub async fn unlink(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     unlinking: &Unlinking<'_>,
     is_usable: impl Fn(&Link) -> bool,
     now: OffsetDateTime,
@@ -112,7 +111,7 @@ pub async fn unlink(
 ///
 /// Codes go before grants: an exchange that is under way has either made its grant by then or finds its code spent.
 pub async fn revoke_what_was_had_by(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     link_ids: &[LinkId],
     just_ended: &[SessionId],
@@ -178,7 +177,7 @@ pub struct Address {
 }
 
 /// The primary address as it is now.
-pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Address>> {
+pub async fn primary_address(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<Address>> {
     Ok(address_of(
         &db::oauth_links::list_of_user(&mut **tx, user_id).await?,
     ))
@@ -186,7 +185,7 @@ pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sql
 
 /// Whether apps are told another address after this change of a link: they know of the primary one alone.
 pub async fn told_of(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     link_id: LinkId,
     change: LinkChange,
@@ -202,7 +201,7 @@ pub async fn told_of(
 
 /// Tells of another primary address, if it is not `before` any more.
 pub async fn announce_address(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     before: Option<Address>,
     now: OffsetDateTime,
@@ -212,7 +211,7 @@ pub async fn announce_address(
 
 /// The same when a link has left, with what it had filled of the profile.
 pub async fn announce_departure(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     before: Option<Address>,
     forgotten: Refreshed,

@@ -2,7 +2,6 @@
 
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::{Map, json};
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,11 +11,11 @@ use super::names;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
-use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::Link;
 use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::sealing::Keyring;
@@ -29,7 +28,7 @@ use crate::usernames::{Username, UsernameRules};
 ///
 /// The entry in the trail is [`merged`]'s, which belongs at the end of the transaction.
 pub async fn merge(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     joined_by: LinkId,
@@ -133,7 +132,7 @@ impl Failure for NotUnmerged {
 /// that; left behind, each would still lead into the account that the merge is undone to protect. Ended instead, they would
 /// be newcomers at their next sign-in, while their owner has an account now.
 pub async fn unmerge(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     unmerging: &Unmerging<'_>,
     keyring: &Keyring,
     rng: &(dyn SecureRandom + Sync),
@@ -207,7 +206,7 @@ impl Merged {
 
 /// The link, what came by it, and their account, locked; the account first, as everywhere. Found again under that lock: the
 /// link may have changed hands since it was named.
-async fn lock_merged(tx: &mut PgTransaction<'_>, unmerging: &Unmerging<'_>) -> Result<Merged, NotUnmerged> {
+async fn lock_merged(tx: &mut Transaction, unmerging: &Unmerging<'_>) -> Result<Merged, NotUnmerged> {
     let link_id = unmerging.link_id;
     let owner = match unmerging.owner {
         Some(owner) => owner,
@@ -252,7 +251,7 @@ fn came_by(links: &[Link], root: LinkId) -> Vec<Link> {
 
 /// An account without a link, under the best name that is free. Name and picture come with the next sign-in.
 async fn account_of_its_own(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     usernames: &[Username],
     keyring: &Keyring,
     now: OffsetDateTime,
@@ -280,7 +279,7 @@ async fn account_of_its_own(
 
 /// Both accounts' apps hear of every identity that changed hands.
 async fn tell(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     merged: &Merged,
     new_user: &User,
     now: OffsetDateTime,

@@ -1,14 +1,13 @@
 //! Accounts for newcomers, and the identities that lead to an account.
 
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::names;
-use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
 use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
 use crate::sealing::Keyring;
@@ -58,7 +57,7 @@ impl Failure for NotCreated {
 
 /// Makes an account with its first link.
 pub async fn create(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     new: &NewAccount<'_>,
     keyring: &Keyring,
     now: OffsetDateTime,
@@ -104,7 +103,7 @@ pub async fn create(
 
 /// Links an identity to an account. `added_by`: the link of that account that it comes by; `None` for the first one.
 pub async fn link(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     added_by: Option<LinkId>,
@@ -116,7 +115,7 @@ pub async fn link(
 }
 
 async fn link_as(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     link_id: LinkId,
     user_id: UserId,
     identity: &Identity,

@@ -1,10 +1,9 @@
 //! Names that nobody may take, beside those of the configuration. Who has such a name already keeps it.
 
 use serde_json::json;
-use sqlx::PgTransaction;
 
 use crate::audit::{Action, Entry, Recorder, Target};
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::usernames;
 
 /// What kind of thing the trail says that a name is.
@@ -29,11 +28,7 @@ impl From<sqlx::Error> for Refused {
 }
 
 /// Reserves a name, in any case of letters. Returns it as it is kept, folded.
-pub async fn reserve(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    name: &str,
-) -> Result<String, Refused> {
+pub async fn reserve(tx: &mut Transaction, recorder: &Recorder<'_>, name: &str) -> Result<String, Refused> {
     let folded = reservable(name)?;
     if !db::reserved_usernames::insert(tx, &folded, recorder.now).await? {
         return Err(Refused::AlreadyReserved);
@@ -43,11 +38,7 @@ pub async fn reserve(
 }
 
 /// Lets a reserved name be taken again, in any case of letters. Returns it as it was kept, folded.
-pub async fn release(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    name: &str,
-) -> Result<String, Refused> {
+pub async fn release(tx: &mut Transaction, recorder: &Recorder<'_>, name: &str) -> Result<String, Refused> {
     let folded = usernames::fold(name);
     if !db::reserved_usernames::delete(tx, &folded).await? {
         return Err(Refused::NotReserved);
@@ -57,7 +48,7 @@ pub async fn release(
 }
 
 async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     action: Action,
     folded: &str,

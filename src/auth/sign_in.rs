@@ -3,15 +3,14 @@
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::flow::Target;
 use crate::accounts::{self, EndReason};
-use crate::db;
 use crate::db::sessions::{LiveSession, Login};
 use crate::db::users::User;
+use crate::db::{self, Transaction};
 use crate::error::AppError;
 use crate::events::Event;
 use crate::http::browser::{Browser, MaybeBrowserSession};
@@ -97,7 +96,7 @@ impl Visit {
     /// proved it, seconds since the epoch; a newcomer may have thought about a name since.
     pub async fn open_session(
         &self,
-        tx: &mut PgTransaction<'_>,
+        tx: &mut Transaction,
         user: User,
         link_id: LinkId,
         identity: &Identity,
@@ -146,7 +145,7 @@ impl Visit {
 
     async fn renew_or_insert(
         &self,
-        tx: &mut PgTransaction<'_>,
+        tx: &mut Transaction,
         token: &Opaque,
         login: &Login<'_>,
     ) -> sqlx::Result<SessionId> {

@@ -1,7 +1,9 @@
 //! When each key was first published, first signed and last signed: `signing_keys`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
+
+use crate::db::Transaction;
 
 /// A key as it is in use at this moment.
 pub struct KeyInUse<'a> {
@@ -48,7 +50,7 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<RecordedKey>> {
 /// Records which keys are published and which of them signs. Several instances may say the same: who is first is told of
 /// the keys that began to sign, the others of none.
 pub async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     keys: &[KeyInUse<'_>],
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<NewSigner>> {

@@ -2,12 +2,11 @@
 
 use axum::http::header;
 use axum::response::Response;
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::db;
 use crate::db::authorization_codes::NewCode;
+use crate::db::{self, Transaction};
 use crate::error::{OAuthErrorCode, OAuthRefusal};
 use crate::http::browser::BrowserSession;
 use crate::http::page;
@@ -71,7 +70,7 @@ impl From<NotIssued> for OAuthRefusal {
 /// `auth_time` is the session's: a code that is issued on a session of last week says so. Issuing a code is how a session is
 /// used, so it lasts longer for it: somebody who signs in to apps every day is never sent to the upstream again.
 pub async fn issue(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     state: &AppState,
     client: &Client,
     request: &AuthorizationRequest,

@@ -11,7 +11,7 @@ use axum::routing::get;
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 
-use crate::db;
+use crate::db::{self, Pool};
 use crate::error::{AppError, ErrorBody};
 use crate::http::state::AppState;
 use crate::metrics::key_age::{self, KeyDates};
@@ -119,13 +119,13 @@ async fn ask(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Counted> {
 }
 
 /// What the pool says of itself, without asking the database.
-fn connections(pool: &sqlx::PgPool) -> DatabaseConnections {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+fn connections(pool: &Pool) -> DatabaseConnections {
+    let idle = pool.idle();
     DatabaseConnections {
         // Two readings: one may have come back in between.
         in_use: pool.size().saturating_sub(idle),
         idle,
-        max: pool.options().get_max_connections(),
+        max: pool.max_connections(),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::cli::migrate;
 use crate::config::Config;
 use crate::config::database::Route;
 use crate::config::finding::Finding;
+use crate::db::Pool;
 use crate::db::inspection::{self, Inspection};
 use crate::db::schema::Fit;
 use crate::db::{self, MIGRATIONS, in_time};
@@ -46,7 +46,7 @@ async fn check_route(config: &Config, route: Route, live: bool) -> Vec<Finding> 
 }
 
 /// What everybody but requests uses, and requests as well if there is no other URL.
-async fn ask(db: &PgPool, key: &'static str, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
+async fn ask(db: &Pool, key: &'static str, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
     let pooling = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await?;
     if pooling.shares_sessions {
         return Ok(vec![judge_pooler(key)]);
@@ -88,7 +88,7 @@ async fn ask(db: &PgPool, key: &'static str, config: &Config, live: bool) -> sql
 
 /// What requests use where that is another URL.
 async fn ask_as_requests_do(
-    db: &PgPool,
+    db: &Pool,
     key: &'static str,
     config: &Config,
     live: bool,
