@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::TestProvider;
-use common::roles::{LIMITS, Roles, directory, validated};
+use common::roles::{Roles, directory, validated};
 use load::{Counts, Load, Manner};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
-use sqlx::ConnectOptions as _;
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -36,11 +36,28 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// Sessions that the pooler has for all requests together.
 const SESSIONS: u32 = 3;
 
-/// The block of the guide that bears this language.
-fn block_of_the_guide(language: &str) -> String {
+fn guide() -> String {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deployment.md");
-    let guide = std::fs::read_to_string(guide).unwrap();
-    let (_, rest) = guide.split_once(&format!("\n```{language}\n")).unwrap();
+    std::fs::read_to_string(guide).unwrap()
+}
+
+/// The lines of the guide that begin like this, about the role and the database of a test.
+fn statements_of_the_guide(beginning: &str, roles: &Roles) -> Vec<String> {
+    let guide = guide();
+    let lines = guide.lines().filter(|line| line.starts_with(beginning));
+    let url = Url::parse(&roles.server_url()).unwrap();
+    let database = url.path().trim_start_matches('/').to_owned();
+    let ours = |line: &str| {
+        line.replace("riley_auth_server", &roles.server)
+            .replace("DATABASE riley_auth ", &format!("DATABASE {database} "))
+    };
+    lines.map(ours).collect()
+}
+
+/// What the guide has PgBouncer told: the first block of its language.
+fn ini_of_the_guide() -> String {
+    let guide = guide();
+    let (_, rest) = guide.split_once("\n```ini\n").unwrap();
     rest.split("\n```").next().unwrap().to_owned()
 }
 
@@ -92,10 +109,9 @@ impl PgBouncer {
         // PgBouncer does not run as root; whoever it runs as has to be able to read its files.
         let world = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), world).unwrap();
-        // As the guide's statement has it: no password, only what it is checked by.
-        let line = "SELECT format('\"%s\" \"%s\"', rolname, rolpassword) FROM pg_authid WHERE rolname = $1";
-        let users: String = sqlx::query_scalar(line)
-            .bind(&roles.server)
+        // No password, only what it is checked by.
+        let statement = statements_of_the_guide("SELECT format(", roles).remove(0);
+        let users: String = sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_one(&roles.db)
             .await
             .unwrap();
@@ -109,7 +125,7 @@ impl PgBouncer {
             database.host_str().unwrap(),
             database.port().unwrap()
         );
-        let mut lines = block_of_the_guide("ini");
+        let mut lines = ini_of_the_guide();
         let mut put = |key: &str, line: &str| {
             let old = lines
                 .lines()
@@ -206,10 +222,10 @@ impl Pooled {
         let own = kit.state().config.database.url.expose_secret().to_owned();
         let roles = Roles::create(&own).await;
         roles.share_everything().await;
-        for limit in LIMITS {
-            roles
-                .run(&format!("ALTER ROLE {} SET {limit}", roles.server))
-                .await;
+        let limits = statements_of_the_guide("ALTER ROLE ", &roles);
+        assert_eq!(limits.len(), 3, "{limits:?}");
+        for limit in limits {
+            roles.run(&limit).await;
         }
         let pooler = PgBouncer::start(&roles, other_lines).await;
         let op = kit
@@ -338,7 +354,10 @@ async fn validate_finds_what_is_missing_of_the_guide() {
         roles,
         own: _own,
     } = pooled;
-    roles.run(&format!("ALTER ROLE {} RESET ALL", roles.server)).await;
+    for limit in statements_of_the_guide("ALTER ROLE ", &roles) {
+        let (role, _) = limit.split_once(" SET ").unwrap();
+        roles.run(&format!("{role} RESET ALL")).await;
+    }
     pooler.stop(Signal::INT);
     pooler.start_again();
     let findings = validated(&directory(&op, &through, Some(&past)));
