@@ -130,6 +130,17 @@ fn no_statement_is_put_together_at_run_time() {
     );
 }
 
+/// RS-10: a pooler may give the next transaction another session, so nothing is locked, set, made or listened to in one beyond
+/// a transaction. The deliveries listen past it, by sqlx's own means.
+#[test]
+fn no_statement_leaves_anything_in_a_session() {
+    nowhere(
+        "src/db",
+        r"(?i)pg_(try_)?advisory_(un)?lock|set_config\([^)]*, false\)|\bset (session|statement_|lock_|role|search_path)|\b(temp|temporary) table|\bcursor (with|for)\b|\bu?n?listen [a-z]+_",
+        |_| false,
+    );
+}
+
 /// A request may be dropped at any moment, and the database vanish: sqlx's own pool and transactions answer neither well.
 #[test]
 fn connections_are_lent_and_given_back_in_one_place() {
