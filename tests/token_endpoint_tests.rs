@@ -136,7 +136,7 @@ impl Provider {
         let provider = Self {
             routes: routes().with_state(state),
             clock,
-            db: db.into(),
+            db,
             user_id,
             session_id,
             _database: database,
