@@ -179,6 +179,7 @@ type Worker = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// `riley-auth serve`. `change_log`: what a reload does to the log.
 pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyhow::Result<()> {
     let clock = Clock::default();
+    let watched = reload::Watched::begin(&loaded.config, loaded.path.as_deref());
     let keys = load_keys(&loaded.config, &clock)?;
     let state = state(loaded.config.clone(), keys, clock)?;
     // Before anything that may take long: the first process of a container ignores what it has no handler for, and any other
@@ -215,7 +216,14 @@ pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyho
         now = reload::outline(&state.keys.current()).join("; "),
         "the signing keys were loaded"
     );
-    reload::spawn(state.clone(), loaded.path.clone(), reload_requests, change_log);
+    reload::warn_of_keys_since_the_last_run(&state).await;
+    reload::spawn(
+        state.clone(),
+        loaded.path.clone(),
+        watched,
+        reload_requests,
+        change_log,
+    );
     systemd::ready(state.shutdown.clone());
     if let Some(listener) = metrics_listener {
         tracing::info!(address = %listener.local_addr()?, "metrics listen");
