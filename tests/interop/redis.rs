@@ -1,12 +1,16 @@
 //! Rate limits against a real Redis: instances that share it count together, and while it is away, hangs or comes back under
 //! load everybody is answered and nobody is unlimited.
 //!
-//! A target of its own, because it needs `redis-server`: `tests/interop/run redis`.
+//! And clocks that are set while programs run: Redis' own, and the machine's that `serve` runs on.
+//!
+//! A target of its own, because it needs `redis-server` and `faketime`: `tests/interop/run redis`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "clock.rs"]
+mod clock;
 #[allow(dead_code, reason = "no instance is replaced here")]
 #[path = "../drills/proxy.rs"]
 mod proxy;
@@ -17,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use clock::SetClock;
 use common::TestProvider;
 use proxy::Balancer;
 use reqwest::Method;
@@ -38,15 +43,24 @@ struct RedisServer {
 
 impl RedisServer {
     fn start() -> Self {
+        Self::start_by(None)
+    }
+
+    /// Its clock is this one.
+    fn start_by(clock: Option<&SetClock>) -> Self {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         drop(socket);
         let mut server = Self { port, child: None };
-        server.start_again();
+        server.start_again_by(clock);
         server
     }
 
     fn start_again(&mut self) {
+        self.start_again_by(None);
+    }
+
+    fn start_again_by(&mut self, clock: Option<&SetClock>) {
         let port = self.port.to_string();
         let arguments = [
             "--port",
@@ -58,8 +72,10 @@ impl RedisServer {
             "--appendonly",
             "no",
         ];
+        let environment = clock.map(SetClock::environment).unwrap_or_default();
         let child = Command::new("redis-server")
             .args(arguments)
+            .envs(environment)
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
             .spawn()
@@ -255,6 +271,42 @@ async fn the_script_admits_what_the_rule_admits() {
             "{quota}: {told:?}"
         );
     }
+}
+
+/// RS-11: buckets are counted by Redis' own clock. Set back or forth by an hour it locks nobody out for longer than until the next
+/// request comes back, and never admits more than a full bucket.
+#[tokio::test]
+async fn a_step_of_the_stores_clock_locks_nobody_out() {
+    let clock = SetClock::new();
+    let redis = RedisServer::start_by(Some(&clock));
+    let op = provider(&redis).await;
+    let (used_up, fresh) = ("203.0.113.40", ["203.0.113.41", "203.0.113.42", "203.0.113.43"]);
+    assert!(is_about_15(admitted(&op, used_up, 20).await));
+    // One comes back every four seconds, by whatever that clock says; what this instance remembers of a refusal goes by its own.
+    let four_seconds_later = |from: i64| {
+        clock.set(from + 4);
+        op.advance_secs(4);
+    };
+    for (step, new) in [-3600, 0, 3600].into_iter().zip(fresh) {
+        clock.set(step);
+        op.advance_secs(4);
+        let at_once = admitted(&op, used_up, 20).await;
+        // Forward it is as if the time had passed, so the bucket is full again; back, nothing is there yet.
+        assert!(
+            if step > 0 { is_about_15(at_once) } else { at_once <= 2 },
+            "{step}: {at_once}"
+        );
+        four_seconds_later(step);
+        let later = admitted(&op, used_up, 20).await;
+        assert!((1..=3).contains(&later), "{step}: {later}");
+        assert!(is_about_15(admitted(&op, new, 20).await), "{step}");
+    }
+    // Back from there: what was counted an hour ahead holds nobody up, either.
+    clock.set(0);
+    four_seconds_later(0);
+    let later = admitted(&op, fresh[2], 20).await;
+    assert!((1..=3).contains(&later), "{later}");
+    assert_eq!(fallbacks(&op).await, 0);
 }
 
 /// What load through an outage came to.
