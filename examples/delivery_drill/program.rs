@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use riley_auth::clock::Clock;
+use riley_auth::config::webhooks::LEAST_STUCK_AFTER_SECS;
 use riley_auth::db;
 use riley_auth::dev::database::DevDatabase;
 use riley_auth::dev::postgres::PrivatePostgres;
@@ -14,7 +15,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 
 /// Seconds until a delivery that a killed process held is taken over: the least that the configuration takes.
-pub(crate) const STUCK_AFTER_SECS: u64 = 15;
+pub(crate) const STUCK_AFTER_SECS: u64 = LEAST_STUCK_AFTER_SECS as u64;
 
 /// Everything but a running process.
 pub(crate) struct Program {

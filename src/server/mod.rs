@@ -164,6 +164,13 @@ fn spawn_workers(state: &AppState, tasks: &mut JoinSet<()>) {
             }
         })
     }));
+    let (upstreams, stopped) = (state.upstreams.clone(), state.shutdown.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = upstreams.learn_issuers() => {}
+            () = stopped.cancelled() => {}
+        }
+    });
     tasks.spawn(keep("deliveries", |state| {
         let shutdown = state.shutdown.clone();
         Box::pin(crate::delivery::run(state, shutdown))

@@ -12,14 +12,14 @@ use crate::common::process::PATIENCE;
 use crate::common::{Directory, TestProvider};
 
 /// The wall clock of a program, apart from everybody else's.
-pub(crate) struct SetClock {
+struct SetClock {
     directory: tempfile::TempDir,
     library: String,
 }
 
 impl SetClock {
     /// As late as it is.
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let found = Command::new("faketime").args(["-f", "+0s", "printenv", "LD_PRELOAD"]).output();
         let found = found.expect("faketime is installed (tests/interop/install)");
         assert!(found.status.success());
@@ -36,14 +36,14 @@ impl SetClock {
     }
 
     /// So many seconds off, from now on.
-    pub(crate) fn set(&self, offset_secs: i64) {
+    fn set(&self, offset_secs: i64) {
         let new = self.directory.path().join("new");
         std::fs::write(&new, format!("{offset_secs:+}\n")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
     }
 
     /// What a program is started with.
-    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+    fn environment(&self) -> Vec<(String, String)> {
         let file = self.file().to_str().unwrap().to_owned();
         [
             ("LD_PRELOAD", self.library.as_str()),
@@ -116,7 +116,7 @@ async fn a_start_an_hour_earlier_revives_nothing_that_was_spent() {
     there.refresh(spent.refresh()).await.refused("invalid_grant");
     assert!(!replaced.at(&second).is_signed_in().await);
     assert!(!ended.at(&second).is_signed_in().await);
-    assert!(browser.at(&second).is_signed_in().await);
+    assert!(browser_there.at(&second).is_signed_in().await);
     let tokens = there.refresh(unspent.refresh()).await.tokens();
     there.userinfo(&tokens.access_token).await.is(200);
     there.refresh(tokens.refresh()).await.tokens();
