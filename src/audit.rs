@@ -8,11 +8,11 @@
 pub mod verify;
 pub mod view;
 
+use crate::db::Transaction;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -259,7 +259,7 @@ impl Chained<'_> {
 /// Appends an entry in the transaction of what it tells of. Entries come one after the other: the chain's end stays locked
 /// until `tx` ends.
 pub async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     keyring: &Keyring,
     rng: &(dyn SecureRandom + Sync),
     actor: &Actor,
@@ -304,7 +304,7 @@ pub struct Recorder<'a> {
 
 impl Recorder<'_> {
     /// [`record`]s an entry. The last thing to be done in `tx`: whoever else wants to write into the trail waits from here on.
-    pub async fn record(&self, tx: &mut PgTransaction<'_>, entry: &Entry) -> sqlx::Result<()> {
+    pub async fn record(&self, tx: &mut Transaction, entry: &Entry) -> sqlx::Result<()> {
         record(tx, self.keyring, self.rng, self.actor, entry, self.now).await
     }
 }

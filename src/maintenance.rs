@@ -100,7 +100,7 @@ const JOBS: [Job; 7] = [
 
 /// The rows of one batch; `None` when another instance is at it.
 async fn run_batch(state: &AppState, job: Job, now: OffsetDateTime) -> sqlx::Result<Option<u64>> {
-    let mut tx = db::begin(&state.background_db).await?;
+    let mut tx = state.background_db.begin().await?;
     if !db::maintenance::try_lock(&mut *tx).await? {
         return Ok(None);
     }

@@ -35,6 +35,8 @@ const REQUEST_TIMEOUTS_TOTAL: &str = "riley_auth_request_timeouts_total";
 const REQUESTS_SHED_TOTAL: &str = "riley_auth_requests_shed_total";
 const CONNECTIONS_REFUSED_TOTAL: &str = "riley_auth_connections_refused_total";
 const OPEN_CONNECTIONS: &str = "riley_auth_open_connections";
+const DATABASE_CONNECTIONS: &str = "riley_auth_database_connections";
+const DATABASE_MAX_CONNECTIONS: &str = "riley_auth_database_max_connections";
 
 /// What the unknown routes share, so that a scanner adds one series and not thousands.
 pub const UNMATCHED: &str = "unmatched";
@@ -51,6 +53,28 @@ const COUNT_LIFETIME: time::Duration = time::Duration::seconds(5);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 const METADATA: Metadata<'_> = Metadata::new("riley_auth", Level::INFO, Some("riley_auth"));
+
+/// What is asked for at the moment of a scrape, because nothing along the way tells it.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// `None` when the database does not say.
+    pub active_sessions: Option<i64>,
+    /// Of the keys that are published now.
+    pub key_ages: Vec<KeyAge>,
+    /// `None` where there is no pool.
+    pub database: Option<DatabaseConnections>,
+}
+
+/// The pool that requests share.
+#[derive(Debug)]
+pub struct DatabaseConnections {
+    /// Held by requests, on their way back into the pool, or being opened.
+    pub in_use: u32,
+    /// Open, and waiting for a request.
+    pub idle: u32,
+    /// `database.max_connections`.
+    pub max: u32,
+}
 
 /// A kind of client token, as the label `type` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,19 +285,28 @@ impl Metrics {
         counting.await.unwrap_or_default()
     }
 
-    /// Everything in Prometheus' text format. `active_sessions`: `None` when the database does not say.
-    pub fn render(&self, active_sessions: Option<i64>, key_ages: &[KeyAge]) -> String {
+    /// Everything in Prometheus' text format: what was counted along the way, and `asked`.
+    pub fn render(&self, asked: &Asked) -> String {
         let gauges = PrometheusBuilder::new().build_recorder();
         describe_gauges(&gauges);
-        if let Some(sessions) = active_sessions {
+        if let Some(sessions) = asked.active_sessions {
             #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]
             gauges
                 .register_gauge(&Key::from_static_name(ACTIVE_SESSIONS), &METADATA)
                 .set(sessions as f64);
         }
-        for KeyAge { kid, age } in key_ages {
+        for KeyAge { kid, age } in &asked.key_ages {
             let key = Key::from_parts(SIGNING_KEY_AGE_SECONDS, vec![Label::new("kid", kid.clone())]);
             gauges.register_gauge(&key, &METADATA).set(age.as_seconds_f64());
+        }
+        if let Some(connections) = &asked.database {
+            for (state, count) in [("in_use", connections.in_use), ("idle", connections.idle)] {
+                let key = Key::from_parts(DATABASE_CONNECTIONS, vec![Label::new("state", state)]);
+                gauges.register_gauge(&key, &METADATA).set(count);
+            }
+            gauges
+                .register_gauge(&Key::from_static_name(DATABASE_MAX_CONNECTIONS), &METADATA)
+                .set(connections.max);
         }
         metrics::with_local_recorder(&gauges, || {
             let process = self.0.process.lock().unwrap_or_else(PoisonError::into_inner);
@@ -374,6 +407,16 @@ fn describe_gauges(recorder: &PrometheusRecorder) {
         Some(Unit::Seconds),
         "Time since the key came into use".into(),
     );
+    recorder.describe_gauge(
+        DATABASE_CONNECTIONS.into(),
+        None,
+        "Connections to the database that requests of this instance have open".into(),
+    );
+    recorder.describe_gauge(
+        DATABASE_MAX_CONNECTIONS.into(),
+        None,
+        "Connections that requests of this instance may have open".into(),
+    );
 }
 
 #[cfg(test)]
@@ -395,7 +438,7 @@ mod tests {
             let status = StatusCode::NOT_FOUND;
             metrics.http_request(&method(&format!("M{n}")), None, status, Duration::ZERO);
         }
-        let text = metrics.render(None, &[]);
+        let text = metrics.render(&Asked::default());
         let series = text.lines().filter(|line| line.starts_with(HTTP_REQUESTS_TOTAL));
         let expected =
             format!("{HTTP_REQUESTS_TOTAL}{{method=\"other\",path=\"unmatched\",status=\"404\"}} 1000");
@@ -409,13 +452,17 @@ mod tests {
             kid: "old".to_owned(),
             age: time::Duration::hours(1),
         };
-        let text = metrics.render(Some(7), &[age]);
+        let text = metrics.render(&Asked {
+            active_sessions: Some(7),
+            key_ages: vec![age],
+            database: None,
+        });
         assert!(text.contains("\nriley_auth_active_sessions 7\n"), "{text}");
         assert!(
             text.contains("\nriley_auth_signing_key_age_seconds{kid=\"old\"} 3600\n"),
             "{text}"
         );
-        let text = metrics.render(None, &[]);
+        let text = metrics.render(&Asked::default());
         assert!(
             !text.contains("\nriley_auth_active_sessions") && !text.contains("kid="),
             "{text}"

@@ -3,8 +3,8 @@
 //!
 //! Each operation belongs inside a transaction of its caller and leaves an entry in the audit trail there.
 
+use crate::db::Transaction;
 use serde_json::{Value, json};
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use url::Url;
 use uuid::Uuid;
@@ -88,7 +88,7 @@ impl From<sqlx::Error> for NotDone {
 
 /// Registers a webhook.
 pub async fn create(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     policy: Policy,
     new: &NewWebhook,
@@ -114,7 +114,7 @@ pub async fn create(
 
 /// Changes a webhook. While it is disabled nothing new is enqueued for it, and what waits goes on waiting.
 pub async fn change(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     policy: Policy,
     webhook_id: Uuid,
@@ -157,11 +157,7 @@ pub async fn change(
 }
 
 /// Removes a webhook with everything that is to be sent to it.
-pub async fn remove(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    webhook_id: Uuid,
-) -> Result<(), NotDone> {
+pub async fn remove(tx: &mut Transaction, recorder: &Recorder<'_>, webhook_id: Uuid) -> Result<(), NotDone> {
     if !db::webhooks::delete(tx, webhook_id).await? {
         return Err(NotDone::NotFound);
     }
@@ -170,7 +166,7 @@ pub async fn remove(
 
 /// Another secret. The one before signs, too, for `overlap_secs`: a receiver that knows either takes what it gets.
 pub async fn rotate_secret(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     webhook_id: Uuid,
     overlap_secs: u32,
@@ -194,7 +190,7 @@ pub async fn rotate_secret(
 
 /// Sends something again; attempts are counted anew. How many deliveries that are.
 pub async fn redeliver(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     webhook_id: Uuid,
     which: Redelivery,
@@ -212,11 +208,7 @@ pub async fn redeliver(
 }
 
 /// Sends a `webhook.ping` to this webhook alone. The delivery's id.
-pub async fn ping(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    webhook_id: Uuid,
-) -> Result<Uuid, NotDone> {
+pub async fn ping(tx: &mut Transaction, recorder: &Recorder<'_>, webhook_id: Uuid) -> Result<Uuid, NotDone> {
     db::webhooks::lock(tx, webhook_id)
         .await?
         .ok_or(NotDone::NotFound)?;
@@ -227,7 +219,7 @@ pub async fn ping(
 }
 
 async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     action: Action,
     webhook_id: Uuid,

@@ -12,6 +12,7 @@ use aws_lc_rs::rand::SystemRandom;
 use database::TestDatabase;
 use riley_auth::accounts::{self, EndReason, NewAccount, NotCreated};
 use riley_auth::db;
+use riley_auth::db::Pool;
 use riley_auth::db::oauth_links::VerifiedLink;
 use riley_auth::db::pending_identities::NewSetup;
 use riley_auth::db::sessions::{Login, NewSuccessor};
@@ -24,7 +25,6 @@ use riley_auth::upstream::Identity;
 use riley_auth::usernames::{Username, fold};
 use secrecy::SecretString;
 use serde_json::{Map, json};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ const AT_ONCE: usize = 12;
 const LEEWAY_SECS: u32 = 10;
 
 struct World {
-    db: PgPool,
+    db: Pool,
     now: OffsetDateTime,
     // After the pool, so that it is dropped last.
     _database: TestDatabase,
@@ -98,7 +98,7 @@ impl World {
             .await
             .unwrap();
         Self {
-            db,
+            db: db.into(),
             now: OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap(),
             _database: database,
         }
@@ -185,7 +185,7 @@ impl World {
     }
 }
 
-async fn rotate(db: &PgPool, cookie: &Opaque, at: OffsetDateTime) -> Option<Opaque> {
+async fn rotate(db: &Pool, cookie: &Opaque, at: OffsetDateTime) -> Option<Opaque> {
     let salt = Salt::generate(&SystemRandom::new());
     let successor = cookie.successor(&salt);
     let rotation = NewSuccessor {

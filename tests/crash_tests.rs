@@ -15,20 +15,21 @@ use common::provider::ISSUER;
 use common::{Answer, Browser, Directory, Outcome, Process, TestClient, TestProvider, Tokens};
 use reqwest::{Method, RequestBuilder};
 use riley_auth::config::oauth::Onboarding;
+use riley_auth::db::Pool;
 use rustix::process::Signal;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use url::Url;
 
 /// How long a lock or an effect is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn count(db: &PgPool, sql: &'static str) -> i64 {
+async fn count(db: &Pool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(db).await.unwrap()
 }
 
 /// Waits until `sql` counts something.
-async fn until(db: &PgPool, sql: &'static str) {
+async fn until(db: &Pool, sql: &'static str) {
     let looking = async {
         while count(db, sql).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -46,7 +47,7 @@ const REVOKED: &str = "SELECT count(*) FROM grants WHERE revoked_at IS NOT NULL"
 struct Lock(PgConnection);
 
 impl Lock {
-    async fn take(db: &PgPool, sql: &str) -> Self {
+    async fn take(db: &Pool, sql: &str) -> Self {
         let mut connection = PgConnection::connect_with(&db.connect_options()).await.unwrap();
         let statements = format!("BEGIN; {sql}");
         sqlx::raw_sql(AssertSqlSafe(statements))
@@ -95,7 +96,7 @@ mod refreshing {
             (crash, process)
         }
 
-        fn db(&self) -> &PgPool {
+        fn db(&self) -> &Pool {
             self.home.db()
         }
 
@@ -372,7 +373,7 @@ mod hanging_up {
     const SPENT: [(&str, i64); 1] = [("upstream_flows", -1)];
 
     /// The tables whose rows `state` and this tell apart: new rows and new versions of rows have a new number.
-    async fn newest_versions(db: &PgPool) -> BTreeMap<String, i64> {
+    async fn newest_versions(db: &Pool) -> BTreeMap<String, i64> {
         let mut versions = BTreeMap::new();
         for table in state(db).await.into_keys() {
             let newest = format!("SELECT coalesce(max(xmin::text::bigint), 0) FROM {table}");
@@ -386,7 +387,7 @@ mod hanging_up {
     }
 
     /// Every table that requests write, and how much has happened in it: rows, and rows that were used up or ended.
-    async fn state(db: &PgPool) -> BTreeMap<String, i64> {
+    async fn state(db: &Pool) -> BTreeMap<String, i64> {
         let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'
                       AND tablename NOT IN ('_sqlx_migrations', 'signing_keys', 'jwks_max_ages', 'error_reports') ORDER BY 1";
         let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(db).await.unwrap();
@@ -423,7 +424,7 @@ mod hanging_up {
     /// Until the pool has every connection back: whatever the server still does with the database is over.
     async fn at_rest(op: &TestProvider) {
         let quiet = async {
-            while op.db().num_idle() < usize::try_from(op.db().size()).unwrap() {
+            while op.db().idle() < op.db().size() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -543,7 +544,7 @@ async fn a_begin_that_nobody_waits_for_leaves_no_transaction_open() {
     let pool = riley_auth::db::connect(&config).unwrap();
     for round in 0..200 {
         sqlx::query("SELECT 1").execute(&pool).await.unwrap();
-        let mut beginning = Box::pin(riley_auth::db::begin(&pool));
+        let mut beginning = Box::pin(pool.begin());
         // Dropped at every step of its way: after so many polls, and answers that had time to come.
         for _ in 0..=round % 4 {
             tokio::select! {

@@ -609,7 +609,7 @@ async fn a_claim_reads_a_few_pages_however_much_waits() {
 }
 
 /// Pages of the deliveries and their indexes that this connection has looked at.
-async fn pages_read(tx: &mut sqlx::PgTransaction<'_>) -> i64 {
+async fn pages_read(tx: &mut riley_auth::db::Transaction) -> i64 {
     sqlx::query_scalar(
         "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class WHERE relname ~ '^deliveries'",
     )

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use aws_lc_rs::rand::SystemRandom;
 use database::TestDatabase;
 use riley_auth::db;
+use riley_auth::db::Pool;
 use riley_auth::db::authorization_codes::NewCode;
 use riley_auth::db::grants::RevocationReason;
 use riley_auth::db::refresh_tokens::{LoadedRefreshToken, NewRefreshToken, NewRotation};
@@ -21,7 +22,6 @@ use riley_auth::protocol::client::{Client, ClientType, GrantType};
 use riley_auth::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 use riley_auth::protocol::opaque::{Opaque, Salt};
 use riley_auth::protocol::scope::ScopeSet;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 20;
 
 /// One person with one session, and one client.
 struct World {
-    db: PgPool,
+    db: Pool,
     client_id: ClientId,
     user_id: UserId,
     session_id: SessionId,
@@ -50,7 +50,7 @@ impl World {
             .await
             .unwrap();
         let world = Self {
-            db,
+            db: db.into(),
             client_id: ClientId("app".to_owned()),
             user_id: UserId(Uuid::new_v4()),
             session_id: SessionId(Uuid::new_v4()),

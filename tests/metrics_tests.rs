@@ -9,6 +9,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -112,6 +113,8 @@ async fn the_metrics_have_the_promised_names_types_and_labels() {
         ("riley_auth_active_sessions", "gauge", &[]),
         ("riley_auth_signing_key_age_seconds", "gauge", &["kid"]),
         ("riley_auth_open_connections", "gauge", &[]),
+        ("riley_auth_database_connections", "gauge", &["state"]),
+        ("riley_auth_database_max_connections", "gauge", &[]),
     ] {
         assert_eq!(scrape.types.get(name).map(String::as_str), Some(kind), "{name}");
         let labels: BTreeSet<String> = labels.iter().map(|&label| label.to_owned()).collect();
@@ -351,6 +354,26 @@ async fn active_sessions_are_counted_in_the_database() {
 }
 
 /// Neither paths nor methods nor hosts of strangers add a series.
+/// How near the bound on connections to the database is, without asking the database.
+#[tokio::test]
+async fn connections_to_the_database_are_told_by_what_holds_them() {
+    let op = TestProvider::with(|config| config.database.max_connections = 4).await;
+    let told = async || {
+        let scrape = Scrape::of(&op).await;
+        let in_use = scrape.series["riley_auth_database_connections{state=\"in_use\"}"];
+        (in_use, scrape.series["riley_auth_database_max_connections"])
+    };
+    let pool = &op.state().db;
+    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    assert_eq!(told().await, (2.0, 4.0));
+    drop(held);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while told().await != (0.0, 4.0) {
+        assert!(Instant::now() < deadline, "they do not come back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn ten_thousand_random_paths_and_methods_add_no_series() {
     let op = TestProvider::start().await;
@@ -667,10 +690,10 @@ async fn deliveries_of_logouts_are_counted() {
     browser.call(Method::POST, "/auth/logout", None).await;
     receiver.waits_for(1).await;
     let series = "riley_auth_webhook_deliveries_total{status=\"success\"}";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while Scrape::of(&op).await.value(series) < 1.0 {
-        assert!(std::time::Instant::now() < deadline, "it is not counted");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(Instant::now() < deadline, "it is not counted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(Scrape::of(&op).await.value(series), 1.0);
 }

@@ -15,10 +15,9 @@ use aws_lc_rs::rand::SystemRandom;
 use common::app::basic;
 use common::{Answer, Browser, Outcome, TestClient, TestProvider, Tokens};
 use reqwest::Method;
+use riley_auth::db::Connection;
 use riley_auth::protocol::opaque::Opaque;
 use secrecy::ExposeSecret;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -39,7 +38,7 @@ struct Cost {
 struct Counted {
     op: TestProvider,
     wire: Wire,
-    _other: PoolConnection<Postgres>,
+    _other: Connection,
 }
 
 impl Counted {
@@ -85,7 +84,7 @@ impl Counted {
 
     /// Until nobody but this test holds a connection.
     async fn at_rest(&self) {
-        while self.op.db().num_idle() + 1 < usize::try_from(self.op.db().size()).unwrap() {
+        while self.op.db().idle() + 1 < self.op.db().size() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use riley_auth::clock::Clock;
 use riley_auth::config::Config;
 use riley_auth::db;
+use riley_auth::db::Pool;
 use riley_auth::db::authorization_codes::NewCode;
 use riley_auth::http::state::AppState;
 use riley_auth::jwt::{KeySet, KeySource};
@@ -30,7 +31,6 @@ use riley_auth::protocol::opaque::Opaque;
 use riley_auth::protocol::scope::ScopeSet;
 use riley_auth::server;
 use serde_json::Value;
-use sqlx::PgPool;
 use time::Duration;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -45,7 +45,7 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 struct Provider {
     routes: Router,
     clock: Clock,
-    db: PgPool,
+    db: Pool,
     user_id: UserId,
     session_id: SessionId,
     /// Last, so that the database outlives the pool.

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 
 use common::{Answer, Browser, Directory, Process, TestClient, TestProvider};
 use reqwest::StatusCode;
+use riley_auth::db::Pool;
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
@@ -46,7 +46,7 @@ impl Pair {
         self.home.signed_in(person).await.at(&self.first)
     }
 
-    fn db(&self) -> &PgPool {
+    fn db(&self) -> &Pool {
         self.first.db()
     }
 
@@ -352,7 +352,7 @@ async fn the_textbook_sequence_without_guards_is_seen_to_branch() {
     );
 }
 
-async fn rotate_naively(db: PgPool, both_have_looked: std::sync::Arc<tokio::sync::Barrier>) {
+async fn rotate_naively(db: Pool, both_have_looked: std::sync::Arc<tokio::sync::Barrier>) {
     let live = "SELECT token_hash FROM refresh_tokens WHERE consumed_at IS NULL";
     let parent: Vec<u8> = sqlx::query_scalar(live).fetch_one(&db).await.unwrap();
     both_have_looked.wait().await;
@@ -362,7 +362,7 @@ async fn rotate_naively(db: PgPool, both_have_looked: std::sync::Arc<tokio::sync
 }
 
 /// A sibling of the first token of the family, alive like it.
-async fn second_live_token(db: &PgPool) -> sqlx::Result<()> {
+async fn second_live_token(db: &Pool) -> sqlx::Result<()> {
     let insert = "INSERT INTO refresh_tokens (token_hash, grant_id, auth_time, parent_hash, issued_at, expires_at)
                   SELECT sha256(gen_random_uuid()::text::bytea), grant_id, auth_time, token_hash, issued_at, expires_at
                   FROM refresh_tokens ORDER BY issued_at LIMIT 1";

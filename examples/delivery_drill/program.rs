@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, ensure};
 use riley_auth::clock::Clock;
 use riley_auth::config::webhooks::LEAST_STUCK_AFTER_SECS;
-use riley_auth::db;
+use riley_auth::db::{self, Pool};
 use riley_auth::dev::database::DevDatabase;
 use riley_auth::dev::postgres::PrivatePostgres;
 use riley_auth::events::Event;
 use riley_auth::protocol::ids::ClientId;
-use sqlx::PgPool;
+
 use tempfile::TempDir;
 
 /// Seconds until a delivery that a killed process held is taken over: the least that the configuration takes.
@@ -22,7 +22,7 @@ pub(crate) struct Program {
     binary: PathBuf,
     directory: TempDir,
     _database: DevDatabase,
-    pub(crate) db: PgPool,
+    pub(crate) db: Pool,
     pub(crate) clock: Clock,
 }
 
@@ -62,7 +62,7 @@ level = "error"
             database.url()
         );
         std::fs::write(directory.path().join("riley-auth.toml"), configuration)?;
-        let db = PgPool::connect(database.url()).await?;
+        let db = sqlx::PgPool::connect(database.url()).await?.into();
         let program = Self {
             binary,
             directory,

@@ -5,15 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Acquire as _, PgTransaction};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::sessions::{EndReason, end_sessions_of_user};
 use crate::audit::{Action, Actor, Entry, Recorder, Target};
-use crate::db;
 use crate::db::accounts::Account;
 use crate::db::grants::RevocationReason;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{SessionId, UserId};
 
@@ -133,11 +132,7 @@ impl Locked {
     }
 }
 
-async fn lock(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    user_id: UserId,
-) -> Result<Locked, Refused> {
+async fn lock(tx: &mut Transaction, recorder: &Recorder<'_>, user_id: UserId) -> Result<Locked, Refused> {
     let admins = require_actor(tx, recorder.actor).await?;
     let account = db::accounts::lock(tx, user_id)
         .await?
@@ -147,7 +142,7 @@ async fn lock(
 
 /// Judges again, under the lock of all administrators, whether who acts is one: of two who demote each other the slower one
 /// is no administrator any more. The administrators there are.
-pub async fn require_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<Vec<UserId>, Refused> {
+pub async fn require_actor(tx: &mut Transaction, actor: &Actor) -> Result<Vec<UserId>, Refused> {
     let admins = db::users::lock_admins(tx).await?;
     match actor {
         Actor::User { user_id, .. } if !admins.contains(user_id) => Err(Refused::NotAnAdministrator),
@@ -157,23 +152,19 @@ pub async fn require_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<
 
 /// Judges whether who acts is an administrator, after whoever is taking that away, and lets go of them again: for what takes
 /// long, as a deletion may. [`require_still`] belongs at its end.
-pub async fn await_actor(tx: &mut PgTransaction<'_>, actor: &Actor) -> Result<(), Refused> {
+pub async fn await_actor(tx: &mut Transaction, actor: &Actor) -> Result<(), Refused> {
     let Actor::User { user_id, .. } = actor else {
         return Ok(());
     };
-    let mut judging = tx.begin().await?;
-    let is_administrator = db::users::hold_administrator(&mut judging, *user_id).await?;
-    judging.rollback().await?;
+    tx.set_savepoint().await?;
+    let is_administrator = db::users::hold_administrator(tx, *user_id).await?;
+    tx.rollback_to_savepoint().await?;
     is_administrator.then_some(()).ok_or(Refused::NotAnAdministrator)
 }
 
 /// Judges again at the end whether who acts is an administrator: who was demoted while it went on has nothing done. Who has
 /// `removed` themselves was one until then.
-pub async fn require_still(
-    tx: &mut PgTransaction<'_>,
-    actor: &Actor,
-    removed: UserId,
-) -> Result<(), Refused> {
+pub async fn require_still(tx: &mut Transaction, actor: &Actor, removed: UserId) -> Result<(), Refused> {
     match actor {
         Actor::User { user_id, .. } if *user_id != removed => {
             let is_administrator = db::users::is_administrator(&mut **tx, *user_id).await?;
@@ -186,7 +177,7 @@ pub async fn require_still(
 /// Gives the account this role. Its sessions go on; what they may do is judged at every request. Nothing is written when it
 /// has the role already.
 pub async fn set_role(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     user_id: UserId,
     role: Role,
@@ -222,7 +213,7 @@ pub async fn set_role(
 /// Disables the account: nobody signs in to it, its sessions and every token of it end at once and stay ended, its data
 /// stays. Nothing is written when it is disabled already.
 pub async fn disable(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     user_id: UserId,
 ) -> Result<Account, Refused> {
@@ -255,7 +246,7 @@ pub async fn disable(
 
 /// Lets the person sign in again. Nothing is written when they may already.
 pub async fn enable(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     user_id: UserId,
 ) -> Result<Account, Refused> {
@@ -281,7 +272,7 @@ pub async fn enable(
 
 /// Signs the person out everywhere, and with [`Revoke::SessionsAndTokens`] out of every app for good.
 pub async fn revoke(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     user_id: UserId,
     what: Revoke,
@@ -312,7 +303,7 @@ pub async fn revoke(
 
 /// Ends every session and every token of everybody: after a backup was restored, whose rows have forgotten what was spent
 /// and revoked since.
-pub async fn revoke_everything(tx: &mut PgTransaction<'_>, recorder: &Recorder<'_>) -> sqlx::Result<Ended> {
+pub async fn revoke_everything(tx: &mut Transaction, recorder: &Recorder<'_>) -> sqlx::Result<Ended> {
     let (now, reason) = (recorder.now, EndReason::Administrator.as_str());
     let mut sessions = 0;
     loop {

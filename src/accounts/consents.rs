@@ -1,6 +1,6 @@
 //! What people let apps have, taken back.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::db;
@@ -10,7 +10,7 @@ use crate::protocol::ids::{ClientId, UserId};
 /// Withdraws a consent: what the app had of this person ends at once, the app is told for each session it had a part in,
 /// and the person is asked again next time. `false`: there was no such consent.
 pub async fn withdraw_consent(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     client_id: &ClientId,
     now: OffsetDateTime,
@@ -32,7 +32,7 @@ pub async fn withdraw_consent(
 /// Forgets what was consented to since an identity came to the account by a merge that turned out to be wrong, or that is
 /// taken away: nobody can tell who did it, and the account's owner is only asked once more.
 pub async fn forget_consents_since(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     since: OffsetDateTime,
     now: OffsetDateTime,

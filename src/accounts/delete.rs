@@ -1,8 +1,8 @@
 //! The end of an account, whoever asks for it: its owner, an administrator, the command line.
 
+use crate::db::Transaction;
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::json;
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
 use super::names;
@@ -54,7 +54,7 @@ impl From<sqlx::Error> for NotDeleted {
 ///
 /// It may take long, so that of the administrators' rows it locks none but to delete one of them.
 pub async fn delete(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     deletion: &Deletion<'_>,
     keyring: &Keyring,
     rng: &(dyn SecureRandom + Sync),

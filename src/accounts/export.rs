@@ -18,8 +18,8 @@
 //!
 //! Each list is cut off at [`MAX_ROWS`], newest first; `truncated` names those that were.
 
+use crate::db::Transaction;
 use serde::Serialize;
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -61,7 +61,7 @@ pub struct Export {
 
 /// Collects it. `tx` has to be fresh: everything is read from one picture of the database. `None`: there is no such account.
 pub async fn export(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Export>> {

@@ -1,6 +1,6 @@
 //! What its owner does with the identities that lead to an account: adding another one, taking one away.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use super::consents::forget_consents_since;
@@ -50,7 +50,7 @@ pub struct Unlinking<'a> {
 /// `is_former`: whether a link is of an issuer that the provider's name led to once. It gives way: it keeps everything but the
 /// name, so that it leads to the account again if the configuration is put back.
 pub async fn add_link(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     added_by: Option<LinkId>,
@@ -90,7 +90,7 @@ fn former_name(links: &[Link], provider: &str) -> String {
 /// `is_usable`: whether one can sign in by this link. The account's row is locked, so that of two at once
 /// the second one sees what the first one left.
 pub async fn unlink(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     unlinking: &Unlinking<'_>,
     is_usable: impl Fn(&Link) -> bool,
     now: OffsetDateTime,
@@ -132,7 +132,7 @@ pub async fn unlink(
 ///
 /// Codes go before grants: an exchange that is under way has either made its grant by then or finds its code spent.
 pub async fn revoke_what_was_had_by(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     link_ids: &[LinkId],
     just_ended: &[SessionId],
@@ -198,7 +198,7 @@ pub struct Address {
 }
 
 /// The primary address as it is now.
-pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Address>> {
+pub async fn primary_address(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<Address>> {
     Ok(address_of(
         &db::oauth_links::list_of_user(&mut **tx, user_id).await?,
     ))
@@ -206,7 +206,7 @@ pub async fn primary_address(tx: &mut PgTransaction<'_>, user_id: UserId) -> sql
 
 /// Whether apps are told another address after this change of a link: they know of the primary one alone.
 pub async fn told_of(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     link_id: LinkId,
     change: LinkChange,
@@ -222,7 +222,7 @@ pub async fn told_of(
 
 /// Tells of another primary address, if it is not `before` any more.
 pub async fn announce_address(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     before: Option<Address>,
     now: OffsetDateTime,
@@ -232,7 +232,7 @@ pub async fn announce_address(
 
 /// The same when a link has left, with what it had filled of the profile.
 pub async fn announce_departure(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     before: Option<Address>,
     forgotten: Refreshed,

@@ -1,8 +1,8 @@
 //! An identity that joins an account by its verified address, and the way back.
 
+use crate::db::Transaction;
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::{Map, json};
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ use crate::usernames::{Username, UsernameRules};
 ///
 /// The entry in the trail is [`merged`]'s, which belongs at the end of the transaction.
 pub async fn merge(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     joined_by: LinkId,
@@ -133,7 +133,7 @@ impl Failure for NotUnmerged {
 /// that; left behind, each would still lead into the account that the merge is undone to protect. Ended instead, they would
 /// be newcomers at their next sign-in, while their owner has an account now.
 pub async fn unmerge(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     unmerging: &Unmerging<'_>,
     keyring: &Keyring,
     rng: &(dyn SecureRandom + Sync),
@@ -207,7 +207,7 @@ impl Merged {
 
 /// The link, what came by it, and their account, locked; the account first, as everywhere. Found again under that lock: the
 /// link may have changed hands since it was named.
-async fn lock_merged(tx: &mut PgTransaction<'_>, unmerging: &Unmerging<'_>) -> Result<Merged, NotUnmerged> {
+async fn lock_merged(tx: &mut Transaction, unmerging: &Unmerging<'_>) -> Result<Merged, NotUnmerged> {
     let link_id = unmerging.link_id;
     let owner = match unmerging.owner {
         Some(owner) => owner,
@@ -252,7 +252,7 @@ fn came_by(links: &[Link], root: LinkId) -> Vec<Link> {
 
 /// An account without a link, under the best name that is free. Name and picture come with the next sign-in.
 async fn account_of_its_own(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     usernames: &[Username],
     keyring: &Keyring,
     now: OffsetDateTime,
@@ -280,7 +280,7 @@ async fn account_of_its_own(
 
 /// Both accounts' apps hear of every identity that changed hands.
 async fn tell(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     merged: &Merged,
     new_user: &User,
     now: OffsetDateTime,

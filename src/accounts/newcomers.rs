@@ -1,6 +1,6 @@
 //! Accounts for newcomers, and the identities that lead to an account.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ impl Failure for NotCreated {
 
 /// Makes an account with its first link.
 pub async fn create(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     new: &NewAccount<'_>,
     keyring: &Keyring,
     now: OffsetDateTime,
@@ -104,7 +104,7 @@ pub async fn create(
 
 /// Links an identity to an account. `added_by`: the link of that account that it comes by; `None` for the first one.
 pub async fn link(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     added_by: Option<LinkId>,
@@ -116,7 +116,7 @@ pub async fn link(
 }
 
 async fn link_as(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     link_id: LinkId,
     user_id: UserId,
     identity: &Identity,

@@ -1,6 +1,6 @@
 //! What an account shows of its owner: what they choose themselves, and what the upstream brings along at a login.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::clients;
@@ -78,7 +78,7 @@ pub fn display_name(chosen: Option<&str>, max_length: usize) -> Result<Option<&s
 
 /// Writes what the owner chose, and tells of it if anything is otherwise than before.
 pub async fn change_profile(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     change: &ProfileChange<'_>,
     now: OffsetDateTime,
@@ -116,7 +116,7 @@ fn primary(emails: &[LinkedEmail]) -> Option<(&str, bool)> {
 /// Takes over what the upstream says at a login, and tells of what is otherwise than before. `email_changed`: the login
 /// brought another address. The account as it is then; `None` if there is none. The caller has locked it.
 pub async fn refresh_profile(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     profile: &UpstreamProfile<'_>,
     email_changed: bool,
@@ -131,7 +131,7 @@ pub async fn refresh_profile(
 
 /// Tells of what is otherwise than before of what the upstream fills, if anything is.
 pub async fn announce_profile(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     refreshed: Refreshed,
     email_changed: bool,
@@ -148,7 +148,7 @@ pub async fn announce_profile(
 
 /// `user.updated` with the members that did change, if any.
 async fn announce(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     members: impl IntoIterator<Item = (&'static str, bool)>,
     now: OffsetDateTime,

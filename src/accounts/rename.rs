@@ -1,7 +1,7 @@
 //! Another name for an account (`[usernames]`). What a name may look like is [`crate::usernames`]'s business; whether this
 //! person can have it now is judged here, under the lock of their row.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::{Duration, OffsetDateTime};
 
 use super::names;
@@ -44,7 +44,7 @@ impl From<sqlx::Error> for NotRenamed {
 /// The name it has already changes nothing. Another case of the same name takes nothing from anybody and gives nothing up:
 /// no wait before it, none after it.
 pub async fn rename(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     username: &Username,
     rules: &UsernamesConfig,
@@ -101,7 +101,7 @@ pub fn next_change_at(
 /// The new name, which is the account's by now, was free, and the old one is held. Looked at afterwards: whoever gave the name
 /// up a moment before holds it.
 async fn take(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     account: &Account,
     username: &Username,
     rules: &UsernamesConfig,

@@ -1,7 +1,7 @@
 //! Names that nobody may take, beside those of the configuration. Who has such a name already keeps it.
 
+use crate::db::Transaction;
 use serde_json::json;
-use sqlx::PgTransaction;
 
 use crate::audit::{Action, Entry, Recorder, Target};
 use crate::db;
@@ -29,11 +29,7 @@ impl From<sqlx::Error> for Refused {
 }
 
 /// Reserves a name, in any case of letters. Returns it as it is kept, folded.
-pub async fn reserve(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    name: &str,
-) -> Result<String, Refused> {
+pub async fn reserve(tx: &mut Transaction, recorder: &Recorder<'_>, name: &str) -> Result<String, Refused> {
     let folded = reservable(name)?;
     if !db::reserved_usernames::insert(tx, &folded, recorder.now).await? {
         return Err(Refused::AlreadyReserved);
@@ -43,11 +39,7 @@ pub async fn reserve(
 }
 
 /// Lets a reserved name be taken again, in any case of letters. Returns it as it was kept, folded.
-pub async fn release(
-    tx: &mut PgTransaction<'_>,
-    recorder: &Recorder<'_>,
-    name: &str,
-) -> Result<String, Refused> {
+pub async fn release(tx: &mut Transaction, recorder: &Recorder<'_>, name: &str) -> Result<String, Refused> {
     let folded = usernames::fold(name);
     if !db::reserved_usernames::delete(tx, &folded).await? {
         return Err(Refused::NotReserved);
@@ -57,7 +49,7 @@ pub async fn release(
 }
 
 async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     action: Action,
     folded: &str,

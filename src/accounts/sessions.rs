@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::db;
@@ -61,7 +61,7 @@ impl EndReason {
 
 /// Ends a session, and with it every online grant that hangs on it; its apps are told. Whether it was still going on.
 pub async fn end_session(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     session_id: SessionId,
     reason: EndReason,
     now: OffsetDateTime,
@@ -75,7 +75,7 @@ pub async fn end_session(
 
 /// The same for a session that has to be of this user; `false` also if it is somebody else's.
 pub async fn end_own_session(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     session_id: SessionId,
     reason: EndReason,
@@ -90,7 +90,7 @@ pub async fn end_own_session(
 
 /// Ends every session of a user, `except` one if it is named; their apps are told. Those that were still going on.
 pub async fn end_sessions_of_user(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     except: Option<SessionId>,
     reason: EndReason,
@@ -104,7 +104,7 @@ pub async fn end_sessions_of_user(
 /// Ends the sessions that an upstream's logout token speaks of (OpenID Connect Back-Channel Logout 1.0 §2.7): those opened
 /// through that upstream session, or with no session named all that this identity opened. How many those were.
 pub async fn end_sessions_of_upstream(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     provider: &str,
     token: &LogoutToken,
     now: OffsetDateTime,
@@ -136,7 +136,7 @@ pub async fn end_sessions_of_upstream(
 
 /// Tells of sessions of `user_id` that have just been ended in `tx`: an event each, a logout notice per app.
 pub async fn announce(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     ended: &[SessionId],
     reason: EndReason,

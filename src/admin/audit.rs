@@ -101,7 +101,7 @@ pub async fn list(
         from: query.from,
         until: query.until,
     };
-    let mut tx = db::begin(&state.db).await?;
+    let mut tx = state.db.begin().await?;
     let entries = db::audit::list(&mut tx, &filter, before, query.limit.and_one()).await?;
     tx.commit().await?;
     let page = Page::of(entries, query.limit, |last| last.sequence, EntryView::from);

@@ -218,7 +218,7 @@ pub async fn remove(
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         if is_own {
             administration::require_actor(&mut tx, administrator.actor()).await?;
         } else {

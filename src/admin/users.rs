@@ -86,7 +86,7 @@ pub async fn list(
         role: query.role.map(Role::as_str),
         disabled: query.disabled,
     };
-    let mut tx = db::begin(&state.db).await?;
+    let mut tx = state.db.begin().await?;
     let accounts = db::accounts::search(&mut tx, &filter, &position, query.limit.and_one()).await?;
     tx.commit().await?;
     Ok(page(accounts, &query))

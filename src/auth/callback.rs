@@ -203,7 +203,7 @@ async fn admit(
 
 /// The sign-in of somebody whose identity is linked; `None` for a newcomer. One transaction.
 async fn known(visit: &Visit, identity: &Identity, target: &Target) -> Result<Option<SignedIn>, AppError> {
-    let mut tx = db::begin(&visit.state.db).await?;
+    let mut tx = visit.state.db.begin().await?;
     let Some(linked) = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await?
     else {
         return Ok(None);

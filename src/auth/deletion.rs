@@ -7,7 +7,6 @@ use axum::response::Response;
 use super::respond::signed_out;
 use crate::accounts::{self, Deletion, NotDeleted};
 use crate::audit::Actor;
-use crate::db;
 use crate::db::retry::retrying;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{RedirectTo, SignedOut};
@@ -53,7 +52,7 @@ pub async fn delete(
         usernames: &state.config.usernames,
     };
     retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         accounts::delete(&mut tx, &deletion, &state.keyring, &state.rng, now)
             .await
             .map_err(not_deleted)?;

@@ -6,7 +6,6 @@ use axum::response::Response;
 
 use super::respond::json_answer;
 use crate::accounts::{self, Export};
-use crate::db;
 use crate::error::AppError;
 use crate::http::api_doc::SignedOut;
 use crate::http::browser::BrowserSession;
@@ -30,7 +29,7 @@ pub async fn export(
     Now(now): Now,
     session: BrowserSession,
 ) -> Result<Response, AppError> {
-    let mut tx = db::begin(&state.db).await?;
+    let mut tx = state.db.begin().await?;
     let export = accounts::export(&mut tx, session.session.user_id, now)
         .await?
         .ok_or_else(AppError::unauthenticated)?;

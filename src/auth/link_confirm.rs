@@ -10,7 +10,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgTransaction};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -21,10 +21,10 @@ use super::newcomer;
 use super::respond::{json_answer, with_cookies};
 use super::sign_in::{SignedIn, Visit};
 use crate::accounts;
-use crate::db;
 use crate::db::pending_identities::{Confirmer, Waiting};
 use crate::db::retry::retrying;
 use crate::db::sessions::LiveSession;
+use crate::db::{self, Transaction};
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
 use crate::http::browser::begin_as;
@@ -221,7 +221,7 @@ async fn link(
 }
 
 async fn consume(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     visit: &Visit,
     session: &LiveSession,
     handle: &Opaque,

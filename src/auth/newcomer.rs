@@ -63,7 +63,7 @@ pub async fn admit(
 /// Whether another browser of the same person was faster: then the account that has the address is their own, and there is
 /// nothing to ask.
 async fn is_known_by_now(visit: &Visit, identity: &Identity) -> Result<bool, AppError> {
-    let mut tx = db::begin(&visit.state.db).await?;
+    let mut tx = visit.state.db.begin().await?;
     let linked = db::oauth_links::lock_user_of(&mut tx, &identity.issuer, &identity.subject).await?;
     Ok(linked.is_some())
 }
@@ -191,7 +191,7 @@ async fn merge(
     target: &Target,
 ) -> Result<Admission, AppError> {
     let state = &visit.state;
-    let mut tx = db::begin(&state.db).await?;
+    let mut tx = state.db.begin().await?;
     let Some(user) = db::users::lock_live(&mut tx, user_id).await? else {
         return Ok(Admission::Again);
     };
@@ -254,7 +254,7 @@ async fn open_account(
     identity: &Identity,
     target: &Target,
 ) -> Result<SignedIn, NotCreated> {
-    let mut tx = db::begin(&visit.state.db).await?;
+    let mut tx = visit.state.db.begin().await?;
     let passthrough = &visit.state.config.claims.passthrough;
     let account = NewAccount {
         username,

@@ -170,7 +170,7 @@ async fn end(
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         let ended = accounts::end_session(&mut tx, session_id, reason, now).await?;
         tx.commit().await?;
         Ok(ended)

@@ -158,7 +158,7 @@ async fn create(
     display_name: Option<&str>,
 ) -> Result<(SignedIn, Setup), AppError> {
     let state = &visit.state;
-    let mut tx = db::begin(&state.db).await?;
+    let mut tx = state.db.begin().await?;
     let sealed =
         db::pending_identities::consume_setup(&mut tx, &handle.hash(), &visit.browser.hash(), visit.now)
             .await?;

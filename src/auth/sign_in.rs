@@ -1,9 +1,9 @@
 //! The session that a proved identity opens, and its two cookies. Callback and onboarding both end here.
 
+use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -97,7 +97,7 @@ impl Visit {
     /// proved it, seconds since the epoch; a newcomer may have thought about a name since.
     pub async fn open_session(
         &self,
-        tx: &mut PgTransaction<'_>,
+        tx: &mut Transaction,
         user: User,
         link_id: LinkId,
         identity: &Identity,
@@ -146,7 +146,7 @@ impl Visit {
 
     async fn renew_or_insert(
         &self,
-        tx: &mut PgTransaction<'_>,
+        tx: &mut Transaction,
         token: &Opaque,
         login: &Login<'_>,
     ) -> sqlx::Result<SessionId> {

@@ -71,7 +71,7 @@ async fn end(
 
     // How many sessions ended; `None`: the token was used before.
     let ended = retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         if !db::upstream_logout::remember(&mut tx, provider_name, &token.jti, expires_at).await? {
             return Ok(None);
         }

@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
-use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
 use super::{Global, person};
@@ -14,13 +13,14 @@ use crate::config::Config;
 use crate::config::finding::ConfigFindings;
 use crate::db::retry::retrying;
 use crate::db::users::Account;
+use crate::db::{Pool, Transaction};
 use crate::sealing::Keyring;
 use crate::webhooks::NotDone;
 
 /// Configuration, database, and what an operation writes into the trail with.
 pub(super) struct Administration {
     pub(super) config: Config,
-    pub(super) db: PgPool,
+    pub(super) db: Pool,
     keyring: Keyring,
     rng: SystemRandom,
 }
@@ -49,7 +49,7 @@ impl Administration {
     /// What the command does, in one transaction that is tried again as a whole when the database gives it up.
     pub(super) async fn perform<T>(
         &self,
-        operation: impl AsyncFn(&mut PgTransaction<'static>, &Recorder<'_>) -> anyhow::Result<T>,
+        operation: impl AsyncFn(&mut Transaction, &Recorder<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         retrying(&self.rng, || async {
             let mut tx = self.db.begin().await.context("the database cannot be asked")?;

@@ -12,8 +12,8 @@ use super::{AlreadyReported, Global, moment, person, table};
 use crate::audit::Action;
 use crate::audit::verify::{AuditFinding, Outcome, Remembered, Walk};
 use crate::audit::view::EntryView;
-use crate::db;
 use crate::db::audit::EntryFilter;
+use crate::db::{self, Pool};
 use crate::protocol::ids::UserId;
 
 /// Entries that are read at once.
@@ -134,7 +134,7 @@ async fn list(global: &Global, args: &List) -> anyhow::Result<()> {
 }
 
 /// An id may be that of somebody who is gone.
-async fn who_acted(db: &sqlx::PgPool, who: &str) -> anyhow::Result<UserId> {
+async fn who_acted(db: &Pool, who: &str) -> anyhow::Result<UserId> {
     match who.parse::<UserId>() {
         Ok(user_id) => Ok(user_id),
         Err(_) => Ok(person::find(db, who).await?.user.user_id),

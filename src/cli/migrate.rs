@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Global;
 use crate::db::MIGRATIONS;
+use crate::db::Pool;
 
 #[derive(Serialize)]
 struct Migrated {
@@ -43,7 +44,7 @@ pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
 }
 
 /// The versions that the database has; none when it has never been migrated.
-pub(super) async fn applied(db: &sqlx::PgPool) -> sqlx::Result<Vec<i64>> {
+pub(super) async fn applied(db: &Pool) -> sqlx::Result<Vec<i64>> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(db)
         .await?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::config::finding::{ConfigFindings, Finding};
 use crate::config::{Config, Source};
+use crate::db::Pool;
 
 mod administration;
 mod audit;
@@ -244,7 +245,7 @@ impl Global {
     }
 
     /// The configuration without its warnings, and the database: for commands that change rows.
-    fn database(&self) -> anyhow::Result<(Config, sqlx::PgPool)> {
+    fn database(&self) -> anyhow::Result<(Config, Pool)> {
         let config = self.source()?.load()?.config;
         let db = crate::db::connect(&config.database)?;
         Ok((config, db))

@@ -1,15 +1,14 @@
 //! Whom a command is about: an account by its id or its username.
 
 use anyhow::{Context as _, bail};
-use sqlx::PgPool;
 
-use crate::db;
 use crate::db::users::Account;
+use crate::db::{self, Pool};
 use crate::protocol::ids::UserId;
 use crate::usernames;
 
 /// The live account of this id or username; usernames without regard to case.
-pub(super) async fn find(db: &PgPool, text: &str) -> anyhow::Result<Account> {
+pub(super) async fn find(db: &Pool, text: &str) -> anyhow::Result<Account> {
     let text = text.trim();
     let found = match text.parse::<UserId>() {
         Ok(user_id) => db::users::find_account(db, user_id).await,

@@ -4,7 +4,6 @@
 use anyhow::{Context as _, anyhow, bail};
 use aws_lc_rs::rand::SystemRandom;
 use serde_json::json;
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::Global;
@@ -12,9 +11,9 @@ use crate::accounts::{self, NotUnmerged, Unmerged, Unmerging};
 use crate::audit::Actor;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db;
 use crate::db::oauth_links::Link;
 use crate::db::retry::retrying;
+use crate::db::{self, Pool};
 use crate::protocol::ids::{LinkId, UserId};
 use crate::usernames::{UsernameRules, fold};
 
@@ -67,7 +66,7 @@ pub(super) async fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     })
 }
 
-async fn find(db: &PgPool, args: &Args) -> anyhow::Result<Link> {
+async fn find(db: &Pool, args: &Args) -> anyhow::Result<Link> {
     let link = match &args.provider {
         None => by_id(db, &args.link_or_user).await?,
         Some(provider) => by_owner(db, &args.link_or_user, provider).await?,
@@ -75,7 +74,7 @@ async fn find(db: &PgPool, args: &Args) -> anyhow::Result<Link> {
     link.context("there is no such link or account")
 }
 
-async fn by_id(db: &PgPool, link_id: &str) -> anyhow::Result<Option<Link>> {
+async fn by_id(db: &Pool, link_id: &str) -> anyhow::Result<Option<Link>> {
     let link_id: LinkId = link_id
         .parse()
         .map_err(|_| anyhow!("this is not the id of a link; name the account and the provider instead"))?;
@@ -89,7 +88,7 @@ async fn by_id(db: &PgPool, link_id: &str) -> anyhow::Result<Option<Link>> {
     Ok(links.into_iter().find(|link| link.link_id == link_id))
 }
 
-async fn by_owner(db: &PgPool, user: &str, provider: &str) -> anyhow::Result<Option<Link>> {
+async fn by_owner(db: &Pool, user: &str, provider: &str) -> anyhow::Result<Option<Link>> {
     let owner: Option<UserId> = match user.parse() {
         Ok(user_id) => Some(user_id),
         Err(_) => db::users::find_by_username(db, &fold(user))
@@ -103,7 +102,7 @@ async fn by_owner(db: &PgPool, user: &str, provider: &str) -> anyhow::Result<Opt
     Ok(links.into_iter().find(|link| link.provider == provider))
 }
 
-async fn unmerge(config: &Config, db: &PgPool, link: &Link, now: OffsetDateTime) -> anyhow::Result<Unmerged> {
+async fn unmerge(config: &Config, db: &Pool, link: &Link, now: OffsetDateTime) -> anyhow::Result<Unmerged> {
     let rng = SystemRandom::new();
     let keyring = config.keyring();
     let rules = UsernameRules::new(&config.usernames).context("usernames.pattern")?;

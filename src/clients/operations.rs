@@ -1,8 +1,8 @@
 //! What is done to registrations, by administrators and on the command line: each operation writes, announces, and leaves
 //! an entry in the trail, in the transaction of its caller.
 
+use crate::db::Transaction;
 use serde_json::json;
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
 use super::view::changed;
@@ -53,7 +53,7 @@ pub struct Rotation {
 
 /// Registers a client.
 pub async fn create(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     new: &NewClient,
     config: &Config,
@@ -74,7 +74,7 @@ pub async fn create(
 /// Changes a registration; the whole is judged by the rules of today, unless it is only disabled or enabled. Nothing is
 /// written when nothing is different.
 pub async fn update(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     client_id: &ClientId,
     changes: &ClientChanges,
@@ -115,7 +115,7 @@ pub async fn update(
 
 /// Removes a client with its codes, grants, tokens, consents, pending requests and webhooks.
 pub async fn delete(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     client_id: &ClientId,
 ) -> Result<(), Refused> {
@@ -135,7 +135,7 @@ pub async fn delete(
 
 /// Gives a confidential client a new secret; the one before it stays good for `overlap_secs`, and the one before that ends.
 pub async fn rotate_secret(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     client_id: &ClientId,
     overlap_secs: u32,
@@ -172,7 +172,7 @@ pub async fn rotate_secret(
 /// Tells an app again of logouts that it was told of, or failed to be told of: the notices are made anew, attempts are counted
 /// anew. How many they are; `NoSuchDelivery` if one was named and is none of this app's, or still to be sent.
 pub async fn redeliver_logout(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     client_id: &ClientId,
     which: Redelivery,
@@ -191,7 +191,7 @@ pub async fn redeliver_logout(
 }
 
 async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     recorder: &Recorder<'_>,
     action: Action,
     client_id: &ClientId,

@@ -1,8 +1,9 @@
 //! Accounts as administrators see them: found by several marks, with what hangs on them, disabled ones included.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::UserId;
 
 /// A live account, disabled or not.
@@ -76,7 +77,7 @@ pub async fn find_by_username(
 
 /// The live account of this id, its row locked until `tx` ends. Administrators are locked before it
 /// ([`super::users::lock_admins`]) where that matters.
-pub async fn lock(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Account>> {
+pub async fn lock(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<Account>> {
     sqlx::query_as!(
         Account,
         r#"
@@ -94,7 +95,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<O
 
 /// Gives a locked account another role.
 pub async fn set_role(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     role: &str,
     now: OffsetDateTime,
@@ -112,7 +113,7 @@ pub async fn set_role(
 
 /// Disables a locked account, or with `None` enables it.
 pub async fn set_disabled(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     disabled_at: Option<OffsetDateTime>,
     now: OffsetDateTime,
@@ -130,7 +131,7 @@ pub async fn set_disabled(
 
 /// A page of the live accounts that fit.
 pub async fn search(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     filter: &AccountFilter<'_>,
     position: &Position,
     limit: i64,
@@ -146,7 +147,7 @@ pub async fn search(
 }
 
 async fn search_newest(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     filter: &AccountFilter<'_>,
     after: Option<(OffsetDateTime, UserId)>,
     limit: i64,
@@ -181,7 +182,7 @@ async fn search_newest(
 }
 
 async fn search_by_username(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     filter: &AccountFilter<'_>,
     after: Option<&(String, UserId)>,
     limit: i64,

@@ -1,9 +1,10 @@
 //! The audit trail: `audit_entries`. Append-only by trigger; only its personal fields can be emptied.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use crate::audit::{Chained, Committed};
+use crate::db::Transaction;
 use crate::protocol::ids::UserId;
 use crate::sealing::KeyId;
 
@@ -14,7 +15,7 @@ pub struct End {
 }
 
 /// The end of the chain, which stays ours until `tx` ends.
-pub async fn lock_end(tx: &mut PgTransaction<'_>) -> sqlx::Result<End> {
+pub async fn lock_end(tx: &mut Transaction) -> sqlx::Result<End> {
     // The number is this chain's alone among advisory locks.
     sqlx::query!("SELECT pg_advisory_xact_lock(7310297)::text AS locked")
         .fetch_one(&mut **tx)
@@ -33,7 +34,7 @@ pub async fn lock_end(tx: &mut PgTransaction<'_>) -> sqlx::Result<End> {
 
 /// Appends an entry.
 pub async fn append(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     entry: &Chained<'_>,
     actor_personal: &Committed,
     target_personal: &Committed,
@@ -71,7 +72,7 @@ pub async fn append(
 }
 
 /// Empties what would tell of this person; the chain verifies without it.
-pub async fn forget(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<()> {
+pub async fn forget(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE audit_entries
@@ -129,7 +130,7 @@ pub struct EntryFilter<'a> {
 
 /// A page of the entries that fit, the newest first. `before`: the number of the last one of the page before.
 pub async fn list(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     filter: &EntryFilter<'_>,
     before: Option<i64>,
     limit: i64,

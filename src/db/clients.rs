@@ -1,8 +1,9 @@
 //! Registered clients: `oauth_clients`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::algorithm::SigningAlgorithm;
 use crate::protocol::client::{Client, ClientSecret, ClientType, GrantType, TokenEndpointAuthMethod};
 use crate::protocol::ids::ClientId;
@@ -169,7 +170,7 @@ pub async fn page(
 }
 
 /// The client of this id, its row locked until `tx` ends.
-pub async fn lock(tx: &mut PgTransaction<'_>, client_id: &ClientId) -> sqlx::Result<Option<Client>> {
+pub async fn lock(tx: &mut Transaction, client_id: &ClientId) -> sqlx::Result<Option<Client>> {
     sqlx::query_as!(
         ClientRow,
         r#"
@@ -192,7 +193,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, client_id: &ClientId) -> sqlx::Res
 }
 
 /// Writes what may change of a registration: everything but id, type and secrets.
-pub async fn update(tx: &mut PgTransaction<'_>, client: &Client, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn update(tx: &mut Transaction, client: &Client, now: OffsetDateTime) -> sqlx::Result<()> {
     let grant_types: Vec<String> = client
         .grant_types
         .iter()

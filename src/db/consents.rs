@@ -1,9 +1,10 @@
 //! What people have agreed to: `consents`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use super::grants::RevocationReason;
+use crate::db::Transaction;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
 use crate::protocol::scope::ScopeSet;
 
@@ -24,11 +25,7 @@ pub async fn find(db: impl PgExecutor<'_>, user_id: UserId, client_id: &ClientId
 }
 
 /// As [`find`], and nobody takes it back until `tx` ends.
-pub async fn hold(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-    client_id: &ClientId,
-) -> sqlx::Result<ScopeSet> {
+pub async fn hold(tx: &mut Transaction, user_id: UserId, client_id: &ClientId) -> sqlx::Result<ScopeSet> {
     let scope = sqlx::query_scalar!(
         r#"
         SELECT scope AS "scope: ScopeSet"
@@ -104,7 +101,7 @@ pub async fn list(db: impl PgExecutor<'_>, user_id: UserId, limit: i64) -> sqlx:
 
 /// Forgets what was consented to, or more of it, at this moment or later. The apps that it was given to.
 pub async fn forget_given_since(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     since: OffsetDateTime,
 ) -> sqlx::Result<Vec<ClientId>> {
@@ -128,7 +125,7 @@ pub async fn forget_given_since(
 /// Rows are locked in the order in which a code is issued: the session (by the caller), consent, code, request. Whoever is just renewing the consent is
 /// waited for, and their code is then found.
 pub async fn withdraw(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     client_id: &ClientId,
     now: OffsetDateTime,

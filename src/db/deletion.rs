@@ -5,13 +5,13 @@
 //! [`crate::accounts::delete()`]: whoever uses something up locks it first, so each statement waits for those and then
 //! finds what they left.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::protocol::ids::{SessionId, UserId};
 
 /// Requests, sign-ins and identities that wait for the person.
-pub async fn delete_waiting(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<()> {
+pub async fn delete_waiting(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         WITH requests AS (
@@ -30,7 +30,7 @@ pub async fn delete_waiting(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx
 
 /// Sessions that have ended and under which an app still has offline access.
 pub async fn find_ended_with_offline_access(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
 ) -> sqlx::Result<Vec<SessionId>> {
     sqlx::query_scalar!(
@@ -51,7 +51,7 @@ pub async fn find_ended_with_offline_access(
 
 /// Codes, grants with their tokens, consents and sessions. The sessions have to have ended in this transaction: from then
 /// on no code is issued, and codes go before the grants that they would become.
-pub async fn delete_access(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<()> {
+pub async fn delete_access(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         DELETE FROM authorization_codes a
@@ -82,7 +82,7 @@ pub async fn delete_access(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx:
 /// The names, folded, and until when each is to be held: the one that the account has until `held_until` if that is given,
 /// those that it gave up for as long as they were. The latter's rows are gone.
 pub async fn take_names(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     held_until: Option<OffsetDateTime>,
     now: OffsetDateTime,
@@ -114,7 +114,7 @@ pub async fn take_names(
 
 /// Holds names of which only hashes remain, each until its time.
 pub async fn hold_by_hash(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     hashes: &[Vec<u8>],
     held_until: &[OffsetDateTime],
 ) -> sqlx::Result<()> {
@@ -135,7 +135,7 @@ pub async fn hold_by_hash(
 }
 
 /// The identities and everything that the account's row says of the person. Its id and its times stay.
-pub async fn anonymise(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn anonymise(tx: &mut Transaction, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE users

@@ -1,11 +1,12 @@
 //! What is to be sent: `deliveries`.
 
 use serde::Deserialize;
+use sqlx::PgExecutor;
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::db::Transaction;
 use crate::delivery::backchannel_logout::LogoutNotice;
 use crate::delivery::webhook::EventNotice;
 use crate::protocol::ids::{ClientId, SessionId, UserId};
@@ -19,7 +20,7 @@ const REDELIVERY_SECS: u32 = 25;
 /// A client with a code that is not redeemed yet is told, too: it may be redeeming it at this very moment, and then has
 /// somebody signed in without a grant that could be seen from here.
 pub async fn enqueue_logout(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     sessions: &[SessionId],
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
@@ -62,7 +63,7 @@ pub async fn enqueue_logout(
 /// A logout notice to one client for each of these sessions of a person: the client has lost what it had there, while the
 /// sessions go on.
 pub async fn enqueue_logout_at_client(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     client_id: &ClientId,
     user_id: UserId,
     sessions: &[SessionId],
@@ -603,7 +604,7 @@ pub enum Addressee {
 /// Sends again what somebody was sent, or failed to be sent: one delivery, or all that failed since a moment. Attempts are
 /// counted anew. How many deliveries that were; one that is still to be sent is none of them.
 pub async fn redeliver(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     addressee: &Addressee,
     which: Redelivery,
     now: OffsetDateTime,

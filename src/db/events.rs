@@ -3,10 +3,11 @@
 use serde_json::Value;
 use sqlx::postgres::PgListener;
 use sqlx::types::Json;
-use sqlx::{Acquire as _, Connection as _, PgTransaction};
+use sqlx::{Acquire as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::db::Transaction;
 use crate::events::Event;
 use crate::protocol::ids::{UserId, time_ordered_id};
 
@@ -22,7 +23,7 @@ pub async fn ping(listener: &mut PgListener) -> sqlx::Result<()> {
 ///
 /// A webhook without a client hears of everything. A client's own hears what names that client, and of a person
 /// (`user.*`) who lets the client in, by a consent or a grant that stands; names only where that has the scope `profile`.
-pub async fn emit(tx: &mut PgTransaction<'_>, events: &[Event], now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn emit(tx: &mut Transaction, events: &[Event], now: OffsetDateTime) -> sqlx::Result<()> {
     if events.is_empty() {
         return Ok(());
     }
@@ -102,7 +103,7 @@ pub async fn emit(tx: &mut PgTransaction<'_>, events: &[Event], now: OffsetDateT
 }
 
 /// Removes names from what was told about a person, delivered or not; ids and types stay. How many events that were.
-pub async fn scrub(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<u64> {
+pub async fn scrub(tx: &mut Transaction, user_id: UserId, now: OffsetDateTime) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         r#"
         UPDATE events
@@ -121,7 +122,7 @@ pub async fn scrub(tx: &mut PgTransaction<'_>, user_id: UserId, now: OffsetDateT
 
 /// An event for one webhook alone, whatever it asked to hear of. Returns the delivery's id.
 pub async fn emit_to(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     event: &Event,
     webhook_id: Uuid,
     now: OffsetDateTime,

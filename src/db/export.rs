@@ -4,9 +4,9 @@
 //!
 //! Lists come newest first, `limit` rows at most. To be called in one transaction that sees one picture.
 
+use crate::db::Transaction;
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 
 /// One picture of all tables until `tx` ends. Its first statement.
-pub async fn freeze(tx: &mut PgTransaction<'_>) -> sqlx::Result<()> {
+pub async fn freeze(tx: &mut Transaction) -> sqlx::Result<()> {
     sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .execute(&mut **tx)
         .await?;
@@ -233,7 +233,7 @@ pub struct ExportedAuditEntry {
 }
 
 /// [`ExportedAccount`].
-pub async fn account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<ExportedAccount>> {
+pub async fn account(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<ExportedAccount>> {
     sqlx::query_as!(
         ExportedAccount,
         r#"
@@ -252,7 +252,7 @@ pub async fn account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Resul
 
 /// [`ExportedHeldUsername`].
 pub async fn held_usernames(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedHeldUsername>> {
@@ -273,11 +273,7 @@ pub async fn held_usernames(
 }
 
 /// [`ExportedLink`].
-pub async fn links(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-    limit: i64,
-) -> sqlx::Result<Vec<ExportedLink>> {
+pub async fn links(tx: &mut Transaction, user_id: UserId, limit: i64) -> sqlx::Result<Vec<ExportedLink>> {
     sqlx::query_as!(
         ExportedLink,
         r#"
@@ -297,7 +293,7 @@ pub async fn links(
 
 /// [`ExportedSession`].
 pub async fn sessions(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedSession>> {
@@ -321,7 +317,7 @@ pub async fn sessions(
 
 /// [`ExportedSessionRenewal`].
 pub async fn session_renewals(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedSessionRenewal>> {
@@ -344,7 +340,7 @@ pub async fn session_renewals(
 
 /// [`ExportedConsent`].
 pub async fn consents(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedConsent>> {
@@ -367,7 +363,7 @@ pub async fn consents(
 
 /// [`ExportedAuthorizationCode`].
 pub async fn authorization_codes(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedAuthorizationCode>> {
@@ -389,11 +385,7 @@ pub async fn authorization_codes(
 }
 
 /// [`ExportedGrant`].
-pub async fn grants(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-    limit: i64,
-) -> sqlx::Result<Vec<ExportedGrant>> {
+pub async fn grants(tx: &mut Transaction, user_id: UserId, limit: i64) -> sqlx::Result<Vec<ExportedGrant>> {
     sqlx::query_as!(
         ExportedGrant,
         r#"
@@ -413,7 +405,7 @@ pub async fn grants(
 
 /// [`ExportedRefreshToken`].
 pub async fn refresh_tokens(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedRefreshToken>> {
@@ -436,11 +428,7 @@ pub async fn refresh_tokens(
 }
 
 /// [`ExportedEvent`].
-pub async fn events(
-    tx: &mut PgTransaction<'_>,
-    user_id: UserId,
-    limit: i64,
-) -> sqlx::Result<Vec<ExportedEvent>> {
+pub async fn events(tx: &mut Transaction, user_id: UserId, limit: i64) -> sqlx::Result<Vec<ExportedEvent>> {
     sqlx::query_as!(
         ExportedEvent,
         r#"
@@ -459,7 +447,7 @@ pub async fn events(
 
 /// [`ExportedLogoutNotice`].
 pub async fn logout_notices(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedLogoutNotice>> {
@@ -481,7 +469,7 @@ pub async fn logout_notices(
 
 /// [`ExportedAuditEntry`].
 pub async fn audit_entries(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     limit: i64,
 ) -> sqlx::Result<Vec<ExportedAuditEntry>> {

@@ -5,10 +5,11 @@
 //! disabling a user needs no second write here. A session that is merely idle or expired ends nothing.
 
 use serde_json::{Map, Value};
+use sqlx::PgExecutor;
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::claims::ClaimsRequest;
 use crate::protocol::ids::{ClientId, GrantId, SessionId, UserId};
 
@@ -328,7 +329,7 @@ pub async fn find_status(
 /// Ends everything that any client was let have of this person, offline grants too. How many grants that were. The sessions
 /// have to have ended in this transaction: codes are used up first, so that none becomes a grant afterwards.
 pub async fn revoke_all_of_user(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     reason: RevocationReason,
     now: OffsetDateTime,
@@ -362,7 +363,7 @@ pub async fn revoke_all_of_user(
 
 /// Ends every grant of everybody. How many that were.
 pub async fn revoke_all(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     reason: RevocationReason,
     now: OffsetDateTime,
 ) -> sqlx::Result<u64> {

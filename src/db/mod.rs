@@ -1,6 +1,6 @@
 //! SQL and nothing else: one file per family of tables.
 //!
-//! A function is one statement (`impl PgExecutor<'_>`) or belongs inside a transaction (`&mut PgTransaction<'_>`), and its
+//! A function is one statement (`impl PgExecutor<'_>`) or belongs inside a transaction (`&mut Transaction`), and its
 //! signature says which. Time and randomness are arguments. Nothing here knows HTTP or policy.
 
 use std::str::FromStr;
@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::pool::MaybePoolConnection;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool, PgTransaction, Transaction};
 
 use crate::config::database::DatabaseConfig;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
@@ -34,6 +33,7 @@ pub mod inspection;
 pub mod maintenance;
 pub mod oauth_links;
 pub mod pending_identities;
+pub mod pool;
 pub mod refresh_tokens;
 pub mod reserved_usernames;
 pub mod retry;
@@ -45,6 +45,8 @@ pub mod upstream_logout;
 pub mod users;
 pub mod webhooks;
 
+pub use pool::{Connection, Pool, Transaction};
+
 /// The migrations, compiled in. Newer ones that a database has are no error by themselves: [`schema::fit`] judges.
 pub static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
     let mut migrations = sqlx::migrate!("./migrations");
@@ -55,7 +57,7 @@ pub static MIGRATIONS: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
 /// A connection that was idle for longer than this is pinged before it is used, so that a restart of the database is
 /// noticed without a ping on every request.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-/// How long such a ping may take, and what is still under way on a connection that comes back. Whoever is at its other end
+/// How long such a ping may take, and giving a connection back. Whoever is at its other end
 /// may be gone without a word; the operating system notices after a quarter of an hour.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -68,23 +70,23 @@ pub const DELIVERY_CONNECTIONS: u32 = 3;
 pub const CONNECTIONS_BESIDE_THE_POOL: u32 = BACKGROUND_CONNECTIONS + DELIVERY_CONNECTIONS + 1 + 1;
 
 /// Opens the pool for requests without waiting for a connection: the server starts while the database is away.
-pub fn connect(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+pub fn connect(config: &DatabaseConfig) -> anyhow::Result<Pool> {
     connect_as("riley-auth", config, config.max_connections, &[])
 }
 
 /// The same for everything that runs beside requests.
-pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+pub fn connect_background(config: &DatabaseConfig) -> anyhow::Result<Pool> {
     connect_workers(config, BACKGROUND_CONNECTIONS)
 }
 
 /// The same for workers, which take no connection from requests and have a name of their own in `pg_stat_activity`.
-pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<Pool> {
     connect_as("riley-auth-workers", config, max_connections, &[])
 }
 
 /// The same for those who deliver. Their few statements find everything by an index: a plan that was made while the table of
 /// deliveries was small must not read all of it once much waits there, and is not made anew for each claim.
-pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<PgPool> {
+pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<Pool> {
     let settings = [
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
@@ -99,9 +101,9 @@ fn connect_as(
     config: &DatabaseConfig,
     max_connections: u32,
     settings: &[(&str, &str)],
-) -> anyhow::Result<PgPool> {
+) -> anyhow::Result<Pool> {
     let options = connection_options(application_name, config)?.options(settings.iter().copied());
-    Ok(PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
         .test_before_acquire(false)
@@ -113,15 +115,8 @@ fn connect_as(
                 Ok(true)
             })
         })
-        // Whoever was dropped in the middle of a statement leaves its answer to be read. A connection from which that does
-        // not come is closed, or it would hold its place in the pool; one on which nothing is under way costs nothing.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                in_time(CONNECTION_PATIENCE, connection.flush()).await?;
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options))
+        .connect_lazy_with(options);
+    Ok(pool.into())
 }
 
 /// How every connection is opened: with limits of time, and a name in `pg_stat_activity`.
@@ -139,21 +134,6 @@ pub fn connection_options(
     ]))
 }
 
-/// Begins a transaction that is either begun or not when the caller goes away: a request may be dropped at any moment, and
-/// sqlx 0.9 forgets a BEGIN that nobody waits for any more, so that the connection would go back to the pool within it and
-/// whatever is written by it next would never be committed.
-pub async fn begin(pool: &PgPool) -> sqlx::Result<PgTransaction<'static>> {
-    let connection = pool.acquire().await?;
-    let beginning = tokio::spawn(Transaction::begin(
-        MaybePoolConnection::PoolConnection(connection),
-        None,
-    ));
-    // Who goes away leaves the task to itself, and the transaction that it makes is rolled back.
-    beginning
-        .await
-        .unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed))
-}
-
 /// What a statement or a transaction comes to, unless that takes longer: then it is dropped, and its connection with it.
 pub async fn in_time<T>(
     patience: Duration,
@@ -166,7 +146,7 @@ pub async fn in_time<T>(
 }
 
 /// Lets what follows in `tx` take longer than a statement usually may.
-pub async fn allow_time(tx: &mut sqlx::PgTransaction<'_>, secs: u32) -> sqlx::Result<()> {
+pub async fn allow_time(tx: &mut Transaction, secs: u32) -> sqlx::Result<()> {
     let timeout = format!("{secs}s");
     crate::patience::extend(Duration::from_secs(u64::from(secs) + 1));
     sqlx::query!(

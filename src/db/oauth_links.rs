@@ -1,8 +1,9 @@
 //! Who people are at upstream providers: `oauth_links`. The identity is (issuer, subject), never an address.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{LinkId, UserId};
 
 /// The constraint that two accounts meet at when both want one identity.
@@ -56,7 +57,7 @@ pub struct VerifiedLink {
 /// The account that this identity belongs to. Its row stays locked until `tx` ends, so that a login and whatever ends the
 /// account's sessions come one after the other.
 pub async fn lock_user_of(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     issuer: &str,
     subject: &str,
 ) -> sqlx::Result<Option<LinkedUser>> {
@@ -183,7 +184,7 @@ pub async fn mark_merged(db: impl PgExecutor<'_>, link_id: LinkId, now: OffsetDa
 ///
 /// What came by it takes its place: it came by what this one came by, and by a merge if this one did. Otherwise whoever was
 /// merged in wrongly could add an identity, take the merged one away and be a part of the account for good.
-pub async fn delete(tx: &mut PgTransaction<'_>, link_id: LinkId) -> sqlx::Result<()> {
+pub async fn delete(tx: &mut Transaction, link_id: LinkId) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE oauth_links l
@@ -224,7 +225,7 @@ pub async fn delete(tx: &mut PgTransaction<'_>, link_id: LinkId) -> sqlx::Result
 /// Gives a link and what came by it to a new account, which has none yet. The old account's choice of one of their
 /// addresses ends. `link_ids`: `root` and every link that came by it, at any remove.
 pub async fn give_to(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     root: LinkId,
     link_ids: &[LinkId],
     new_owner: UserId,
@@ -314,11 +315,7 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
 }
 
 /// Gives a link's provider another name.
-pub async fn rename_provider(
-    db: impl PgExecutor<'_>,
-    link_id: LinkId,
-    provider: &str,
-) -> sqlx::Result<()> {
+pub async fn rename_provider(db: impl PgExecutor<'_>, link_id: LinkId, provider: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE oauth_links SET provider = $2 WHERE link_id = $1",
         link_id as _,

@@ -1,8 +1,9 @@
 //! Identities that an upstream has proved and that wait for their owner's decision: `pending_identities`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{SessionId, UserId};
 use crate::protocol::opaque::TokenHash;
 
@@ -151,7 +152,7 @@ pub async fn find_setup(
 /// Takes it out. A transaction that fails afterwards gives it back, so that a refused username costs nothing; two at once
 /// wait for each other, and the second finds nothing.
 pub async fn consume_setup(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     handle_hash: &TokenHash,
     browser_hash: &TokenHash,
     now: OffsetDateTime,
@@ -202,7 +203,7 @@ pub async fn find_confirmable(
 /// Takes it out. A transaction that fails afterwards gives it back; two at once wait for each other, and the second finds
 /// nothing.
 pub async fn consume_confirmable(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     confirmer: Confirmer<'_>,
     now: OffsetDateTime,
 ) -> sqlx::Result<Option<Waiting>> {
@@ -244,7 +245,7 @@ pub async fn discard(
 
 /// Takes out whatever waits for this person's confirmation, in any browser, and whatever waits in this one.
 pub async fn discard_all(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     browser_hash: Option<&TokenHash>,
 ) -> sqlx::Result<()> {

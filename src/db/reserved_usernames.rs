@@ -1,6 +1,7 @@
 //! Names that an administrator reserved: `reserved_usernames`. Those of the configuration stand there.
 
-use sqlx::{PgExecutor, PgTransaction};
+use crate::db::Transaction;
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 /// A name that nobody may take.
@@ -34,11 +35,7 @@ pub async fn page(
 }
 
 /// Reserves a name. `false`: it was reserved before.
-pub async fn insert(
-    tx: &mut PgTransaction<'_>,
-    username_folded: &str,
-    now: OffsetDateTime,
-) -> sqlx::Result<bool> {
+pub async fn insert(tx: &mut Transaction, username_folded: &str, now: OffsetDateTime) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO reserved_usernames (username_folded, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         username_folded,
@@ -50,7 +47,7 @@ pub async fn insert(
 }
 
 /// Lets a name be taken again. `false`: it was not reserved.
-pub async fn delete(tx: &mut PgTransaction<'_>, username_folded: &str) -> sqlx::Result<bool> {
+pub async fn delete(tx: &mut Transaction, username_folded: &str) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "DELETE FROM reserved_usernames WHERE username_folded = $1",
         username_folded,

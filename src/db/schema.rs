@@ -1,5 +1,6 @@
 //! Which migrations a database has, whether this program works with it, and how it is brought up to date.
 
+use crate::db::Pool;
 use std::time::{Duration, Instant};
 
 use sqlx::PgExecutor;
@@ -94,9 +95,9 @@ pub fn required_version() -> i64 {
 /// there already are left alone. Migrations may take longer than requests, so they run on a connection without the pool's
 /// time limits; but whoever needs a table waits behind a migration that waits for it, so that gives way after three seconds
 /// and comes back (a backup that is under way reads every table), for ten minutes.
-pub async fn migrate(pool: &sqlx::PgPool) -> Result<(), MigrateError> {
+pub async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
     use sqlx::Connection;
-    let options = (*pool.connect_options()).clone().options([
+    let options = pool.connect_options().options([
         ("statement_timeout", "0"),
         ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "0"),

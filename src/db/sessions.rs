@@ -1,8 +1,9 @@
 //! Browser sessions and the values of their cookie: `sessions`, `session_tokens`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::grant::CLOCKS_APART_SECS;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
@@ -151,7 +152,7 @@ pub struct NewSuccessor<'a> {
 
 /// Opens a session with the first value of its cookie.
 pub async fn insert(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     session_id: SessionId,
     token_hash: &TokenHash,
     login: &Login<'_>,
@@ -185,7 +186,7 @@ pub async fn insert(
 /// Renews a live session of the same person with another value of its cookie: the old values open nothing any more, and
 /// `auth_time` moves to that of the login. `false` if it is not that person's or has ended meanwhile; nothing is written then.
 pub async fn renew(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     session_id: SessionId,
     token_hash: &TokenHash,
     login: &Login<'_>,
@@ -235,7 +236,7 @@ pub async fn renew(
 }
 
 async fn insert_token(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     session_id: SessionId,
     token_hash: &TokenHash,
     now: OffsetDateTime,
@@ -390,7 +391,7 @@ pub async fn end_all_of_user(
 
 /// Ends up to `limit` sessions of anybody; whose they were. None are left when none come back.
 pub async fn end_some(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     reason: &str,
     limit: i64,
     now: OffsetDateTime,
@@ -572,10 +573,7 @@ pub struct LockedSession {
 }
 
 /// The session, if it still goes on; its row stays locked until `tx` ends, so that nobody ends it before.
-pub async fn lock_live(
-    tx: &mut PgTransaction<'_>,
-    session_id: SessionId,
-) -> sqlx::Result<Option<LockedSession>> {
+pub async fn lock_live(tx: &mut Transaction, session_id: SessionId) -> sqlx::Result<Option<LockedSession>> {
     sqlx::query_as!(
         LockedSession,
         r#"

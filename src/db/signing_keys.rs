@@ -1,6 +1,7 @@
 //! When each key was first published, first signed and last signed: `signing_keys`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use crate::db::Transaction;
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 /// A key as it is in use at this moment.
@@ -48,7 +49,7 @@ pub async fn list(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<RecordedKey>> {
 /// Records which keys are published and which of them signs. Several instances may say the same: who is first is told of
 /// the keys that began to sign, the others of none.
 pub async fn record(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     keys: &[KeyInUse<'_>],
     now: OffsetDateTime,
 ) -> sqlx::Result<Vec<NewSigner>> {

@@ -1,6 +1,6 @@
 //! What an upstream's back-channel logout ends: `sessions`, and `upstream_logout_tokens` that have counted.
 
-use sqlx::PgTransaction;
+use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::protocol::ids::{SessionId, UserId};
@@ -14,7 +14,7 @@ pub struct EndedSession {
 
 /// Notes that a token counts. `false`: it has counted before, at this instance or another.
 pub async fn remember(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     provider: &str,
     jti: &str,
     expires_at: OffsetDateTime,
@@ -37,7 +37,7 @@ pub async fn remember(
 /// Ends the sessions that this issuer's identities opened through the upstream session `upstream_sid`; where the token names a
 /// subject, too, only that identity's.
 pub async fn end_of_upstream_session(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     provider: &str,
     upstream_sid: &str,
     issuer: &str,
@@ -72,7 +72,7 @@ pub async fn end_of_upstream_session(
 
 /// Ends every session that this identity opened last.
 pub async fn end_of_identity(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     provider: &str,
     issuer: &str,
     subject: &str,

@@ -1,10 +1,11 @@
 //! Accounts and the names nobody else may have: `users`, `held_usernames`, `held_username_hashes`, `reserved_usernames`.
 
 use serde_json::{Map, Value};
+use sqlx::PgExecutor;
 use sqlx::types::Json;
-use sqlx::{Acquire as _, PgExecutor, PgTransaction};
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::usernames::Username;
 
@@ -185,7 +186,7 @@ pub struct Refreshed {
 /// no longer passed on go. Each says which link it came by. `updated_at` moves only if something else did. The caller has
 /// locked the account.
 pub async fn refresh_profile(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     profile: &UpstreamProfile<'_>,
     now: OffsetDateTime,
@@ -251,7 +252,7 @@ pub async fn refresh_profile(
 /// Empties what these links filled of a profile, since they leave; what was there. A picture and claims of which nobody knows
 /// which link they came by go too. The caller has locked the account.
 pub async fn forget_filled_by(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     link_ids: &[LinkId],
     now: OffsetDateTime,
@@ -301,7 +302,7 @@ pub async fn mark_updated(db: impl PgExecutor<'_>, user_id: UserId, now: OffsetD
 }
 
 /// Locks the row of an account that is not deleted, disabled or not, until `tx` ends.
-pub async fn lock(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<User>> {
+pub async fn lock(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<User>> {
     sqlx::query_as!(
         User,
         r#"
@@ -331,7 +332,7 @@ pub async fn find_by_username(
 }
 
 /// The account of this id, if it is live and not disabled; its row stays locked until `tx` ends.
-pub async fn lock_live(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<User>> {
+pub async fn lock_live(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<User>> {
     sqlx::query_as!(
         User,
         r#"
@@ -364,7 +365,7 @@ pub struct LockedUser {
 /// Whoever takes an administrator away (demotes, disables, deletes) calls this before locking any other row of `users`, and
 /// leaves at least one: as every caller locks in the same order, no two wait for each other, and the second one sees what
 /// the first has done.
-pub async fn lock_admins(tx: &mut PgTransaction<'_>) -> sqlx::Result<Vec<UserId>> {
+pub async fn lock_admins(tx: &mut Transaction) -> sqlx::Result<Vec<UserId>> {
     sqlx::query_scalar!(
         r#"
         SELECT user_id AS "user_id: _"
@@ -382,7 +383,7 @@ pub async fn lock_admins(tx: &mut PgTransaction<'_>) -> sqlx::Result<Vec<UserId>
 
 /// Whether this account is an administrator's that can act. If so, it stays one until `tx` ends: whoever takes the role, the
 /// account or the right to sign in away waits. Before any other row is locked.
-pub async fn hold_administrator(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<bool> {
+pub async fn hold_administrator(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<bool> {
     let held = sqlx::query_scalar!(
         r#"
         SELECT 1 AS "held!"
@@ -423,14 +424,14 @@ pub async fn is_administrator(db: impl PgExecutor<'_>, user_id: UserId) -> sqlx:
 /// Anybody else's row is locked alone: who signs in to another account, an administrator's above all, does not wait. What the
 /// account is is known only under its lock, and administrators are locked first ([`lock_admins`]), so for them that lock is
 /// given back and everything begins again.
-pub async fn lock_to_remove(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<LockedUser>> {
-    let mut alone = tx.begin().await?;
-    let found = lock_row(&mut alone, user_id).await?;
+pub async fn lock_to_remove(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<LockedUser>> {
+    tx.set_savepoint().await?;
+    let found = lock_row(tx, user_id).await?;
     if !found.as_ref().is_some_and(RemovableRow::can_administrate) {
-        alone.commit().await?;
+        tx.release_savepoint().await?;
         return Ok(found.map(|row| row.locked(user_id, false)));
     }
-    alone.rollback().await?;
+    tx.rollback_to_savepoint().await?;
     let admins = lock_admins(tx).await?;
     let found = lock_row(tx, user_id).await?;
     Ok(found.map(|row| {
@@ -463,7 +464,7 @@ impl RemovableRow {
     }
 }
 
-async fn lock_row(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<RemovableRow>> {
+async fn lock_row(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<RemovableRow>> {
     sqlx::query_as!(
         RemovableRow,
         r#"
@@ -548,7 +549,7 @@ pub async fn find_account_by_name(
 }
 
 /// [`lock_live`], then [`find_account`]: the account as it is under the lock.
-pub async fn lock_account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::Result<Option<Account>> {
+pub async fn lock_account(tx: &mut Transaction, user_id: UserId) -> sqlx::Result<Option<Account>> {
     match lock_live(tx, user_id).await? {
         Some(_) => find_account(&mut **tx, user_id).await,
         None => Ok(None),
@@ -558,7 +559,7 @@ pub async fn lock_account(tx: &mut PgTransaction<'_>, user_id: UserId) -> sqlx::
 /// Gives a locked account another name. `changed_at`: when its owner last took one that differs by more than case.
 /// Violates [`USERNAME_TAKEN`] when somebody was faster.
 pub async fn set_username(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     username: &Username,
     changed_at: Option<OffsetDateTime>,
@@ -583,7 +584,7 @@ pub async fn set_username(
 
 /// Holds a name that its owner has given up: only they can take it until then.
 pub async fn hold_username(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     username_folded: &str,
     user_id: UserId,
     held_until: OffsetDateTime,
@@ -605,7 +606,7 @@ pub async fn hold_username(
 }
 
 /// Ends the hold of a name that somebody has taken: its former owner came back, or the time was over.
-pub async fn release_username(tx: &mut PgTransaction<'_>, username_folded: &str) -> sqlx::Result<()> {
+pub async fn release_username(tx: &mut Transaction, username_folded: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "DELETE FROM held_usernames WHERE username_folded = $1",
         username_folded
@@ -618,7 +619,7 @@ pub async fn release_username(tx: &mut PgTransaction<'_>, username_folded: &str)
 /// Writes what its owner chose of a locked account; another display name is theirs and no link's any more. `primary_link_id`
 /// has to be a link of theirs.
 pub async fn set_profile(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     user_id: UserId,
     display_name: Option<&str>,
     primary_link_id: Option<LinkId>,

@@ -1,9 +1,10 @@
 //! Who hears of events: `webhooks`.
 
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::db::Transaction;
 use crate::protocol::ids::ClientId;
 
 /// What [`insert`] fails with when the client does not exist.
@@ -28,7 +29,7 @@ pub struct Webhook {
 }
 
 /// Stores a webhook with its secret.
-pub async fn insert(tx: &mut PgTransaction<'_>, webhook: &Webhook, sealed_secret: &[u8]) -> sqlx::Result<()> {
+pub async fn insert(tx: &mut Transaction, webhook: &Webhook, sealed_secret: &[u8]) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         INSERT INTO webhooks
@@ -93,7 +94,7 @@ pub async fn find(db: impl PgExecutor<'_>, webhook_id: Uuid) -> sqlx::Result<Opt
 }
 
 /// The webhook of this id, its row locked until `tx` ends.
-pub async fn lock(tx: &mut PgTransaction<'_>, webhook_id: Uuid) -> sqlx::Result<Option<Webhook>> {
+pub async fn lock(tx: &mut Transaction, webhook_id: Uuid) -> sqlx::Result<Option<Webhook>> {
     sqlx::query_as!(
         Webhook,
         r#"
@@ -112,7 +113,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, webhook_id: Uuid) -> sqlx::Result<
 
 /// Writes what may be changed of a webhook; what waits for one that was disabled is due again, from then on, when it no longer
 /// is.
-pub async fn update(tx: &mut PgTransaction<'_>, webhook: &Webhook) -> sqlx::Result<()> {
+pub async fn update(tx: &mut Transaction, webhook: &Webhook) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         UPDATE webhooks
@@ -135,7 +136,7 @@ pub async fn update(tx: &mut PgTransaction<'_>, webhook: &Webhook) -> sqlx::Resu
 /// Another secret; the one before signs too until `previous_expires_at`, and one before that no longer. `None`: no such
 /// webhook.
 pub async fn rotate_secret(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     webhook_id: Uuid,
     sealed_secret: &[u8],
     previous_expires_at: OffsetDateTime,
@@ -163,7 +164,7 @@ pub async fn rotate_secret(
 }
 
 /// Removes a webhook with what is to be sent to it. `false`: no such webhook.
-pub async fn delete(tx: &mut PgTransaction<'_>, webhook_id: Uuid) -> sqlx::Result<bool> {
+pub async fn delete(tx: &mut Transaction, webhook_id: Uuid) -> sqlx::Result<bool> {
     let result = sqlx::query!("DELETE FROM webhooks WHERE webhook_id = $1", webhook_id)
         .execute(&mut **tx)
         .await?;

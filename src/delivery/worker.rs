@@ -60,7 +60,7 @@ async fn listen(config: Arc<Config>, wake: Arc<Notify>) {
     loop {
         // A pool of its own: a connection that is gone without a word takes nobody's place.
         if let Ok(db) = db::connect_deliveries(&config.database, 1)
-            && let Ok(Ok(mut listener)) = timeout(SILENCE, PgListener::connect_with(&db)).await
+            && let Ok(Ok(mut listener)) = timeout(SILENCE, db.listener()).await
             && let Ok(Ok(())) = timeout(SILENCE, listener.listen(db::events::CHANNEL)).await
         {
             // What was enqueued while nobody listened is due, too.

@@ -7,7 +7,6 @@ use anyhow::{Context as _, anyhow};
 use aws_lc_rs::rand::SystemRandom;
 use axum::Router;
 use secrecy::SecretString;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use super::settings::{self, Ports};
 use super::simulated_upstream::{self, Simulation};
 use super::{demo_app, front_end, provider};
 use crate::clock::Clock;
-use crate::db;
+use crate::db::{self, Pool};
 use crate::http::state::AppState;
 use crate::protocol::client::Client;
 use crate::protocol::opaque::Opaque;
@@ -174,7 +173,7 @@ impl Prepared {
 
 /// Registers the client as it should be. One that differs (other ports, another version) is made anew, and what people
 /// granted it goes with it.
-async fn register(pool: &PgPool, client: &Client, clock: &Clock) -> anyhow::Result<()> {
+async fn register(pool: &Pool, client: &Client, clock: &Clock) -> anyhow::Result<()> {
     let known = db::clients::find(pool, &client.client_id).await?;
     let is_same = |known: &Client| {
         let hashes = |client: &Client| {

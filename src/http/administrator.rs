@@ -3,12 +3,12 @@
 //! Judged before anything else of the request is read, so that nobody else learns which ids exist or which bodies are
 //! well-formed. Only the session cookie counts: no token opens the administration, whoever's it is.
 
+use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sqlx::PgTransaction;
 use time::OffsetDateTime;
 
 use super::browser::BrowserSession;
@@ -58,8 +58,8 @@ impl Administrator {
         &'a self,
         state: &'a AppState,
         now: OffsetDateTime,
-    ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
-        let mut tx = db::begin(&state.db).await?;
+    ) -> Result<(Transaction, Recorder<'a>), AppError> {
+        let mut tx = state.db.begin().await?;
         if !db::users::hold_administrator(&mut tx, self.user_id).await? {
             return Err(not_an_administrator());
         }
@@ -69,7 +69,7 @@ impl Administrator {
 
     /// Commits what was [begun](Self::begin), if who acts is still signed in: who was signed out while the request waited for
     /// what it writes to has nothing done.
-    pub async fn commit(&self, mut tx: PgTransaction<'_>) -> Result<(), AppError> {
+    pub async fn commit(&self, mut tx: Transaction) -> Result<(), AppError> {
         self.require_signed_in(&mut tx).await?;
         Ok(tx.commit().await?)
     }
@@ -84,8 +84,8 @@ impl Administrator {
         &'a self,
         state: &'a AppState,
         now: OffsetDateTime,
-    ) -> Result<(PgTransaction<'static>, Recorder<'a>), AppError> {
-        let mut tx = db::begin(&state.db).await?;
+    ) -> Result<(Transaction, Recorder<'a>), AppError> {
+        let mut tx = state.db.begin().await?;
         let administrators = db::users::lock_admins(&mut tx).await?;
         if !administrators.contains(&self.user_id) {
             return Err(not_an_administrator());
@@ -99,7 +99,7 @@ impl Administrator {
     /// has to be judged before.
     pub async fn require_still_signed_in(
         &self,
-        tx: &mut PgTransaction<'_>,
+        tx: &mut Transaction,
         changed: UserId,
     ) -> Result<(), AppError> {
         if changed == self.user_id {
@@ -108,7 +108,7 @@ impl Administrator {
         self.require_signed_in(tx).await
     }
 
-    async fn require_signed_in(&self, tx: &mut PgTransaction<'_>) -> Result<(), AppError> {
+    async fn require_signed_in(&self, tx: &mut Transaction) -> Result<(), AppError> {
         let goes_on = db::sessions::goes_on(&mut **tx, self.session_id).await?;
         goes_on.then_some(()).ok_or_else(AppError::unauthenticated)
     }

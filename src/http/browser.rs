@@ -1,9 +1,9 @@
 //! Who is at the browser: the session that its cookie opens, and the browser's own name.
 
+use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 
 use super::cookies::{CookieKind, Cookies};
@@ -41,11 +41,7 @@ impl BrowserSession {
 
     /// Whether the value that was presented is the newest one of its session, asked again within `tx`. With the session's row
     /// locked there the answer holds until the end of `tx`: who replaces the value locks that row first.
-    pub async fn is_still_newest(
-        &self,
-        tx: &mut PgTransaction<'_>,
-        now: OffsetDateTime,
-    ) -> sqlx::Result<bool> {
+    pub async fn is_still_newest(&self, tx: &mut Transaction, now: OffsetDateTime) -> sqlx::Result<bool> {
         // No leeway: a predecessor is of no interest.
         let found = db::sessions::find_live_by_token(&mut **tx, &self.presented.hash(), 0, now).await?;
         Ok(found.is_some_and(|session| session.is_newest_value))
@@ -77,8 +73,8 @@ impl BrowserSession {
 pub async fn begin_as(
     state: &AppState,
     session: &LiveSession,
-) -> Result<(PgTransaction<'static>, LockedOwner), AppError> {
-    let mut tx = db::begin(&state.db).await?;
+) -> Result<(Transaction, LockedOwner), AppError> {
+    let mut tx = state.db.begin().await?;
     let user = db::users::lock_live(&mut tx, session.user_id)
         .await?
         .ok_or_else(AppError::unauthenticated)?;

@@ -4,13 +4,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
-use sqlx::PgPool;
 
 use super::client_ip::AddressRule;
 use super::clients::Clients;
 use super::readiness::Readiness;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::db::Pool;
 use crate::jwt::SharedKeySet;
 use crate::jwt::turns::SigningTurns;
 use crate::limits::Limits;
@@ -28,9 +28,9 @@ pub struct AppState(Arc<Inner>);
 pub struct Inner {
     pub config: Arc<Config>,
     /// For requests.
-    pub db: PgPool,
+    pub db: Pool,
     /// For workers: what they wait for and hold is none of the requests' connections.
-    pub background_db: PgPool,
+    pub background_db: Pool,
     pub readiness: Readiness,
     pub keys: SharedKeySet,
     /// Turns to sign with an algorithm that takes long.

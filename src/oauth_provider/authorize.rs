@@ -181,7 +181,7 @@ async fn advance(
     ) {
         (Step::Issue(scope), Some(session)) => {
             let issued = retrying(&state.rng, || async {
-                let mut tx = db::begin(&state.db).await?;
+                let mut tx = state.db.begin().await?;
                 let code = code::issue(&mut tx, state, client, request, session, &scope, now).await?;
                 if code.is_ok() {
                     tx.commit().await?;

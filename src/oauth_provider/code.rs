@@ -1,8 +1,8 @@
 //! Issuing an authorization code: the one place where it is done (RFC 6749 §4.1.2).
 
+use crate::db::Transaction;
 use axum::http::header;
 use axum::response::Response;
-use sqlx::PgTransaction;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ impl From<NotIssued> for OAuthRefusal {
 /// `auth_time` is the session's: a code that is issued on a session of last week says so. Issuing a code is how a session is
 /// used, so it lasts longer for it: somebody who signs in to apps every day is never sent to the upstream again.
 pub async fn issue(
-    tx: &mut PgTransaction<'_>,
+    tx: &mut Transaction,
     state: &AppState,
     client: &Client,
     request: &AuthorizationRequest,

@@ -159,7 +159,7 @@ impl Going<'_> {
     /// sign-in, too, locks the session before the request it is for.
     async fn issue(&self, session: &BrowserSession, scope: ScopeSet) -> Result<Response, OAuthRefusal> {
         let issued = retrying(&self.state.rng, || async {
-            let mut tx = db::begin(&self.state.db).await?;
+            let mut tx = self.state.db.begin().await?;
             if pending::is_approved_by(self.pending, session) {
                 let user_id = session.session.user_id;
                 let locked = db::sessions::lock_live(&mut tx, session.session.session_id).await?;

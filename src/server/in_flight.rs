@@ -193,6 +193,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::metrics::Asked;
 
     const HANG: &str = "/hang";
     const READ: &str = "/read";
@@ -316,7 +317,7 @@ mod tests {
         assert!(started.elapsed() < SOON * 4, "{:?}", started.elapsed());
         let cut = router.oneshot(request("POST", READ, Body::new(Silent)));
         assert_eq!(cut.await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
-        let counted = bounds.metrics.render(None, &[]);
+        let counted = bounds.metrics.render(&Asked::default());
         assert!(
             counted.contains("\nriley_auth_request_timeouts_total 2\n"),
             "{counted}"

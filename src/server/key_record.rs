@@ -69,7 +69,7 @@ pub async fn record(state: &AppState, now: OffsetDateTime) -> sqlx::Result<()> {
             signs: signs(&keys, entry.kid(), now),
         })
         .collect();
-    let mut tx = db::begin(&state.background_db).await?;
+    let mut tx = state.background_db.begin().await?;
     let started = db::signing_keys::record(&mut tx, &rows, now).await?;
     let events: Vec<Event> = started
         .into_iter()

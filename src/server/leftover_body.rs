@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::http::client_ip::AddressRule;
-    use crate::metrics::Metrics;
+    use crate::metrics::{Asked, Metrics};
     use crate::server::accept::Share;
     use crate::server::in_flight::{InFlight, in_flight};
 
@@ -156,7 +156,7 @@ mod tests {
         let shed = router.oneshot(request).await.unwrap();
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(taken.load(Ordering::SeqCst), 9, "the body was read to its end");
-        let counted = metrics.render(None, &[]);
+        let counted = metrics.render(&Asked::default());
         assert!(
             counted.contains("\nriley_auth_requests_shed_total 1\n"),
             "{counted}"

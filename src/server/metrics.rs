@@ -11,11 +11,11 @@ use axum::routing::get;
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 
-use crate::db;
+use crate::db::{self, Pool};
 use crate::error::{AppError, ErrorBody};
 use crate::http::state::AppState;
 use crate::metrics::key_age::{self, KeyDates};
-use crate::metrics::{Counted, KeyAge};
+use crate::metrics::{Asked, Counted, DatabaseConnections, KeyAge};
 
 /// How long the database may take; without its answer the rest is told.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -57,9 +57,11 @@ pub async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Respo
         .metrics
         .counted(now, async move { count(&counting, now).await })
         .await;
-    let text = state
-        .metrics
-        .render(counted.active_sessions, &key_ages(&state, &counted, now));
+    let text = state.metrics.render(&Asked {
+        active_sessions: counted.active_sessions,
+        key_ages: key_ages(&state, &counted, now),
+        database: Some(connections(&state.db)),
+    });
     let headers = [
         (header::CONTENT_TYPE, CONTENT_TYPE),
         (header::CACHE_CONTROL, "no-store"),
@@ -115,6 +117,17 @@ async fn ask(state: &AppState, now: OffsetDateTime) -> sqlx::Result<Counted> {
         active_sessions: Some(active_sessions),
         first_signed_at: first_signed_at.collect(),
     })
+}
+
+/// What the pool says of itself, without asking the database.
+fn connections(pool: &Pool) -> DatabaseConnections {
+    let idle = pool.idle();
+    DatabaseConnections {
+        // Two readings: one may have come back in between.
+        in_use: pool.size().saturating_sub(idle),
+        idle,
+        max: pool.max_connections(),
+    }
 }
 
 /// The ages of the keys that are published now, as far as they are known.

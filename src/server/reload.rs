@@ -225,7 +225,11 @@ async fn take_over_keys(state: &AppState, keys: KeySet) {
     let signs = |algorithm: &&SigningAlgorithm| published.active(Some(**algorithm), at).is_some();
     let known = Known {
         kids: kids_of(&published),
-        algorithms: SigningAlgorithm::ALL.iter().filter(signs).map(ToString::to_string).collect(),
+        algorithms: SigningAlgorithm::ALL
+            .iter()
+            .filter(signs)
+            .map(ToString::to_string)
+            .collect(),
     };
     warn_of_keys_too_soon(state, &known).await;
 }

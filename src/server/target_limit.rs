@@ -106,7 +106,13 @@ mod tests {
         for good in ["", "op.test:8081", "[::1]:8081", "127.0.0.1", "riley_auth-1:8081"] {
             assert_eq!(status(&[host(good)]).await, 200, "{good}");
         }
-        for bad in ["op.test/", "op.test, evil.test", "somebody@op.test", "op test", "http://op.test"] {
+        for bad in [
+            "op.test/",
+            "op.test, evil.test",
+            "somebody@op.test",
+            "op test",
+            "http://op.test",
+        ] {
             assert_eq!(status(&[host(bad)]).await, 400, "{bad}");
         }
     }

@@ -48,6 +48,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::metrics::Asked;
 
     #[tokio::test]
     async fn a_worker_that_panics_begins_again_and_is_counted() {
@@ -69,7 +70,7 @@ mod tests {
         while begun.load(Ordering::SeqCst) < 3 {
             tokio::time::sleep(PAUSE / 10).await;
         }
-        let counted = metrics.render(None, &[]);
+        let counted = metrics.render(&Asked::default());
         assert!(counted.contains("\nriley_auth_panics_total 2\n"), "{counted}");
         shutdown.cancel();
         kept.await.unwrap();

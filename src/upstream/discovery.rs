@@ -164,7 +164,10 @@ impl Discovery {
     /// The issuer that the last document named, however old that is; `None` before there was one.
     pub(super) fn document_issuer(&self) -> Option<String> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.metadata.as_ref().map(|(metadata, _)| metadata.issuer.clone())
+        state
+            .metadata
+            .as_ref()
+            .map(|(metadata, _)| metadata.issuer.clone())
     }
 
     /// The document, fetched if there is none or it is old. An old one outlives failures to renew it.

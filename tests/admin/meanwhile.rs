@@ -1,6 +1,6 @@
 use reqwest::Method;
+use riley_auth::db::Transaction;
 use serde_json::json;
-use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::writes::World;
@@ -38,7 +38,7 @@ async fn waits(op: &TestProvider) -> bool {
 /// Lets what is `asked` begin, and commits `falling` once it waits. The answer; not a row has changed beyond what fell.
 async fn once_it_waits(
     world: &World,
-    falling: PgTransaction<'_>,
+    falling: Transaction,
     asked: impl Future<Output = Answer>,
     what: &str,
 ) -> Answer {
@@ -60,7 +60,7 @@ async fn once_it_waits(
 }
 
 /// What befalls `root`, begun.
-async fn falling(world: &World, root: &Browser, fall: &'static str) -> PgTransaction<'static> {
+async fn falling(world: &World, root: &Browser, fall: &'static str) -> Transaction {
     let root_id: Uuid = root.user_id().await.parse().unwrap();
     let mut falling = world.op.db().begin().await.unwrap();
     sqlx::query(fall)

@@ -9,6 +9,7 @@ use reqwest::Method;
 use riley_auth::clock::Clock;
 use riley_auth::config::Config;
 use riley_auth::db;
+use riley_auth::db::Pool;
 use riley_auth::dev::simulated_upstream::{
     Options, SigningAlgorithm as UpstreamAlgorithm, SimulatedUpstream,
 };
@@ -20,7 +21,6 @@ use riley_auth::protocol::ids::ClientId;
 use riley_auth::protocol::opaque::Opaque;
 use riley_auth::protocol::scope::ScopeSet;
 use riley_auth::server;
-use sqlx::PgPool;
 use time::Duration;
 use tokio::net::TcpListener;
 use url::Url;
@@ -247,7 +247,7 @@ impl TestProvider {
     }
 
     /// The database, for what cannot be seen from outside.
-    pub(crate) fn db(&self) -> &PgPool {
+    pub(crate) fn db(&self) -> &Pool {
         &self.0.state.db
     }
 

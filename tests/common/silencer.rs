@@ -1,7 +1,7 @@
 //! Between the server and its database, when connections die without a word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use url::Url;
 pub(crate) struct Silencer {
     pub(crate) url: String,
     generation: watch::Sender<u32>,
+    away: Arc<AtomicBool>,
 }
 
 impl Silencer {
@@ -20,8 +21,14 @@ impl Silencer {
     pub(crate) fn before(url: &str) -> Self {
         let (url, server, listener) = in_front_of(url);
         let (generation, current) = watch::channel(0);
+        let away = Arc::new(AtomicBool::new(false));
+        let silent = Arc::clone(&away);
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                if silent.load(Ordering::SeqCst) {
+                    tokio::spawn(held(near));
+                    continue;
+                }
                 let mut far = TcpStream::connect(server.clone()).await.unwrap();
                 let (mut current, mine) = (current.clone(), *current.borrow());
                 tokio::spawn(async move {
@@ -33,8 +40,7 @@ impl Silencer {
                         () = silenced => false,
                     };
                     if !broken {
-                        // Held, and never looked at again.
-                        std::future::pending::<()>().await;
+                        held((near, far)).await;
                     }
                 });
             }
@@ -42,13 +48,31 @@ impl Silencer {
         Self {
             url: url.into(),
             generation,
+            away,
         }
+    }
+
+    /// As when the host is gone: what is open now is never heard of again, and newcomers are not answered until
+    /// [`Self::come_back`], nor later.
+    pub(crate) fn vanish(&self) {
+        self.away.store(true, Ordering::SeqCst);
+        self.fall_silent();
+    }
+
+    /// Newcomers are served again.
+    pub(crate) fn come_back(&self) {
+        self.away.store(false, Ordering::SeqCst);
     }
 
     /// What is open now is never heard of again; new connections are served.
     pub(crate) fn fall_silent(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
+}
+
+/// Keeps what is open, and never looks at it again.
+async fn held<T>(_open: T) {
+    std::future::pending::<()>().await;
 }
 
 /// A listener, the URL by which a client comes to it, and the server that the client meant.

@@ -1,13 +1,14 @@
 //! The whole database as texts, so that a test can say that nothing has changed.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use riley_auth::db::Pool;
+use sqlx::AssertSqlSafe;
 
 /// What every request with a session moves: when the session was last used, and how long it lasts from then.
 pub(crate) const LAST_SEEN: &[&str] = &["sessions.last_used_at", "sessions.expires_at"];
 
 /// Every row of every table that the catalogue names, without the columns in `but` (`table.column`, or `table` alone for one
 /// that does not matter as a whole).
-pub(crate) async fn all_rows(db: &PgPool, but: &[&str]) -> Vec<String> {
+pub(crate) async fn all_rows(db: &Pool, but: &[&str]) -> Vec<String> {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "SELECT table_name::text, string_agg(table_name || '.' || column_name, ' ')
          FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)

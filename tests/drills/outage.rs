@@ -1,4 +1,5 @@
-//! PostgreSQL goes away under load and comes back: stopped in order, stopped at once, and stopped as a machine is that hangs.
+//! PostgreSQL goes away under load and comes back: stopped in order, stopped at once, stopped as a machine is that hangs, and
+//! gone as a host is that nobody hears of again.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -13,6 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinHandle;
 
 use crate::Figure;
+use crate::common::silencer::Silencer;
 use crate::common::{Directory, TestProvider};
 use crate::load::{Counts, Load, Manner};
 
@@ -32,6 +34,9 @@ enum Away {
     Immediate,
     /// Every process stands still; connections stay open and nobody answers.
     Hangs,
+    /// Connections stay open at our end alone, and newcomers are not answered: what a host leaves behind whose address is
+    /// another one's when it is back.
+    Vanishes,
 }
 
 /// What `/ready` said, beside what a connection of our own found.
@@ -106,6 +111,7 @@ fn signal_all(processes: &[Pid], signal: Signal) {
 /// Lets the database be away for a while, and returns it when it answers again, with the moment of its return.
 async fn away(
     how: Away,
+    silencer: &Silencer,
     postgres: PrivatePostgres,
     data: &Path,
     served: &TestProvider,
@@ -116,6 +122,12 @@ async fn away(
         served.get("/.well-known/jwks.json").await.is(200);
         served.get("/.well-known/openid-configuration").await.is(200);
     };
+    if let Away::Vanishes = how {
+        silencer.vanish();
+        still_served.await;
+        silencer.come_back();
+        return (postgres, Instant::now());
+    }
     if let Away::Hangs = how {
         let stopped = processes(&postgres);
         signal_all(&stopped, Signal::STOP);
@@ -145,9 +157,16 @@ async fn all_refreshed_since(load: &Load, back: Instant) -> Duration {
     }
 }
 
+async fn connections_in_use(served: &TestProvider) -> u32 {
+    let told = served.get("/metrics").await.is(200).text.clone();
+    let series = "riley_auth_database_connections{state=\"in_use\"} ";
+    let value = told.lines().find_map(|line| line.strip_prefix(series));
+    value.unwrap().parse().unwrap()
+}
+
 pub(crate) async fn run() -> Vec<Figure> {
     let mut figures = Vec::new();
-    for how in [Away::Fast, Away::Immediate, Away::Hangs] {
+    for how in [Away::Fast, Away::Immediate, Away::Hangs, Away::Vanishes] {
         figures.push(outage(how).await);
     }
     figures
@@ -171,6 +190,12 @@ async fn outage(how: Away) -> Figure {
         .find_map(|line| line.trim().strip_prefix("url = \"")?.strip_suffix('"'))
         .unwrap()
         .to_owned();
+    let silencer = Silencer::before(&url);
+    // What is not about lost connections is asked without anybody in between.
+    let url = match how {
+        Away::Vanishes => silencer.url.clone(),
+        _ => url,
+    };
     let configuration = own
         .replace(&old_url, &url)
         .replace("acquire_timeout_secs = 30", "acquire_timeout_secs = 3");
@@ -182,7 +207,7 @@ async fn outage(how: Away) -> Figure {
     let mut slowest_recovery = Duration::ZERO;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let (again, back) = away(how, postgres, &data, &served).await;
+        let (again, back) = away(how, &silencer, postgres, &data, &served).await;
         postgres = again;
         slowest_recovery = slowest_recovery.max(all_refreshed_since(&load, back).await);
         tokio::time::sleep((LIMIT + Duration::from_secs(1)).saturating_sub(back.elapsed())).await;
@@ -191,6 +216,8 @@ async fn outage(how: Away) -> Figure {
     }
     let counts = load.stop().await;
     let (asked, behind) = truth.told().await;
+    let held = connections_in_use(&served).await;
+    assert_eq!(held, 0, "connections are held although nobody asks for anything");
     assert!(behind < BEHIND, "/ready was wrong for {behind:?}");
     home.state().shutdown.cancel();
     postgres.stop().await.unwrap();
@@ -206,6 +233,7 @@ async fn outage(how: Away) -> Figure {
         Away::Fast => "stopped in order",
         Away::Immediate => "stopped at once",
         Away::Hangs => "hanging, connections left open",
+        Away::Vanishes => "vanished without a word",
     };
     Figure::new(
         "outage",

@@ -20,7 +20,9 @@ struct SetClock {
 impl SetClock {
     /// As late as it is.
     fn new() -> Self {
-        let found = Command::new("faketime").args(["-f", "+0s", "printenv", "LD_PRELOAD"]).output();
+        let found = Command::new("faketime")
+            .args(["-f", "+0s", "printenv", "LD_PRELOAD"])
+            .output();
         let found = found.expect("faketime is installed (tests/interop/install)");
         assert!(found.status.success());
         let clock = Self {
@@ -99,9 +101,16 @@ async fn a_start_an_hour_earlier_revives_nothing_that_was_spent() {
     let (spent, unspent) = (grant().await, grant().await);
     there.refresh(spent.refresh()).await.tokens();
     let replaced = browser_there.copy();
-    browser_there.call(Method::POST, "/auth/refresh", None).await.is(200);
+    browser_there
+        .call(Method::POST, "/auth/refresh", None)
+        .await
+        .is(200);
     let ended = leaver.copy();
-    leaver.at(&first).call(Method::POST, "/auth/logout", None).await.is(200);
+    leaver
+        .at(&first)
+        .call(Method::POST, "/auth/logout", None)
+        .await
+        .is(200);
     clock.set(2);
     assert!(!replaced.at(&first).is_signed_in().await, "the leeway is over");
     process.signal(Signal::TERM);
@@ -128,7 +137,10 @@ async fn a_step_of_the_machines_clock_neither_locks_anybody_out_nor_lets_more_th
     let clock = SetClock::new();
     let op = TestProvider::start().await;
     let directory = Directory::with_key(&op.configuration_text());
-    directory.edit("enabled = false", "enabled = true\n        standard_per_minute = 60");
+    directory.edit(
+        "enabled = false",
+        "enabled = true\n        standard_per_minute = 60",
+    );
     let process = clock.serve(&directory).await;
     let served = op.served_at(process.address);
     let admitted = async || {

@@ -3,14 +3,15 @@
 //!
 //! And clocks that are set: Redis' own, and the machine's while `serve` runs and between two of its runs.
 //!
-//! A target of its own, because it needs `redis-server` and `faketime`: `tests/interop/run redis`.
+//! A target of its own, because it needs `redis-server` and `faketime`: `tests/interop/run redis`. REDIS_SERVER names another
+//! program that takes the same arguments, such as `valkey-server`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "clock.rs"]
 mod clock;
+#[path = "../common/mod.rs"]
+mod common;
 #[allow(dead_code, reason = "no instance is replaced here")]
 #[path = "../drills/proxy.rs"]
 mod proxy;
@@ -62,7 +63,8 @@ impl RedisServer {
             "--appendonly",
             "no",
         ];
-        let child = Command::new("redis-server")
+        let program = std::env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let child = Command::new(program)
             .args(arguments)
             .current_dir(std::env::temp_dir())
             .stdout(Stdio::null())
@@ -102,7 +104,15 @@ impl RedisServer {
                 end
             end";
         let mut asked = Command::new("redis-cli");
-        asked.args(["-p", &self.port.to_string(), "-e", "EVAL", script, "0", &secs.to_string()]);
+        asked.args([
+            "-p",
+            &self.port.to_string(),
+            "-e",
+            "EVAL",
+            script,
+            "0",
+            &secs.to_string(),
+        ]);
         assert!(asked.stdout(Stdio::null()).status().unwrap().success());
     }
 
@@ -300,7 +310,11 @@ async fn a_step_of_the_stores_clock_locks_nobody_out() {
         let at_once = admitted(&op, used_up, 20).await;
         // Forward it is as if the time had passed, so the bucket is full again.
         assert!(
-            if step > 0 { is_about_15(at_once) } else { at_once <= 1 },
+            if step > 0 {
+                is_about_15(at_once)
+            } else {
+                at_once <= 1
+            },
             "{step}: {at_once}"
         );
         four_seconds_later();

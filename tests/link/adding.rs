@@ -260,7 +260,11 @@ async fn a_link_of_a_former_issuer_gives_way() {
 
     let newcomer = moved.browser();
     let visit = begin_and_pass(&newcomer, "google", "ada").await;
-    assert_eq!(visit.url.as_str(), format!("{PAGES}/link"), "suggested, not merged");
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/link"),
+        "suggested, not merged"
+    );
     let there = ada.at(&moved);
     link(&there, "google", "emmy").await;
     assert_eq!(

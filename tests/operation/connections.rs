@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use riley_auth::metrics::Metrics;
+use riley_auth::metrics::{Asked, Metrics};
 use riley_auth::server::accept::{self, Options, Share};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -160,7 +160,7 @@ async fn a_source_has_a_bounded_number_of_connections() {
         assert!(ask(&mut stream).await);
         held.push(stream);
     }
-    let told = |line: &str| metrics.render(None, &[]).lines().any(|told| told == line);
+    let told = |line: &str| metrics.render(&Asked::default()).lines().any(|told| told == line);
     assert!(told("riley_auth_open_connections 3"));
     assert!(told("riley_auth_connections_refused_total{reason=\"prefix\"} 0"));
     assert!(!ask(&mut from("127.0.0.1").await).await);

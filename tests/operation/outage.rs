@@ -214,7 +214,7 @@ impl HalfOpen {
     }
 
     /// Requests whose statements wait for us: as many as there are connections, until `released` is dropped.
-    async fn every_connection_waits(&self) -> (sqlx::PgTransaction<'static>, JoinSet<Answer>) {
+    async fn every_connection_waits(&self) -> (riley_auth::db::Transaction, JoinSet<Answer>) {
         let mut lock = self.op.db().begin().await.unwrap();
         sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
             .execute(&mut *lock)
@@ -302,6 +302,49 @@ async fn connections_that_die_while_idle_are_replaced_unnoticed() {
         assert!(took < Duration::from_secs(2), "{took:?}");
     }
     half_open.recovers().await;
+}
+
+/// RS-8: the same while connections come back, whatever was done with them: none holds its place.
+#[tokio::test]
+async fn connections_that_die_on_their_way_back_are_given_up_in_seconds() {
+    const CONNECTIONS: u32 = 4;
+    let op = TestProvider::start().await;
+    let mut config = op.state().config.database.clone();
+    let silencer = Silencer::before(config.url.expose_secret());
+    config.url = silencer.url.clone().into();
+    config.max_connections = CONNECTIONS;
+    config.acquire_timeout_secs = 3;
+    let pool = db::connect(&config).unwrap();
+    for _ in 0..2 {
+        let idle = pool.acquire().await.unwrap();
+        let begun = pool.begin().await.unwrap();
+        let mut under_way = pool.acquire().await.unwrap();
+        let mut failed = pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 / 0")
+            .execute(&mut *failed)
+            .await
+            .unwrap_err();
+        let statement = sqlx::query("SELECT pg_sleep(4)").execute(&mut *under_way);
+        tokio::time::timeout(Duration::from_millis(100), statement)
+            .await
+            .unwrap_err();
+        assert_eq!((pool.size(), pool.idle()), (CONNECTIONS, 0));
+        silencer.fall_silent();
+        drop((idle, begun, under_way, failed));
+        let started = Instant::now();
+        let mut taken = Vec::new();
+        for _ in 0..CONNECTIONS {
+            taken.push(pool.acquire().await.expect("a place is free"));
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
+        for connection in &mut taken {
+            sqlx::query("SELECT 1").execute(&mut **connection).await.unwrap();
+        }
+    }
 }
 
 /// RS-9: a statement that commits, and whose answer is lost, may have been done or not. Whoever asked is told that nobody knows (503), never that the

@@ -219,7 +219,7 @@ fn put_in_by_hand(directory: &Directory, key: &Path, signs_from: OffsetDateTime)
 }
 
 /// Waits until the database says so.
-async fn until_there_is(db: &sqlx::PgPool, what: &'static str) {
+async fn until_there_is(db: &riley_auth::db::Pool, what: &'static str) {
     let deadline = Instant::now() + PATIENCE;
     while sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {what}")))
         .fetch_one(db)

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
+use riley_auth::db::Pool;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
@@ -49,7 +50,7 @@ async fn is_migrated_once(database: &TestDatabase) {
 }
 
 /// A migration that this program does not know has been applied, and asks for a program that knows migration `minimum`.
-async fn migrated_by_a_newer_program(db: &sqlx::PgPool, minimum: i64) {
+async fn migrated_by_a_newer_program(db: &Pool, minimum: i64) {
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (9999, 'of the future', true, '', 0)",
@@ -209,7 +210,7 @@ async fn a_program_refuses_a_schema_whose_migrations_ask_for_a_newer_one() {
     let (op, database, directory) = empty().await;
     let process = directory.serve().await;
     let running = op.served_at(process.address);
-    let db = sqlx::PgPool::connect(&database.url).await.unwrap();
+    let db = Pool::from(sqlx::PgPool::connect(&database.url).await.unwrap());
     migrated_by_a_newer_program(&db, 9999).await;
 
     let unready: Answer = running.get("/ready").await;

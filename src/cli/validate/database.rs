@@ -1,10 +1,9 @@
 //! The database: reachable, new enough, migrated, and ours to write to.
 
-use sqlx::PgPool;
-
 use crate::cli::migrate;
 use crate::config::Config;
 use crate::config::finding::Finding;
+use crate::db::Pool;
 use crate::db::inspection::{self, Inspection};
 use crate::db::schema::Fit;
 use crate::db::{self, MIGRATIONS};
@@ -34,7 +33,7 @@ pub(super) async fn check(config: &Config, live: bool) -> Vec<Finding> {
     }
 }
 
-async fn ask(db: &PgPool, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
+async fn ask(db: &Pool, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
     let inspection = inspection::inspect(db).await?;
     let mut findings = judge(&inspection);
     if live {

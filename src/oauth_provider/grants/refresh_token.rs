@@ -112,7 +112,7 @@ async fn revoke_reused(
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         let reason = RevocationReason::RefreshTokenReused;
         if let Some(user_id) = db::grants::revoke(&mut *tx, grant_id, reason, now).await? {
             let reused = Event::RefreshTokenReused {

@@ -40,7 +40,7 @@ pub async fn end(
     now: OffsetDateTime,
 ) -> Result<Response, AppError> {
     retrying(&state.rng, || async {
-        let mut tx = db::begin(&state.db).await?;
+        let mut tx = state.db.begin().await?;
         accounts::end_session(&mut tx, session_id, EndReason::Logout, now).await?;
         tx.commit().await
     })

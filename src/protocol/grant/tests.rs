@@ -318,7 +318,15 @@ fn within_the_leeway_the_same_successor_is_given_again() {
         );
     }
     // One that lies far ahead was consumed before the clock was set back.
-    for (age_secs, leeway_secs) in [(10, 10), (11, 10), (0, 0), (-1, 0), (1, 1), (-61, 10), (-3600, 10)] {
+    for (age_secs, leeway_secs) in [
+        (10, 10),
+        (11, 10),
+        (0, 0),
+        (-1, 0),
+        (1, 1),
+        (-61, 10),
+        (-3600, 10),
+    ] {
         let rotation = refresh(&consumed(age_secs), leeway_secs);
         assert!(
             matches!(rotation, Ok(Rotation::Reused(_))),
