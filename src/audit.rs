@@ -8,7 +8,6 @@
 pub mod verify;
 pub mod view;
 
-use crate::db::Transaction;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::protocol::ids::{ClientId, UserId};
 use crate::sealing::{Keyring, Purpose};
 

@@ -3,7 +3,6 @@
 //!
 //! Each operation belongs inside a transaction of its caller and leaves an entry in the audit trail there.
 
-use crate::db::Transaction;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use url::Url;
@@ -12,9 +11,9 @@ use uuid::Uuid;
 use crate::audit::{Action, Entry, Recorder, Target};
 use crate::clients::misleads;
 use crate::config::finding::Finding;
-use crate::db;
 use crate::db::deliveries::{Addressee, Redelivery};
 use crate::db::webhooks::Webhook;
+use crate::db::{self, Transaction};
 use crate::delivery::signature::{SECRET_BYTES, printed_secret};
 use crate::events::{EVENT_TYPES, Event};
 use crate::outbound::target::MAX_URL_BYTES;

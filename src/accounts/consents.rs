@@ -1,9 +1,8 @@
 //! What people let apps have, taken back.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{ClientId, UserId};
 

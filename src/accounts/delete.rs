@@ -1,6 +1,5 @@
 //! The end of an account, whoever asks for it: its owner, an administrator, the command line.
 
-use crate::db::Transaction;
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
@@ -9,7 +8,7 @@ use super::names;
 use super::sessions::{EndReason, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
 use crate::config::usernames::UsernamesConfig;
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{SessionId, UserId};
 use crate::sealing::Keyring;

@@ -18,11 +18,11 @@
 //!
 //! Each list is cut off at [`MAX_ROWS`], newest first; `truncated` names those that were.
 
-use crate::db::Transaction;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::db::Transaction;
 use crate::db::export as tables;
 use crate::db::export::{
     ExportedAccount, ExportedAuditEntry, ExportedAuthorizationCode, ExportedConsent, ExportedEvent,

@@ -1,16 +1,15 @@
 //! What its owner does with the identities that lead to an account: adding another one, taking one away.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use super::consents::forget_consents_since;
 use super::newcomers::link;
 use super::profile::announce_profile;
 use super::sessions::{EndReason, announce};
-use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::{Link, LinkChange};
 use crate::db::users::Refreshed;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::TokenHash;

@@ -1,6 +1,5 @@
 //! An identity that joins an account by its verified address, and the way back.
 
-use crate::db::Transaction;
 use aws_lc_rs::rand::SecureRandom;
 use serde_json::{Map, json};
 use time::OffsetDateTime;
@@ -12,11 +11,11 @@ use super::names;
 use super::newcomers::link;
 use super::sessions::{EndReason, announce, end_sessions_of_user};
 use crate::audit::{self, Action, Actor, Entry, Target};
-use crate::db;
 use crate::db::grants::RevocationReason;
 use crate::db::oauth_links::Link;
 use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 use crate::sealing::Keyring;

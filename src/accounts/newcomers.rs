@@ -1,14 +1,13 @@
 //! Accounts for newcomers, and the identities that lead to an account.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::names;
-use crate::db;
 use crate::db::oauth_links::{LinkDescription, NewLink};
 use crate::db::retry::Failure;
 use crate::db::users::{Availability, NewUser, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId, time_ordered_id};
 use crate::sealing::Keyring;

@@ -1,12 +1,11 @@
 //! What an account shows of its owner: what they choose themselves, and what the upstream brings along at a login.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
 use crate::clients;
-use crate::db;
 use crate::db::oauth_links::LinkedEmail;
 use crate::db::users::{Refreshed, UpstreamProfile, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{LinkId, UserId};
 

@@ -1,13 +1,12 @@
 //! Another name for an account (`[usernames]`). What a name may look like is [`crate::usernames`]'s business; whether this
 //! person can have it now is judged here, under the lock of their row.
 
-use crate::db::Transaction;
 use time::{Duration, OffsetDateTime};
 
 use super::names;
 use crate::config::usernames::UsernamesConfig;
-use crate::db;
 use crate::db::users::{Account, Availability, User};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::UserId;
 use crate::sealing::Keyring;

@@ -1,10 +1,9 @@
 //! Names that nobody may take, beside those of the configuration. Who has such a name already keeps it.
 
-use crate::db::Transaction;
 use serde_json::json;
 
 use crate::audit::{Action, Entry, Recorder, Target};
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::usernames;
 
 /// What kind of thing the trail says that a name is.

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::ids::{SessionId, UserId};
 use crate::upstream::LogoutToken;

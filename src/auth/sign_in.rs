@@ -1,6 +1,5 @@
 //! The session that a proved identity opens, and its two cookies. Callback and onboarding both end here.
 
-use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
@@ -9,9 +8,9 @@ use uuid::Uuid;
 
 use super::flow::Target;
 use crate::accounts::{self, EndReason};
-use crate::db;
 use crate::db::sessions::{LiveSession, Login};
 use crate::db::users::User;
+use crate::db::{self, Transaction};
 use crate::error::AppError;
 use crate::events::Event;
 use crate::http::browser::{Browser, MaybeBrowserSession};

@@ -1,7 +1,6 @@
 //! What is done to registrations, by administrators and on the command line: each operation writes, announces, and leaves
 //! an entry in the trail, in the transaction of its caller.
 
-use crate::db::Transaction;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
@@ -10,8 +9,8 @@ use super::{ClientChanges, NewClient, Registration, register, validate};
 use crate::audit::{Action, Entry, Recorder, Target};
 use crate::config::Config;
 use crate::config::finding::Finding;
-use crate::db;
 use crate::db::deliveries::{Addressee, Redelivery};
+use crate::db::{self, Transaction};
 use crate::events::Event;
 use crate::protocol::client::{Client, ClientType};
 use crate::protocol::ids::ClientId;

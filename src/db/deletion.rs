@@ -5,9 +5,9 @@
 //! [`crate::accounts::delete()`]: whoever uses something up locks it first, so each statement waits for those and then
 //! finds what they left.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{SessionId, UserId};
 
 /// Requests, sign-ins and identities that wait for the person.

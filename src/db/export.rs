@@ -4,13 +4,13 @@
 //!
 //! Lists come newest first, `limit` rows at most. To be called in one transaction that sees one picture.
 
-use crate::db::Transaction;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
 
 /// One picture of all tables until `tx` ends. Its first statement.

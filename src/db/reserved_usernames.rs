@@ -1,8 +1,9 @@
 //! Names that an administrator reserved: `reserved_usernames`. Those of the configuration stand there.
 
-use crate::db::Transaction;
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
+
+use crate::db::Transaction;
 
 /// A name that nobody may take.
 #[derive(Clone, Debug)]

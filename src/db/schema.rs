@@ -1,11 +1,11 @@
 //! Which migrations a database has, whether this program works with it, and how it is brought up to date.
 
-use crate::db::Pool;
 use std::time::{Duration, Instant};
 
 use sqlx::PgExecutor;
 
 use super::MIGRATIONS;
+use crate::db::Pool;
 
 /// `undefined_table`: nobody has migrated yet, or not for long.
 const UNDEFINED_TABLE: &str = "42P01";

@@ -1,8 +1,9 @@
 //! When each key was first published, first signed and last signed: `signing_keys`.
 
-use crate::db::Transaction;
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
+
+use crate::db::Transaction;
 
 /// A key as it is in use at this moment.
 pub struct KeyInUse<'a> {

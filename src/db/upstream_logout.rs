@@ -1,8 +1,8 @@
 //! What an upstream's back-channel logout ends: `sessions`, and `upstream_logout_tokens` that have counted.
 
-use crate::db::Transaction;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::protocol::ids::{SessionId, UserId};
 
 /// A session that has just been ended, and whose it was.

@@ -3,7 +3,6 @@
 //! Judged before anything else of the request is read, so that nobody else learns which ids exist or which bodies are
 //! well-formed. Only the session cookie counts: no token opens the administration, whoever's it is.
 
-use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -15,7 +14,7 @@ use super::browser::BrowserSession;
 use super::client_ip::ClientIp;
 use super::state::AppState;
 use crate::audit::{Actor, Recorder};
-use crate::db;
+use crate::db::{self, Transaction};
 use crate::error::AppError;
 use crate::protocol::ids::{SessionId, UserId};
 

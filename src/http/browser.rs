@@ -1,6 +1,5 @@
 //! Who is at the browser: the session that its cookie opens, and the browser's own name.
 
-use crate::db::Transaction;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -9,9 +8,9 @@ use time::{Duration, OffsetDateTime};
 use super::cookies::{CookieKind, Cookies};
 use super::now::Now;
 use super::state::AppState;
-use crate::db;
 use crate::db::sessions::{LiveSession, LockedSession};
 use crate::db::users::User;
+use crate::db::{self, Transaction};
 use crate::error::AppError;
 use crate::protocol::opaque::{Opaque, TokenHash};
 

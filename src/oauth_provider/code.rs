@@ -1,13 +1,12 @@
 //! Issuing an authorization code: the one place where it is done (RFC 6749 §4.1.2).
 
-use crate::db::Transaction;
 use axum::http::header;
 use axum::response::Response;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::db;
 use crate::db::authorization_codes::NewCode;
+use crate::db::{self, Transaction};
 use crate::error::{OAuthErrorCode, OAuthRefusal};
 use crate::http::browser::BrowserSession;
 use crate::http::page;
