@@ -22,8 +22,10 @@ import time
 
 from sign_in import NAME, Deployment
 
-# How long a connection that says nothing more is listened to: some of these requests never end.
-SILENCE_SECS = 0.4
+# How long a first answer may take, and how long a connection that says nothing more is listened to: some of these requests never
+# end.
+PATIENCE_SECS = 20
+SILENCE_SECS = 1
 WITHOUT = "x-000-without"
 QUIET_ROUTES = ("/health", "/ready", "/metrics")
 
@@ -196,10 +198,11 @@ class Answers:
 
     def __init__(self, stream):
         self.bytes, self.found = b"", []
-        stream.settimeout(SILENCE_SECS)
+        stream.settimeout(PATIENCE_SECS)
         try:
             while part := stream.recv(65536):
                 self.bytes += part
+                stream.settimeout(SILENCE_SECS)
         except (TimeoutError, ssl.SSLError, ConnectionError):
             pass
         rest = self.bytes
