@@ -127,7 +127,7 @@ struct Inner {
     connections_refused: [Counter; 2],
     open_connections: Gauge,
     /// What the database said last, and when.
-    counted: tokio::sync::Mutex<Option<(OffsetDateTime, Counted)>>,
+    counted: Arc<tokio::sync::Mutex<Option<(OffsetDateTime, Counted)>>>,
     process: Mutex<metrics_process::Collector>,
 }
 
@@ -182,7 +182,7 @@ impl Default for Metrics {
             panics: plain(PANICS_TOTAL),
             request_timeouts: plain(REQUEST_TIMEOUTS_TOTAL),
             requests_shed: plain(REQUESTS_SHED_TOTAL),
-            counted: tokio::sync::Mutex::new(None),
+            counted: Arc::default(),
             process: Mutex::new(metrics_process::Collector::default()),
             handle: recorder.handle(),
             recorder,
@@ -265,16 +265,24 @@ impl Metrics {
     }
 
     /// What the database says, asked at most once in `COUNT_LIFETIME` and by one scrape at a time.
-    pub async fn counted(&self, now: OffsetDateTime, count: impl AsyncFnOnce() -> Counted) -> Counted {
-        let mut last = self.0.counted.lock().await;
+    pub async fn counted(
+        &self,
+        now: OffsetDateTime,
+        count: impl Future<Output = Counted> + Send + 'static,
+    ) -> Counted {
+        let mut last = Arc::clone(&self.0.counted).lock_owned().await;
         if let Some((at, counted)) = &*last
             && now - *at < COUNT_LIFETIME
         {
             return counted.clone();
         }
-        let counted = count().await;
-        *last = Some((now, counted.clone()));
-        counted
+        // In a task of its own: who hangs up must not take along what has been counted so far, and have the next one begin anew.
+        let counting = tokio::spawn(async move {
+            let counted = count.await;
+            *last = Some((now, counted.clone()));
+            counted
+        });
+        counting.await.unwrap_or_default()
     }
 
     /// Everything in Prometheus' text format: what was counted along the way, and `asked`.
@@ -413,6 +421,10 @@ fn describe_gauges(recorder: &PrometheusRecorder) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::sync::Notify;
+
     use super::*;
 
     fn method(name: &str) -> Method {
@@ -457,25 +469,54 @@ mod tests {
         );
     }
 
+    /// A count that is noted, and waits for `gate`.
+    fn counting(
+        asked: &Arc<AtomicU32>,
+        gate: &Arc<Notify>,
+        active_sessions: i64,
+    ) -> impl Future<Output = Counted> + use<> {
+        let (asked, gate) = (Arc::clone(asked), Arc::clone(gate));
+        async move {
+            asked.fetch_add(1, Ordering::SeqCst);
+            gate.notified().await;
+            gate.notify_one();
+            Counted {
+                active_sessions: Some(active_sessions),
+                ..Counted::default()
+            }
+        }
+    }
+
     /// A scrape flood costs one count.
     #[tokio::test]
     async fn the_database_is_asked_once_in_a_while() {
         let metrics = Metrics::default();
         let start = OffsetDateTime::UNIX_EPOCH;
-        let mut asked = 0;
+        let (asked, gate) = (Arc::default(), Arc::new(Notify::new()));
+        gate.notify_one();
         for millis in 0..100 {
             let now = start + time::Duration::milliseconds(millis);
-            let count = async || {
-                asked += 1;
-                Counted::default()
-            };
-            metrics.counted(now, count).await;
+            metrics.counted(now, counting(&asked, &gate, 1)).await;
         }
-        assert_eq!(asked, 1);
-        let later = metrics.counted(start + COUNT_LIFETIME, async || Counted {
-            active_sessions: Some(3),
-            ..Counted::default()
-        });
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let later = metrics.counted(start + COUNT_LIFETIME, counting(&asked, &gate, 3));
         assert_eq!(later.await.active_sessions, Some(3));
+    }
+
+    /// Whoever hangs up while the database counts leaves the count to those who come after.
+    #[tokio::test]
+    async fn a_scrape_that_is_given_up_wastes_no_count() {
+        let metrics = Metrics::default();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let (asked, gate) = (Arc::<AtomicU32>::default(), Arc::new(Notify::new()));
+        for _ in 0..3 {
+            let hung_up = metrics.counted(now, counting(&asked, &gate, 7));
+            let waited = tokio::time::timeout(Duration::from_millis(20), hung_up).await;
+            assert!(waited.is_err());
+        }
+        gate.notify_one();
+        let told = metrics.counted(now, counting(&asked, &gate, 8)).await;
+        assert_eq!(told.active_sessions, Some(7));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }

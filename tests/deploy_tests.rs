@@ -242,6 +242,7 @@ fn labels_that_are_asked_for_are_those_of_the_metric() {
             "riley_auth_rate_limit_hits_total" => &["tier"],
             "riley_auth_signing_key_age_seconds" => &["kid"],
             "riley_auth_connections_refused_total" => &["reason"],
+            "riley_auth_database_connections" => &["state"],
             _ => &[],
         }
     };

@@ -548,6 +548,11 @@ async fn odd_targets_and_framings_are_refused() {
         "GET /health HTTP/1.1\r\nHost: op.test\r\nHost: evil.test\r\n",
         "GET /health HTTP/1.1\r\nHost: op.test\r\nX: a\r\n b\r\n",
         "GET /health HTTP/1.1\r\nHost: op.test\r\nX: a\rb\r\n",
+        // RFC 9112 §3.2: none, and what is none.
+        "GET /health HTTP/1.1\r\n",
+        "GET http://op.test/health HTTP/1.1\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test, evil.test\r\n",
+        "GET /health HTTP/1.1\r\nHost: op.test@evil.test\r\n",
         "PRI * HTTP/2.0\r\n",
     ] {
         let reply = Reply::to(
@@ -557,6 +562,14 @@ async fn odd_targets_and_framings_are_refused() {
         .await;
         assert!((400..500).contains(&reply.status), "{head:?}: {reply:?}");
     }
+}
+
+/// HTTP/1.0 has no `Host`, and monitors speak it.
+#[tokio::test]
+async fn an_old_request_without_a_host_is_answered() {
+    let world = World::new().await;
+    let reply = Reply::to(world.op.address(), b"GET /health HTTP/1.0\r\n\r\n").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
 }
 
 /// RS-13: where a length and chunks are both told, the chunks count (RFC 9112 §6.3), and the connection ends with the answer: no
@@ -586,6 +599,36 @@ async fn a_length_beside_chunks_moves_no_boundary() {
         // ends.
         assert_eq!(statuses, ["401"], "{framing:?}: {answers}");
         assert!(answers.contains("connection: close"), "{framing:?}: {answers}");
+    }
+}
+
+/// RS-13: a lone LF ends a line, as RFC 9112 §2.2 lets it and as proxies read it. So what follows a head of such lines is its body,
+/// by the length that it tells, and then the next request; nothing that hides in the body is read as one. The other framings,
+/// and what real proxies make of them: tests/interop/deploy/framing.py.
+#[tokio::test]
+async fn a_head_that_ends_by_lone_lfs_moves_no_boundary() {
+    let world = World::new().await;
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: op.test\r\n\r\n";
+    for (end, last) in [("\n", "\n"), ("\r\n", "\n"), ("\n", "\r\n")] {
+        let head = [
+            "POST /oauth/token HTTP/1.1",
+            "Host: op.test",
+            "Content-Type: application/x-www-form-urlencoded",
+            &format!("Content-Length: {}", hidden.len()),
+        ];
+        let requests = format!(
+            "{}{end}{last}{hidden}GET /health HTTP/1.1\r\nHost: op.test\r\nConnection: close\r\n\r\n",
+            head.join(end)
+        );
+        let mut stream = TcpStream::connect(world.op.address()).await.unwrap();
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        let statuses: Vec<&str> = answers
+            .match_indices("HTTP/1.1 ")
+            .map(|(at, _)| &answers[at + 9..at + 12])
+            .collect();
+        assert_eq!(statuses, ["401", "200"], "{end:?} {last:?}: {answers}");
     }
 }
 

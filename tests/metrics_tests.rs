@@ -310,6 +310,7 @@ async fn a_body_that_never_comes_is_cut_off_and_counted() {
     let op =
         TestProvider::with(|config| config.server.cors_origins = vec!["https://spa.test".to_owned()]).await;
     let request = Request::post("/oauth/token")
+        .header("host", "op.test")
         .header("origin", "https://spa.test")
         .header("content-type", "application/x-www-form-urlencoded");
     let router = server::build(op.state().clone());
@@ -492,6 +493,7 @@ async fn the_metrics_own_address_answers_in_the_common_shape() {
         let request = Request::builder()
             .method(method)
             .uri(path)
+            .header("host", "op.test")
             .body(Body::empty())
             .unwrap();
         let answer = router.clone().oneshot(request).await.unwrap();
@@ -552,6 +554,11 @@ async fn panics() {
     panic!("as a test wants it");
 }
 
+fn of_this_host(path: &str) -> Request<Body> {
+    let request = Request::get(path).header("host", "op.test");
+    request.body(Body::empty()).unwrap()
+}
+
 /// OB-8: a panic costs one request, which is counted, as is the panic; the next is answered.
 #[tokio::test]
 async fn a_panic_is_a_500_and_counted() {
@@ -560,13 +567,44 @@ async fn a_panic_is_a_500_and_counted() {
     let router =
         routes::with_layers(Router::new().route("/panics", get(panics)), state).with_state(state.clone());
     for _ in 0..2 {
-        let request = Request::get("/panics").body(Body::empty()).unwrap();
+        let request = of_this_host("/panics");
         assert_eq!(router.clone().oneshot(request).await.unwrap().status(), 500);
     }
     let scrape = Scrape::of(&op).await;
     assert_eq!(scrape.value("riley_auth_panics_total"), 2.0);
     let series = "riley_auth_http_requests_total{method=\"GET\",path=\"/panics\",status=\"500\"}";
     assert_eq!(scrape.value(series), 2.0);
+}
+
+/// At the metrics' own address as well: a panic costs its request, and what never ends is cut off, with the common headers. This
+/// takes the thirty seconds that production gives.
+#[tokio::test]
+async fn at_the_metrics_own_address_panics_and_what_never_ends_are_answered_and_counted() {
+    let op = TestProvider::with(|config| config.metrics.listen = Some("127.0.0.1:0".to_owned())).await;
+    let own = Router::new()
+        .route("/panics", get(panics))
+        .route("/hangs", get(std::future::pending::<()>))
+        .merge(server::metrics::routes(op.state(), true));
+    let own = routes::with_metrics_layers(own, op.state());
+    for (path, status, error) in [
+        ("/panics", 500, "server_error"),
+        ("/hangs", 503, "temporarily_unavailable"),
+        ("/panics", 500, "server_error"),
+    ] {
+        let answer = own.clone().oneshot(of_this_host(path)).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{path}");
+        assert!(answer.headers().contains_key("x-request-id"), "{path}");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"], error, "{path}");
+    }
+    let answer = own.oneshot(of_this_host("/metrics")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let text = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let scrape = Scrape::parse(std::str::from_utf8(&text).unwrap());
+    assert_eq!(scrape.value("riley_auth_panics_total"), 2.0);
+    assert_eq!(scrape.value("riley_auth_request_timeouts_total"), 1.0);
 }
 
 /// Two providers in one process keep their figures apart.
@@ -591,7 +629,7 @@ async fn no_header_and_no_callback_adds_a_series() {
     .await;
     let own = routes::metrics_router(op.state());
     let scrape = async || {
-        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let request = of_this_host("/metrics");
         let answer = own.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let text = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
@@ -620,7 +658,7 @@ async fn no_header_and_no_callback_adds_a_series() {
                     .header("cookie", format!("{text}={text}"));
                 Answer::of(request).await;
                 // At the metrics' own address nothing is counted at all.
-                let other = Request::get(format!("/{text}")).header("host", &text);
+                let other = Request::get(format!("/{text}")).header("host", format!("{text}.test"));
                 let other = own.clone().oneshot(other.body(Body::empty()).unwrap());
                 assert_eq!(other.await.unwrap().status(), 404);
             }

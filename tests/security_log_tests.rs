@@ -227,7 +227,10 @@ async fn have_panics() {
         );
     let router = routes::with_layers(router, state).with_state(state.clone());
     for path in ["/literal", "/formatted", "/unwrap"] {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        let request = Request::get(path)
+            .header("host", "op.test")
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(router.clone().oneshot(request).await.unwrap().status(), 500);
     }
     let task = tokio::spawn(async { panic!("{}", PERSONAL.repeat(1000)) });

@@ -61,6 +61,7 @@ impl Setup {
             signing_algorithm: SigningAlgorithm::Es256,
             clock: clock.clone(),
             delay: StdDuration::from_secs(5),
+            tenant: more["tenant"].as_str().unwrap_or("common").to_owned(),
             ..Options::of(flavour)
         };
         let upstream = SimulatedUpstream::start(options).await.unwrap();
@@ -670,7 +671,8 @@ async fn a_slow_provider_is_given_up_at_the_limit() {
 async fn a_provider_that_is_gone_is_unavailable_and_does_not_stop_the_start() {
     let table = json!({ "client_id": "app", "issuer": "http://127.0.0.1:1", "allow_insecure_http": true });
     let upstreams = Upstreams::new(&config(&table), Clock::default()).unwrap();
-    upstreams.prefetch().await;
+    // Nothing has to be known of it beforehand.
+    upstreams.learn_issuers().await;
     let error = upstreams.get("it").unwrap().probe().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Unavailable(_)));
 }
@@ -759,6 +761,31 @@ async fn microsoft_identities_belong_to_their_tenant() {
         setup.refusal_amid(Misbehaviour::WrongIssuer).await,
         "id_token_issuer"
     );
+}
+
+/// A tenant that is configured by a domain name is the one that its discovery document names. What links of other tenants say of
+/// an address is not believed, and of its own not before the document is there, which a server fetches at its start.
+#[tokio::test]
+async fn a_tenant_that_is_named_by_a_domain_is_the_one_of_its_document() {
+    let tenant = Setup::of(Flavour::Microsoft).await.log_in("ada").await.tenant;
+    let more = json!({ "tenant": "engine.example", "email_trust": "verified" });
+    let setup = Setup::with(Flavour::Microsoft, more).await;
+    let issuer = |tenant: &str| format!("{}/{tenant}/v2.0", setup.upstream.base_url());
+    let (own, other) = (
+        issuer(&tenant.unwrap()),
+        issuer("99999999-2222-4333-8444-555555555555"),
+    );
+    let believed = |issuer: &str| {
+        let believed = setup.upstreams.vouches_for_email("it", issuer);
+        assert_eq!(believed, setup.provider().speaks_for(issuer), "{issuer}");
+        believed
+    };
+    assert!(!believed(&own) && !believed(&other));
+    // Neither is a link of a former issuer as long as nobody knows better.
+    assert!(setup.provider().may_speak_for(&own) && setup.provider().may_speak_for(&other));
+    setup.upstreams.learn_issuers().await;
+    assert!(believed(&own) && !believed(&other));
+    assert_eq!(setup.log_in("ada").await.issuer, own);
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use riley_auth::clock::Clock;
-use riley_auth::db;
+use riley_auth::db::{self, Pool};
 use riley_auth::events::Event;
 use riley_auth::protocol::ids::ClientId;
-use sqlx::PgPool;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -26,12 +26,12 @@ const MOST: Duration = Duration::from_millis(100);
 pub(crate) async fn enqueue() -> anyhow::Result<()> {
     let program = Program::prepare().await?;
     program.register("http://127.0.0.1:9/", &["client.created"])?;
-    let mut connection = program.db.acquire().await?;
     let (mut silent, mut told) = (Vec::new(), Vec::new());
     for number in 0..2 * TRANSACTIONS {
         let tells = number % 2 == 1;
         let started = Instant::now();
-        let mut tx = sqlx::Connection::begin(&mut *connection).await?;
+        // One after the other, so always on the same connection.
+        let mut tx = program.db.begin().await?;
         sqlx::query("UPDATE webhooks SET description = $1")
             .bind(number.to_string())
             .execute(&mut *tx)
@@ -50,7 +50,7 @@ pub(crate) async fn enqueue() -> anyhow::Result<()> {
     let statements: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_prepared_statements WHERE statement ~ 'events' AND statement !~ 'pg_prepared'",
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(&program.db)
     .await?;
     silent.sort();
     told.sort();
@@ -126,7 +126,7 @@ pub(crate) async fn cleanup() -> anyhow::Result<()> {
 }
 
 /// As `maintenance` does it: a transaction of its own for each batch.
-async fn batch(db: &PgPool, job: &str, now: OffsetDateTime) -> anyhow::Result<u64> {
+async fn batch(db: &Pool, job: &str, now: OffsetDateTime) -> anyhow::Result<u64> {
     let mut tx = db.begin().await?;
     ensure!(
         db::maintenance::try_lock(&mut *tx).await?,
@@ -142,7 +142,7 @@ async fn batch(db: &PgPool, job: &str, now: OffsetDateTime) -> anyhow::Result<u6
     Ok(rows)
 }
 
-async fn fill(db: &PgPool) -> sqlx::Result<()> {
+async fn fill(db: &Pool) -> sqlx::Result<()> {
     for sql in [
         "INSERT INTO error_reports (error_id, report, created_at, expires_at)
          SELECT n::text, '{}', now() - interval '8 days', now() - interval '1 day' FROM generate_series(1, $1) n",
@@ -166,13 +166,13 @@ async fn fill(db: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn waits_owned(db: PgPool, clock: Clock, cleaning: Arc<AtomicBool>) -> anyhow::Result<Vec<Duration>> {
+async fn waits_owned(db: Pool, clock: Clock, cleaning: Arc<AtomicBool>) -> anyhow::Result<Vec<Duration>> {
     waits(&db, &clock, cleaning, None).await
 }
 
 /// How long others take for a change that is told of: while the clean-up runs, or so often.
 async fn waits(
-    db: &PgPool,
+    db: &Pool,
     clock: &Clock,
     cleaning: Arc<AtomicBool>,
     times: Option<usize>,

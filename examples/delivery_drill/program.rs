@@ -5,23 +5,24 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 use riley_auth::clock::Clock;
-use riley_auth::db;
+use riley_auth::config::webhooks::LEAST_STUCK_AFTER_SECS;
+use riley_auth::db::{self, Pool};
 use riley_auth::dev::database::DevDatabase;
 use riley_auth::dev::postgres::PrivatePostgres;
 use riley_auth::events::Event;
 use riley_auth::protocol::ids::ClientId;
-use sqlx::PgPool;
+
 use tempfile::TempDir;
 
 /// Seconds until a delivery that a killed process held is taken over: the least that the configuration takes.
-pub(crate) const STUCK_AFTER_SECS: u64 = 15;
+pub(crate) const STUCK_AFTER_SECS: u64 = LEAST_STUCK_AFTER_SECS as u64;
 
 /// Everything but a running process.
 pub(crate) struct Program {
     binary: PathBuf,
     directory: TempDir,
     _database: DevDatabase,
-    pub(crate) db: PgPool,
+    pub(crate) db: Pool,
     pub(crate) clock: Clock,
 }
 
@@ -61,7 +62,7 @@ level = "error"
             database.url()
         );
         std::fs::write(directory.path().join("riley-auth.toml"), configuration)?;
-        let db = PgPool::connect(database.url()).await?;
+        let db = sqlx::PgPool::connect(database.url()).await?.into();
         let program = Self {
             binary,
             directory,

@@ -45,17 +45,37 @@ pub struct Unlinking<'a> {
 /// Adds an identity that its owner has confirmed. Violates [`db::oauth_links::IDENTITY_LINKED`] or
 /// [`db::oauth_links::PROVIDER_LINKED`] when there is one already; the transaction is of no use then. `added_by`: the link
 /// by which its owner is signed in.
+///
+/// `is_former`: whether a link is of an issuer that the provider's name led to once. It gives way: it keeps everything but the
+/// name, so that it leads to the account again if the configuration is put back.
 pub async fn add_link(
     tx: &mut Transaction,
     user_id: UserId,
     identity: &Identity,
     added_by: Option<LinkId>,
+    is_former: impl Fn(&Link) -> bool,
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
     let before = primary_address(tx, user_id).await?;
+    let links = db::oauth_links::list_of_user(&mut **tx, user_id).await?;
+    let in_the_way = |link: &&Link| link.provider == identity.provider && is_former(link);
+    if let Some(former) = links.iter().find(in_the_way) {
+        let name = former_name(&links, &identity.provider);
+        db::oauth_links::rename_provider(&mut **tx, former.link_id, &name).await?;
+    }
     let link_id = link(tx, user_id, identity, added_by, now).await?;
     announce_address(tx, user_id, before, now).await?;
     Ok(link_id)
+}
+
+/// What no provider is called, since names in the configuration have no tilde, and no other link of the account.
+fn former_name(links: &[Link], provider: &str) -> String {
+    let mut names = (1..).map(|number| match number {
+        1 => format!("{provider}~former"),
+        number => format!("{provider}~former{number}"),
+    });
+    let is_free = |name: &String| links.iter().all(|link| link.provider != *name);
+    names.find(is_free).expect("an account has finitely many links")
 }
 
 /// Takes the identity of a provider away. Sessions that were last signed in to by it end; those are returned. Whatever

@@ -176,7 +176,7 @@ async fn link(
     let state = &visit.state;
     let (mut tx, owner) = begin_as(state, session).await?;
     let proposal = consume(&mut tx, visit, session, handle).await?;
-    require_meant(&mut tx, state, session, &proposal).await?;
+    let provider = require_meant(&mut tx, state, session, &proposal).await?;
     if !is_fresh(session.auth_time, visit.now) {
         return Err(AppError::new(
             StatusCode::FORBIDDEN,
@@ -190,6 +190,7 @@ async fn link(
         session.user_id,
         identity,
         owner.session.link_id,
+        |link| !provider.may_speak_for(&link.issuer),
         visit.now,
     )
     .await

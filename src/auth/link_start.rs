@@ -15,6 +15,7 @@ use super::flow::Target;
 use super::respond::{json_answer, with_browser};
 use super::sign_in::Visit;
 use crate::db;
+use crate::db::oauth_links::Link;
 use crate::db::upstream_flows::LinkStarter;
 use crate::error::{AppError, ErrorBody};
 use crate::http::api_doc::{BadBody, SignedOut};
@@ -79,7 +80,9 @@ pub async fn start(
         session_id: session.session_id,
     };
     let links = db::oauth_links::list_of_user(&state.db, starter.user_id).await?;
-    if links.iter().any(|link| link.provider == provider.name()) {
+    // One of an issuer that the name led to once gives way (`accounts::add_link`).
+    let is_linked = |link: &Link| link.provider == provider.name() && provider.may_speak_for(&link.issuer);
+    if links.iter().any(is_linked) {
         return Err(AppError::new(
             StatusCode::CONFLICT,
             "provider_linked",

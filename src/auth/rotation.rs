@@ -1,8 +1,9 @@
 //! What becomes of a value of the session cookie that is presented for renewal: the rule of refresh tokens (RFC 9700
 //! §4.14.2), with one difference: there is no client to compare.
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
+use crate::protocol::grant::is_within_leeway;
 use crate::protocol::opaque::Salt;
 
 /// What the decision depends on.
@@ -37,9 +38,7 @@ pub fn decide(token: &TokenFacts, leeway_secs: u32, now: OffsetDateTime) -> Sess
         return SessionRotation::Rotate;
     };
     match token.successor_salt {
-        Some(salt) if now < consumed_at + Duration::seconds(i64::from(leeway_secs)) => {
-            SessionRotation::Repeat(salt)
-        }
+        Some(salt) if is_within_leeway(consumed_at, leeway_secs, now) => SessionRotation::Repeat(salt),
         _ => SessionRotation::Reused,
     }
 }
@@ -47,6 +46,7 @@ pub fn decide(token: &TokenFacts, leeway_secs: u32, now: OffsetDateTime) -> Sess
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::Duration;
     use time::macros::datetime;
 
     const NOW: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
@@ -77,6 +77,8 @@ mod tests {
         assert_eq!(outcome(true, Some(9), true, 10), "repeat");
         assert_eq!(outcome(true, Some(10), true, 10), "reused");
         assert_eq!(outcome(true, Some(1), false, 10), "reused");
+        // The clock was set back.
+        assert_eq!(outcome(true, Some(-3600), true, 10), "reused");
     }
 
     #[test]

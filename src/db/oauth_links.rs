@@ -314,6 +314,18 @@ pub async fn insert(db: impl PgExecutor<'_>, link: &NewLink<'_>, now: OffsetDate
     Ok(())
 }
 
+/// Gives a link's provider another name.
+pub async fn rename_provider(db: impl PgExecutor<'_>, link_id: LinkId, provider: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE oauth_links SET provider = $2 WHERE link_id = $1",
+        link_id as _,
+        provider,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// What a login changed of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkChange {

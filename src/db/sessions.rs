@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use crate::db::Transaction;
+use crate::protocol::grant::CLOCKS_APART_SECS;
 use crate::protocol::ids::{LinkId, SessionId, UserId};
 use crate::protocol::opaque::{Salt, TokenHash};
 
@@ -49,11 +50,12 @@ pub async fn find_live_by_token(
           AND (s.absolute_expires_at IS NULL OR s.absolute_expires_at > $2)
           AND u.deleted_at IS NULL
           AND u.disabled_at IS NULL
-          AND (t.consumed_at IS NULL OR (t.successor_salt IS NOT NULL AND t.consumed_at > $3))
+          AND (t.consumed_at IS NULL OR (t.successor_salt IS NOT NULL AND t.consumed_at > $3 AND t.consumed_at <= $4))
         "#,
         token_hash as _,
         now,
         now - time::Duration::seconds(i64::from(leeway_secs)),
+        now + time::Duration::seconds(CLOCKS_APART_SECS),
     )
     .fetch_optional(db)
     .await

@@ -172,7 +172,23 @@ async fn record(ledger: &Ledger, endpoint: &str, recorded: &Recorded) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::PATIENCE;
     use super::*;
+    use crate::config::database::DatabaseConfig;
+    use crate::config::webhooks::LEAST_STUCK_AFTER_SECS;
+    use crate::outbound::client::Limits;
+
+    /// The lease begins before the claim; each statement may have to wait for a connection, as long as is the default.
+    #[test]
+    fn the_shortest_lease_outlasts_the_longest_attempt() {
+        let least = "url = \"postgres://a@b/c\"\nsecret_key = \"k\"";
+        let database: DatabaseConfig = toml::from_str(least).unwrap();
+        // The claim, the app that is told, the result.
+        let statement = Duration::from_secs(database.acquire_timeout_secs) + PATIENCE;
+        let longest = 3 * statement + Limits::default().longest();
+        let lease = Duration::from_secs(LEAST_STUCK_AFTER_SECS.into());
+        assert!(lease > longest, "{longest:?}");
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_failed_attempt() {

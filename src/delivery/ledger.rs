@@ -13,7 +13,7 @@ use crate::protocol::client::Client;
 use crate::protocol::ids::ClientId;
 
 /// A little longer than the database itself lets a statement take.
-const PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Deliveries as the worker reads and writes them. A clone has the same connections.
 #[derive(Clone, Debug)]

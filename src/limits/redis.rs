@@ -19,7 +19,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(250);
 const TRIAL_KEY: &str = "riley_auth:limit:{trial}";
 
 /// `KEYS`: the buckets. `ARGV`: the period, then each bucket's interval, in microseconds. Gives how long to wait, in
-/// microseconds; 0: admitted and counted. A number of a script has 53 bits, enough for microseconds until the year 2255.
+/// microseconds; 0: admitted and counted. A bucket from before the clock was set back is written anew in any case: otherwise each
+/// request would find it as full as the one before, until the clock has caught up. A number of a script has 53 bits, enough for microseconds until the year 2255.
 const SCRIPT: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -28,7 +29,10 @@ local wait, tats = 0, {}
 for i, key in ipairs(KEYS) do
     local tat = tonumber(redis.call('GET', key) or now)
     if tat < now then tat = now end
-    if tat > now + period then tat = now + period end
+    if tat > now + period then
+        tat = now + period
+        redis.call('SET', key, string.format('%.0f', tat), 'PX', math.ceil(period / 1000))
+    end
     tats[i] = tat + tonumber(ARGV[i + 1])
     if tats[i] - now - period > wait then wait = tats[i] - now - period end
 end

@@ -40,6 +40,13 @@ pub struct Limits {
     pub total: Duration,
 }
 
+impl Limits {
+    /// What one request may take, its answer's body included.
+    pub fn longest(self) -> Duration {
+        self.total + BODY_PATIENCE
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -202,6 +202,17 @@ pub fn redeem_code(
     )))
 }
 
+/// Seconds by which the clocks of two instances may differ, so that what one has spent just now lies ahead for the other. What
+/// lies further ahead was spent before a clock was set back, and nobody knows how long ago that is.
+pub const CLOCKS_APART_SECS: i64 = 60;
+
+/// Whether what was consumed then gives its unused successor again. `leeway_secs`: 0 is strict.
+pub fn is_within_leeway(consumed_at: OffsetDateTime, leeway_secs: u32, now: OffsetDateTime) -> bool {
+    leeway_secs > 0
+        && now < consumed_at + Duration::seconds(leeway_secs.into())
+        && consumed_at <= now + Duration::seconds(CLOCKS_APART_SECS)
+}
+
 /// Whether `token` may be rotated by this request. `leeway_secs`: the client's, else the configured one; 0 is strict.
 /// The scope is narrowed to what the request asks and the client may have today; a wider request is `invalid_scope`, the
 /// token unspent.
@@ -215,12 +226,10 @@ pub fn rotate(
     if token.grant.client_id != client.client_id {
         return Err(UNKNOWN_REFRESH_TOKEN);
     }
-    // RFC 9700 §4.14.2 leaves room for lost responses. `now` may lie before `consumed_at` where the clocks of two instances
-    // differ; that is within the leeway.
-    let leeway = Duration::seconds(leeway_secs.into());
+    // RFC 9700 §4.14.2 leaves room for lost responses.
     let repeat = token
         .consumed_at
-        .filter(|consumed_at| leeway_secs > 0 && now < *consumed_at + leeway)
+        .filter(|consumed_at| is_within_leeway(*consumed_at, leeway_secs, now))
         .and(token.successor_salt);
     if token.consumed_at.is_some() && repeat.is_none() {
         // Whether the token has expired since or its family is dead makes no difference: a copy is about.

@@ -52,9 +52,10 @@ pub async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Respo
         return refusal;
     }
     let now = state.clock.now();
+    let counting = state.clone();
     let counted = state
         .metrics
-        .counted(now, async || count(&state, now).await)
+        .counted(now, async move { count(&counting, now).await })
         .await;
     let text = state.metrics.render(&Asked {
         active_sessions: counted.active_sessions,

@@ -167,6 +167,13 @@ fn spawn_workers(state: &AppState, tasks: &mut JoinSet<()>) {
             }
         })
     }));
+    let (upstreams, stopped) = (state.upstreams.clone(), state.shutdown.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = upstreams.learn_issuers() => {}
+            () = stopped.cancelled() => {}
+        }
+    });
     tasks.spawn(keep("deliveries", |state| {
         let shutdown = state.shutdown.clone();
         Box::pin(crate::delivery::run(state, shutdown))
@@ -182,6 +189,7 @@ type Worker = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// `riley-auth serve`. `change_log`: what a reload does to the log.
 pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyhow::Result<()> {
     let clock = Clock::default();
+    let watched = reload::Watched::begin(&loaded.config, loaded.path.as_deref());
     let keys = load_keys(&loaded.config, &clock)?;
     let state = state(loaded.config.clone(), keys, clock)?;
     // Before anything that may take long: the first process of a container ignores what it has no handler for, and any other
@@ -218,7 +226,14 @@ pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyho
         now = reload::outline(&state.keys.current()).join("; "),
         "the signing keys were loaded"
     );
-    reload::spawn(state.clone(), loaded.path.clone(), reload_requests, change_log);
+    reload::warn_of_keys_since_the_last_run(&state).await;
+    reload::spawn(
+        state.clone(),
+        loaded.path.clone(),
+        watched,
+        reload_requests,
+        change_log,
+    );
     systemd::ready(state.shutdown.clone());
     if let Some(listener) = metrics_listener {
         tracing::info!(address = %listener.local_addr()?, "metrics listen");

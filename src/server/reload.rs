@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -17,11 +18,15 @@ use tokio::task::JoinHandle;
 use super::load_keys;
 use crate::config::log::LogConfig;
 use crate::config::{Config, Source};
+use crate::db;
 use crate::http::state::AppState;
 use crate::jwt::{KeyEntry, KeySet};
+use crate::protocol::algorithm::SigningAlgorithm;
 
 /// Editors write a file in several steps; what follows a change within this time belongs to it.
 const SETTLE: Duration = Duration::from_millis(300);
+/// How long the database may take to say what it knows of keys. What is done with them does not wait for that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Lets the log follow another configuration; `true`: something about it is different.
 pub type LogChange = fn(&LogConfig) -> bool;
@@ -35,33 +40,57 @@ pub fn requests() -> Option<Signal> {
     requests.ok()
 }
 
+/// The files that are watched, and whether one of them has changed since somebody last asked.
+pub struct Watched {
+    files: BTreeSet<PathBuf>,
+    changed: Arc<Notify>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl Watched {
+    /// From now on: before the keys are loaded, so that nothing can change unseen between that and the end of a long migration.
+    pub fn begin(config: &Config, path: Option<&Path>) -> Self {
+        Self::of(watched_files(config, path), Arc::default())
+    }
+
+    fn of(files: BTreeSet<PathBuf>, changed: Arc<Notify>) -> Self {
+        Self {
+            _watcher: watch(&files, Arc::clone(&changed)),
+            files,
+            changed,
+        }
+    }
+
+    /// Anew after each reload: a directory may be another one by now, under the same name. `config`: what was read, if it could
+    /// be.
+    fn after(self, config: Option<&Config>, path: Option<&Path>) -> Self {
+        let files = config.map_or_else(|| self.files.clone(), |config| watched_files(config, path));
+        let others = files != self.files;
+        let watched = Self::of(files, self.changed);
+        if others {
+            watched.changed.notify_one();
+        }
+        watched
+    }
+}
+
 /// Reads again whenever it is asked to, until the server stops.
 pub fn spawn(
     state: AppState,
     path: Option<PathBuf>,
+    mut watched: Watched,
     mut requests: Option<Signal>,
     change_log: LogChange,
 ) -> JoinHandle<()> {
-    let changed = Arc::new(Notify::new());
-    let mut files = watched_files(&state.config, path.as_deref());
-    let mut _watcher = watch(&files, Arc::clone(&changed));
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 () = asked(&mut requests) => {}
-                () = changed.notified() => tokio::time::sleep(SETTLE).await,
+                () = watched.changed.notified() => tokio::time::sleep(SETTLE).await,
                 () = state.shutdown.cancelled() => return,
             }
-            let config = reload(&state, path.as_deref(), change_log);
-            let named =
-                config.map_or_else(|| files.clone(), |config| watched_files(&config, path.as_deref()));
-            let others = named != files;
-            files = named;
-            // Each time: a directory may be another one by now, under the same name.
-            _watcher = watch(&files, Arc::clone(&changed));
-            if others {
-                changed.notify_one();
-            }
+            let config = reload(&state, path.as_deref(), change_log).await;
+            watched = watched.after(config.as_ref(), path.as_deref());
         }
     })
 }
@@ -131,7 +160,7 @@ fn watch(files: &BTreeSet<PathBuf>, changed: Arc<Notify>) -> Option<RecommendedW
 
 /// Reads configuration and keys anew and gives back the configuration, unless it cannot be read; takes over the keys, the limits
 /// and the level of the log, unless the keys are refused. Everything else of it counts after a restart.
-pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> Option<Config> {
+pub async fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> Option<Config> {
     let _told = super::systemd::Reloading::begin();
     // From the same kind of source as at the start: a file that lies here by now is not looked for.
     let loaded = match path
@@ -145,7 +174,7 @@ pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> O
         }
     };
     match load_keys(&loaded.config, &state.clock) {
-        Ok(keys) => take_over_keys(state, keys),
+        Ok(keys) => take_over_keys(state, keys).await,
         Err(error) => {
             tracing::error!(error = %error, "the new keys are refused, the old ones stay, and so does everything else");
             // The files that it names may still be on their way.
@@ -178,8 +207,9 @@ pub fn reload(state: &AppState, path: Option<&Path>, change_log: LogChange) -> O
     Some(loaded.config)
 }
 
-fn take_over_keys(state: &AppState, keys: KeySet) {
-    let [before, now] = [&*state.keys.current(), &keys].map(outline);
+async fn take_over_keys(state: &AppState, keys: KeySet) {
+    let published = state.keys.current();
+    let [before, now] = [&*published, &keys].map(outline);
     if before == now {
         tracing::debug!("the keys are as they were");
     } else {
@@ -190,38 +220,86 @@ fn take_over_keys(state: &AppState, keys: KeySet) {
             "the signing keys were loaded anew"
         );
     }
-    for kid in signing_too_soon(state, &keys) {
+    state.keys.replace(keys);
+    let at = state.clock.now();
+    let signs = |algorithm: &&SigningAlgorithm| published.active(Some(**algorithm), at).is_some();
+    let known = Known {
+        kids: kids_of(&published),
+        algorithms: SigningAlgorithm::ALL
+            .iter()
+            .filter(signs)
+            .map(ToString::to_string)
+            .collect(),
+    };
+    warn_of_keys_too_soon(state, &known).await;
+}
+
+fn kids_of(keys: &KeySet) -> BTreeSet<String> {
+    keys.entries().iter().map(|key| key.kid().to_owned()).collect()
+}
+
+/// At a start: says of a key that nobody has published before and that signs before every app can have fetched it. What was
+/// published before, the database knows; without its answer nothing is said.
+pub async fn warn_of_keys_since_the_last_run(state: &AppState) {
+    let recorded = db::in_time(PATIENCE, db::signing_keys::list(&state.background_db)).await;
+    let Ok(recorded) = recorded else { return };
+    let signed = recorded.iter().filter(|key| key.first_signed_at.is_some());
+    let known = Known {
+        algorithms: signed.map(|key| key.algorithm.clone()).collect(),
+        kids: recorded.iter().map(|key| key.kid.clone()).collect(),
+    };
+    warn_of_keys_too_soon(state, &known).await;
+}
+
+/// What apps may have in their lists of keys.
+struct Known {
+    kids: BTreeSet<String>,
+    /// Those that something was signed with: apps wait for no first key.
+    algorithms: BTreeSet<String>,
+}
+
+async fn warn_of_keys_too_soon(state: &AppState, known: &Known) {
+    let keys = state.keys.current();
+    if kids_of(&keys).is_subset(&known.kids) {
+        return;
+    }
+    let max_age_secs = state.config.jwt.jwks_cache_max_age_secs;
+    // A list that was given out before the number was lowered is kept for as long as was said then.
+    let above = i32::try_from(max_age_secs).unwrap_or(i32::MAX);
+    let noted = db::signing_keys::lists_kept_until(&state.background_db, above);
+    let noted = db::in_time(PATIENCE, noted).await.ok().flatten();
+    let now = state.clock.now();
+    let own = now + time::Duration::seconds(max_age_secs.into());
+    let kept_until = noted.map_or(own, |noted| noted.max(own));
+    for kid in signing_too_soon(&keys, known, now, kept_until) {
         tracing::warn!(
             event = "keys.too_soon",
             kid,
-            max_age_secs = state.config.jwt.jwks_cache_max_age_secs,
-            "a new key signs before every app has fetched it: those that keep the list of keys as long as this server says \
+            kept_until = kept_until.format(&Rfc3339).unwrap_or_default(),
+            "a new key signs before every app has fetched it: those that keep the list of keys as long as they were told to \
              refuse its tokens meanwhile"
         );
     }
-    state.keys.replace(keys);
 }
 
-/// The new keys that sign before a list without them, given out just now, is fetched anew. The time is the one that this server
-/// says, whatever the file says by now.
-fn signing_too_soon(state: &AppState, keys: &KeySet) -> Vec<String> {
-    let max_age = time::Duration::seconds(state.config.jwt.jwks_cache_max_age_secs.into());
-    let now = state.clock.now();
-    let published = state.keys.current();
+/// The new keys that sign before `kept_until`, when the last list without them is fetched anew.
+fn signing_too_soon(
+    keys: &KeySet,
+    known: &Known,
+    now: OffsetDateTime,
+    kept_until: OffsetDateTime,
+) -> Vec<String> {
     let is_too_soon = |key: &&KeyEntry| {
         key.can_sign()
-            && published.find(key.kid()).is_none()
-            && key.signs_from().unwrap_or(now) < now + max_age
+            && !known.kids.contains(key.kid())
+            && key.signs_from().unwrap_or(now) < kept_until
             && keys
-                .active(Some(key.algorithm()), now + max_age)
+                .active(Some(key.algorithm()), kept_until)
                 .is_some_and(|active| active.kid() == key.kid())
-            && published.active(Some(key.algorithm()), now).is_some()
+            && known.algorithms.contains(key.algorithm().as_str())
     };
-    keys.entries()
-        .iter()
-        .filter(is_too_soon)
-        .map(|key| key.kid().to_owned())
-        .collect()
+    let too_soon = keys.entries().iter().filter(is_too_soon);
+    too_soon.map(|key| key.kid().to_owned()).collect()
 }
 
 /// Of each key what decides about its use, in the order of the list.

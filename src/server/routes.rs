@@ -134,6 +134,11 @@ pub fn router(state: AppState) -> Router {
 
 /// The router of `metrics.listen`.
 pub fn metrics_router(state: &AppState) -> Router {
+    with_metrics_layers(metrics::routes(state, true), state)
+}
+
+/// What wraps every route there.
+pub fn with_metrics_layers(routes: Router<AppState>, state: &AppState) -> Router {
     let bounds = InFlight::new(
         MAX_SCRAPES,
         Share {
@@ -144,12 +149,13 @@ pub fn metrics_router(state: &AppState) -> Router {
         state.addresses.clone(),
         state.metrics.clone(),
     );
-    metrics::routes(state, true)
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(bounds, in_flight))
         .layer(catch_panics(state))
         .layer(middleware::from_fn(error_shape))
+        .layer(middleware::from_fn(target_limit))
         .layer(middleware::from_fn_with_state(state.clone(), security_headers))
         .layer(middleware::from_fn_with_state(state.clone(), request_log))
         .with_state(state.clone())

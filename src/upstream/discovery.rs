@@ -90,12 +90,25 @@ impl IssuerRule {
         .ok()
     }
 
-    /// Whether identities can be of this issuer.
-    pub(super) fn gives(&self, issuer: &str) -> bool {
+    /// Whether identities can be of this issuer. `document_issuer`: what the discovery document said, if it is known.
+    pub(super) fn gives(&self, issuer: &str, document_issuer: Option<&str>) -> bool {
         match self {
             Self::Exact(expected) => expected == issuer,
-            Self::Microsoft(tenancy) => tenancy.gives(issuer),
+            Self::Microsoft(tenancy) => tenancy.gives(issuer, document_issuer),
         }
+    }
+
+    /// The same as far as the configuration tells by itself.
+    pub(super) fn may_give(&self, issuer: &str) -> bool {
+        match self {
+            Self::Exact(expected) => expected == issuer,
+            Self::Microsoft(tenancy) => tenancy.may_give(issuer),
+        }
+    }
+
+    /// Whether it takes the discovery document to know them.
+    pub(super) fn needs_document(&self) -> bool {
+        matches!(self, Self::Microsoft(tenancy) if tenancy.is_named_by_domain())
     }
 
     /// What every issuer that [`gives`](Self::gives) accepts is like: the texts between which anything may stand.
@@ -146,6 +159,15 @@ impl Discovery {
 
     pub(super) fn issuer(&self) -> &IssuerRule {
         &self.issuer
+    }
+
+    /// The issuer that the last document named, however old that is; `None` before there was one.
+    pub(super) fn document_issuer(&self) -> Option<String> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state
+            .metadata
+            .as_ref()
+            .map(|(metadata, _)| metadata.issuer.clone())
     }
 
     /// The document, fetched if there is none or it is old. An old one outlives failures to renew it.

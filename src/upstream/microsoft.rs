@@ -63,9 +63,14 @@ impl Tenancy {
         }
     }
 
-    /// Whether ID tokens can name this issuer, as far as the configuration tells: which id a domain name stands for it
-    /// does not.
-    pub(super) fn gives(&self, issuer: &str) -> bool {
+    /// Whether ID tokens can name this issuer. `document_issuer`: what the discovery document said, which tells the id that a
+    /// domain name stands for; without it no issuer is a domain name's.
+    pub(super) fn gives(&self, issuer: &str, document_issuer: Option<&str>) -> bool {
+        self.may_give(issuer) && (!self.is_named_by_domain() || document_issuer == Some(issuer))
+    }
+
+    /// The same as far as the configuration tells by itself.
+    pub(super) fn may_give(&self, issuer: &str) -> bool {
         let Some(tenant) = self.tenant_in(issuer).filter(|tenant| is_tenant_id(tenant)) else {
             return false;
         };
@@ -75,6 +80,12 @@ impl Tenancy {
             id if is_tenant_id(id) => tenant.eq_ignore_ascii_case(id),
             _ => true,
         }
+    }
+
+    /// Whether only the discovery document tells the tenant's id.
+    pub(super) fn is_named_by_domain(&self) -> bool {
+        let tenant = self.tenant.as_str();
+        !matches!(tenant, "common" | "organizations" | "consumers") && !is_tenant_id(tenant)
     }
 
     fn tenant_in<'a>(&self, issuer: &'a str) -> Option<&'a str> {
@@ -135,16 +146,32 @@ mod tests {
     /// What a link is judged by that was made when another tenant, or another issuer, was configured under this name.
     #[test]
     fn an_issuer_is_given_if_its_tenant_is_admitted() {
-        let gives = |tenant: &str, issuer: &str| Tenancy::new(ISSUER_TEMPLATE, tenant).unwrap().gives(issuer);
+        let gives = |tenant: &str, issuer: &str| {
+            let tenancy = Tenancy::new(ISSUER_TEMPLATE, tenant).unwrap();
+            assert_eq!(tenancy.gives(issuer, None), tenancy.may_give(issuer), "{tenant}");
+            tenancy.gives(issuer, None)
+        };
         let of = |tenant: &str| ISSUER_TEMPLATE.replace(PLACEHOLDER, tenant);
         assert!(gives("common", &of(CONTOSO)) && gives("common", &of(CONSUMERS)));
         assert!(gives("organizations", &of(CONTOSO)) && !gives("organizations", &of(CONSUMERS)));
         assert!(gives("consumers", &of(CONSUMERS)) && !gives("consumers", &of(CONTOSO)));
         assert!(gives(CONTOSO, &of(CONTOSO)) && !gives(CONTOSO, &of(FABRIKAM)));
-        assert!(gives("contoso.example", &of(CONTOSO)));
         for issuer in ["https://accounts.google.com", ISSUER_TEMPLATE, "", &of("common")] {
             assert!(!gives("common", issuer), "{issuer}");
         }
+    }
+
+    /// A domain name stands for one tenant, and the discovery document says for which.
+    #[test]
+    fn a_domain_name_gives_the_issuer_of_its_document_alone() {
+        let tenancy = Tenancy::new(ISSUER_TEMPLATE, "contoso.example").unwrap();
+        let of = |tenant: &str| ISSUER_TEMPLATE.replace(PLACEHOLDER, tenant);
+        assert!(tenancy.gives(&of(CONTOSO), Some(&of(CONTOSO))));
+        for document in [None, Some(of(FABRIKAM)), Some(ISSUER_TEMPLATE.to_owned())] {
+            assert!(!tenancy.gives(&of(CONTOSO), document.as_deref()), "{document:?}");
+            assert!(tenancy.may_give(&of(CONTOSO)));
+        }
+        assert!(!tenancy.may_give("https://accounts.google.com"));
     }
 
     #[test]

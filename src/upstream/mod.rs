@@ -64,6 +64,8 @@ use settings::{Protocol, Settings};
 
 /// Seconds by which an upstream's clock may differ from ours.
 const CLOCK_SKEW_SECS: i64 = 60;
+/// How long an upstream that does not say who it is is left alone.
+const LEARN_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Every configured upstream. Cheap to clone; what is cached is shared.
 #[derive(Clone)]
@@ -130,12 +132,23 @@ impl Upstreams {
         self.providers.values()
     }
 
-    /// Fetches what the first login would have to wait for. Failures are logged and tried again when somebody comes.
-    pub async fn prefetch(&self) {
-        for provider in self.list() {
-            if let Err(error) = provider.probe().await {
-                tracing::warn!(provider.name = provider.name(), error = %error.detail(), "an upstream is not available yet");
+    /// Fetches what tells whose identities are whose, where the configuration does not. Failures are logged and tried again until
+    /// everything is known.
+    pub async fn learn_issuers(&self) {
+        loop {
+            for provider in self.list().filter(|provider| provider.waits_for_document()) {
+                if let Err(error) = provider.probe().await {
+                    tracing::warn!(
+                        provider.name = provider.name(),
+                        error = %error.detail(),
+                        "an upstream is not available yet; identities of its tenant cannot be told from others until it is"
+                    );
+                }
             }
+            if !self.list().any(Provider::waits_for_document) {
+                return;
+            }
+            tokio::time::sleep(LEARN_AGAIN_AFTER).await;
         }
     }
 }
@@ -188,11 +201,30 @@ impl Provider {
         &self.settings.name
     }
 
-    /// Whether identities of this issuer are this provider's.
+    /// Whether identities of this issuer are this provider's. Where only its discovery document tells (a Microsoft tenant that is
+    /// configured by a domain name), they are not before that was fetched.
     pub fn speaks_for(&self, issuer: &str) -> bool {
+        match &self.client {
+            Client::Oidc(client) => client.gives(issuer),
+            Client::OAuth2(_) => self.may_speak_for(issuer),
+        }
+    }
+
+    /// Whether they may be, as far as the configuration tells: what is not is of a former issuer of its name.
+    pub fn may_speak_for(&self, issuer: &str) -> bool {
         match &self.settings.protocol {
-            Protocol::Oidc(endpoints) => endpoints.issuer.gives(issuer),
+            Protocol::Oidc(endpoints) => endpoints.issuer.may_give(issuer),
             Protocol::OAuth2(endpoints) => endpoints.identity_issuer == issuer,
+        }
+    }
+
+    /// Whether nobody can tell yet which identities are its own.
+    fn waits_for_document(&self) -> bool {
+        match (&self.client, &self.settings.protocol) {
+            (Client::Oidc(client), Protocol::Oidc(endpoints)) => {
+                endpoints.issuer.needs_document() && !client.has_document()
+            }
+            _ => false,
         }
     }
 

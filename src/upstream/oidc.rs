@@ -45,6 +45,20 @@ impl OidcClient {
         }
     }
 
+    /// Whether identities of this issuer are this provider's, as far as is known without asking.
+    pub(super) fn gives(&self, issuer: &str) -> bool {
+        let rule = self.discovery.issuer();
+        if rule.needs_document() {
+            return rule.gives(issuer, self.discovery.document_issuer().as_deref());
+        }
+        rule.gives(issuer, None)
+    }
+
+    /// Whether the discovery document was ever fetched.
+    pub(super) fn has_document(&self) -> bool {
+        self.discovery.document_issuer().is_some()
+    }
+
     /// The discovery document, with the endpoints that the configuration puts in place of its own.
     pub(super) async fn metadata(&self, http: &Http) -> Result<Arc<Metadata>, UpstreamError> {
         let metadata = self.discovery.get(http).await?;

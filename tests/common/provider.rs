@@ -108,6 +108,12 @@ impl TestProvider {
         Self::run(config, Arc::clone(&self.0.shared)).await
     }
 
+    /// The same by another clock, as after a restart on a machine whose clock was set.
+    pub(crate) async fn at_another_time(&self, clock: &Clock) -> Self {
+        let config = (*self.0.state.config).clone();
+        Self::run_by(config, clock, Arc::clone(&self.0.shared)).await
+    }
+
     /// The configuration as a file has it, for a process of its own over the same database. Its upstream is out of reach,
     /// since a real process insists on https: people sign in here, and use the process with the session they have.
     pub(crate) fn configuration_text(&self) -> String {
@@ -127,7 +133,7 @@ impl TestProvider {
 
     fn reached(&self, address: SocketAddr, http: reqwest::ClientBuilder) -> Self {
         let shared = Arc::clone(&self.0.shared);
-        let state = state((*self.0.state.config).clone(), &shared);
+        let state = state((*self.0.state.config).clone(), &shared.clock);
         Self::with_address(state, address, shared, http)
     }
 
@@ -141,7 +147,12 @@ impl TestProvider {
     }
 
     async fn run(config: Config, shared: Arc<Shared>) -> Self {
-        let state = state(config, &shared);
+        let clock = shared.clock.clone();
+        Self::run_by(config, &clock, shared).await
+    }
+
+    async fn run_by(config: Config, clock: &Clock, shared: Arc<Shared>) -> Self {
+        let state = state(config, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(server::run(state.clone(), vec![listener]));
@@ -318,9 +329,9 @@ impl TestProvider {
     }
 }
 
-fn state(config: Config, shared: &Shared) -> AppState {
+fn state(config: Config, clock: &Clock) -> AppState {
     let keys = KeySet::new(key_sources().clone()).expect("the keys of the tests are sound");
-    server::state(config, keys, shared.clock.clone()).expect("the state can be made")
+    server::state(config, keys, clock.clone()).expect("the state can be made")
 }
 
 /// An upstream on the clock of a provider, with keys that are quickly made.

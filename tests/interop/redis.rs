@@ -1,11 +1,15 @@
 //! Rate limits against a real Redis: instances that share it count together, and while it is away, hangs or comes back under
 //! load everybody is answered and nobody is unlimited.
 //!
-//! A target of its own, because it needs `redis-server`: `tests/interop/run redis`. REDIS_SERVER names another program that
-//! takes the same arguments, such as `valkey-server`.
+//! And clocks that are set: Redis' own, and the machine's while `serve` runs and between two of its runs.
+//!
+//! A target of its own, because it needs `redis-server` and `faketime`: `tests/interop/run redis`. REDIS_SERVER names another
+//! program that takes the same arguments, such as `valkey-server`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "clock.rs"]
+mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 #[allow(dead_code, reason = "no instance is replaced here")]
@@ -84,6 +88,32 @@ impl RedisServer {
     /// It keeps its connections and says nothing until it is told to go on.
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+    }
+
+    /// Its clock goes on by so much: that is, all that it keeps is so much further back. (Its allocator does not live with a
+    /// library that shows it another time.)
+    fn move_clock(&self, secs: i64) {
+        let script = "local millis = tonumber(ARGV[1]) * 1000
+            for _, key in ipairs(redis.call('KEYS', 'riley_auth:limit:*')) do
+                local tat = tonumber(redis.call('GET', key)) - millis * 1000
+                local left = redis.call('PTTL', key) - millis
+                if left > 0 then
+                    redis.call('SET', key, string.format('%.0f', tat), 'PX', left)
+                else
+                    redis.call('DEL', key)
+                end
+            end";
+        let mut asked = Command::new("redis-cli");
+        asked.args([
+            "-p",
+            &self.port.to_string(),
+            "-e",
+            "EVAL",
+            script,
+            "0",
+            &secs.to_string(),
+        ]);
+        assert!(asked.stdout(Stdio::null()).status().unwrap().success());
     }
 
     fn url(&self) -> SecretString {
@@ -257,6 +287,43 @@ async fn the_script_admits_what_the_rule_admits() {
             "{quota}: {told:?}"
         );
     }
+}
+
+/// RS-11: buckets are counted by Redis' own clock. Set back or forth by an hour it locks nobody out for longer than until the next
+/// request comes back, and never admits more than a full bucket.
+#[tokio::test]
+async fn a_step_of_the_stores_clock_locks_nobody_out() {
+    let redis = RedisServer::start();
+    let op = provider(&redis).await;
+    // What this instance remembers of a refusal goes by its own clock.
+    let four_seconds_later = || {
+        redis.move_clock(4);
+        op.advance_secs(4);
+    };
+    let used_up = "203.0.113.40";
+    assert!(is_about_15(admitted(&op, used_up, 20).await));
+    four_seconds_later();
+    assert!((1..=2).contains(&admitted(&op, used_up, 20).await));
+    for step in [-3600, 3600, 7200, -7200] {
+        redis.move_clock(step);
+        op.advance_secs(4);
+        let at_once = admitted(&op, used_up, 20).await;
+        // Forward it is as if the time had passed, so the bucket is full again.
+        assert!(
+            if step > 0 {
+                is_about_15(at_once)
+            } else {
+                at_once <= 1
+            },
+            "{step}: {at_once}"
+        );
+        four_seconds_later();
+        let later = admitted(&op, used_up, 20).await;
+        assert!((1..=2).contains(&later), "{step}: {later}");
+        let fresh = format!("203.0.113.{}", 50 + step / 3600);
+        assert!(is_about_15(admitted(&op, &fresh, 20).await), "{step}");
+    }
+    assert_eq!(fallbacks(&op).await, 0);
 }
 
 /// What load through an outage came to.

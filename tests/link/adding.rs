@@ -1,11 +1,12 @@
 use reqwest::Method;
+use riley_auth::config::oauth::AccountMergePolicy;
 use riley_auth::dev::simulated_upstream::{Flavour, Misbehaviour};
 use serde_json::{Value, json};
 
 use super::World;
 use crate::common::linking::{
-    ask, at_upstream, confirm, link, linked_providers, links, proposal, prove, sign_in, up_to_callback,
-    wait_for_confirmation,
+    ask, at_upstream, begin_and_pass, confirm, link, linked_providers, links, proposal, prove, sign_in,
+    unlink, up_to_callback, wait_for_confirmation,
 };
 use crate::common::provider::{ISSUER, PAGES};
 use crate::common::upstreams::with_upstreams;
@@ -231,6 +232,68 @@ async fn a_second_identity_of_a_provider_is_refused_and_ones_own_leads_back() {
     confirm(&ada).await.refused_with(409, "provider_linked");
     assert_eq!(linked_providers(&ada).await, ["github", "google"]);
     assert_eq!(world.count("SELECT count(*) FROM pending_identities").await, 0);
+}
+
+/// A link of an issuer that the provider's name led to once keeps nobody from linking there: it gives way, and leads to the account
+/// again when the configuration is put back. It is no reason to merge anybody, either.
+#[tokio::test]
+async fn a_link_of_a_former_issuer_gives_way() {
+    let list = [
+        ("github", Flavour::GitHub, json!({})),
+        ("google", Flavour::Google, json!({})),
+        ("next", Flavour::Google, json!({})),
+    ];
+    let (op, _others) = with_upstreams(&list, |config| {
+        config.oauth.account_merge_policy = AccountMergePolicy::VerifiedEmail;
+    })
+    .await;
+    let ada = op.browser();
+    sign_in(&ada, "github", "ada").await;
+    let account = ada.user_id().await;
+    link(&ada, "google", "alan").await;
+    let moved = op
+        .reconfigured(|config| {
+            let next = config.oauth.providers.remove("next").unwrap();
+            config.oauth.providers.insert("google".to_owned(), next);
+        })
+        .await;
+
+    let newcomer = moved.browser();
+    let visit = begin_and_pass(&newcomer, "google", "ada").await;
+    assert_eq!(
+        visit.url.as_str(),
+        format!("{PAGES}/link"),
+        "suggested, not merged"
+    );
+    let there = ada.at(&moved);
+    link(&there, "google", "emmy").await;
+    assert_eq!(
+        linked_providers(&there).await,
+        ["github", "google~former", "google"]
+    );
+    let usable: Vec<Value> = links(&there)
+        .await
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|link| link["usable"].clone())
+        .collect();
+    assert_eq!(usable, [true, false, true]);
+    ask(&there, "google").await.refused_with(409, "provider_linked");
+    let browser = moved.browser();
+    sign_in(&browser, "google", "emmy").await;
+    assert_eq!(browser.user_id().await, account);
+
+    // Put back, the former one leads there as before, under the name that it has by now.
+    let browser = op.browser();
+    sign_in(&browser, "google", "alan").await;
+    assert_eq!(browser.user_id().await, account);
+    assert_eq!(
+        linked_providers(&browser).await,
+        ["github", "google~former", "google"]
+    );
+    unlink(&ada, "google~former").await.is(200);
+    assert_eq!(linked_providers(&ada).await, ["github", "google"]);
 }
 
 /// UP-4: whatever goes wrong upstream links nothing; the page hears of it by a fixed code.

@@ -1,5 +1,7 @@
 //! What is cleaned up when, and what has to stay: time moves by the clock.
 
+use reqwest::Method;
+use riley_auth::clock::Clock;
 use riley_auth::maintenance::clean_up;
 use time::Duration;
 
@@ -186,6 +188,45 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     let fresh = app.refresh(tokens.refresh()).await.tokens();
     app.userinfo(&fresh.access_token).await.is(200);
     browser.authorize(&app).prompt("none").code().await;
+}
+
+/// RS-11: nor does a restart after which it is an hour earlier, whatever its leeway was. What had merely run out is back for no
+/// longer than the step, and nobody is locked out.
+#[tokio::test]
+async fn a_restart_with_the_clock_set_back_revives_nothing_that_was_spent() {
+    let op = TestProvider::start().await;
+    let earlier = Clock::held();
+    op.advance(Duration::HOUR);
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let spent_code = browser.authorize(&app).code().await;
+    app.redeem(&spent_code).await.tokens();
+    let unused_code = browser.authorize(&app).code().await;
+    let scope = "openid offline_access";
+    let spent = app.tokens_of(&browser, "alice", scope).await;
+    app.refresh(spent.refresh()).await.tokens();
+    let unspent = app.tokens_of(&browser, "alice", scope).await;
+    let replaced = browser.copy();
+    browser.call(Method::POST, "/auth/refresh", None).await.is(200);
+    let signed_out = op.signed_in("bob").await;
+    let ended = signed_out.copy();
+    signed_out.call(Method::POST, "/auth/logout", None).await.is(200);
+    // Every leeway is over, and the code has run out.
+    op.advance_secs(301);
+    app.redeem(&unused_code).await.refused("invalid_grant");
+    assert!(!replaced.is_signed_in().await);
+
+    let back = op.at_another_time(&earlier).await;
+    let app = app.at(&back);
+    app.redeem(&spent_code).await.refused("invalid_grant");
+    app.refresh(spent.refresh()).await.refused("invalid_grant");
+    assert!(!replaced.at(&back).is_signed_in().await);
+    assert!(!ended.at(&back).is_signed_in().await);
+    assert!(browser.at(&back).is_signed_in().await);
+    let tokens = app.refresh(unspent.refresh()).await.tokens();
+    app.refresh(tokens.refresh()).await.tokens();
+    earlier.advance(Duration::HOUR + Duration::seconds(301));
+    app.redeem(&unused_code).await.refused("invalid_grant");
 }
 
 /// RS-7: a long backlog keeps no server from stopping.

@@ -197,6 +197,7 @@ async fn what_is_turned_away_can_be_read_by_allowed_origins() {
         let request = Request::builder()
             .method(method)
             .uri(path)
+            .header("host", "op.test")
             .header("origin", origin);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         router.clone().oneshot(request.body(body).unwrap())

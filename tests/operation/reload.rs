@@ -1,6 +1,6 @@
 //! Keys change under a running `serve`: by itself, on SIGHUP, and never for the worse.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -71,24 +71,21 @@ impl Running {
 
     /// The last line of this event.
     fn line(&self, event: &str) -> Value {
+        let last = self.lines(event).pop();
+        last.unwrap_or_else(|| panic!("no {event}: {}", self.process.log()))
+    }
+
+    fn lines(&self, event: &str) -> Vec<Value> {
         let log = self.process.log();
         let lines = log
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines
-            .rev()
-            .find(|line| line["event"] == event)
-            .unwrap_or_else(|| panic!("no {event}: {log}"))
+        lines.filter(|line| line["event"] == event).collect()
     }
 
     /// A key in files of their own, which nothing names yet: the private one's path.
     fn another_key(&self, directory: &str) -> PathBuf {
-        let made = self
-            .directory
-            .run(&["--json", "generate-keys", "--output-dir", directory]);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let told: Value = serde_json::from_slice(&made.stdout).unwrap();
-        self.directory.path(told["private_key_path"].as_str().unwrap())
+        make_key(&self.directory, directory)
     }
 
     /// Waits until other keys than these are published.
@@ -133,7 +130,8 @@ async fn a_prepended_key_is_published_by_itself_and_signs_from_its_time_on() {
     assert_eq!(both[1], old);
     assert_eq!(running.signing().await, old, "the new key waits for signs_from");
 
-    assert!(!running.process.log().contains("keys.too_soon"));
+    let too_soon = running.lines("keys.too_soon");
+    assert!(too_soon.iter().all(|line| line["kid"] != both[0]), "{too_soon:?}");
     running.sign_from(running.op.clock().now() + time::Duration::seconds(2));
     let deadline = Instant::now() + PATIENCE;
     while running.signing().await != both[0] {
@@ -200,6 +198,114 @@ async fn a_key_in_a_directory_that_came_later_is_watched_too() {
     let last = running.publishes_other_than(&second).await;
     assert_ne!(last, first);
     assert_eq!(last.len(), 1);
+}
+
+/// A key in files of their own, which nothing names yet: the private one's path.
+fn make_key(directory: &Directory, name: &str) -> PathBuf {
+    let made = directory.run(&["--json", "generate-keys", "--output-dir", name]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let told: Value = serde_json::from_slice(&made.stdout).unwrap();
+    directory.path(told["private_key_path"].as_str().unwrap())
+}
+
+/// Makes it the first key of the file, as by hand, without waiting for anybody.
+fn put_in_by_hand(directory: &Directory, key: &Path, signs_from: OffsetDateTime) {
+    let entry = format!(
+        "[[jwt.keys]]\nalgorithm = \"ES256\"\nprivate_key_path = \"{}\"\nsigns_from = \"{}\"\n\n[[jwt.keys]]",
+        key.display(),
+        signs_from.format(&Rfc3339).unwrap()
+    );
+    directory.edit("[[jwt.keys]]", &entry);
+}
+
+/// Waits until the database says so.
+async fn until_there_is(db: &riley_auth::db::Pool, what: &'static str) {
+    let deadline = Instant::now() + PATIENCE;
+    while sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {what}")))
+        .fetch_one(db)
+        .await
+        .unwrap()
+        == 0
+    {
+        assert!(Instant::now() < deadline, "no {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// What changes while a start waits for a long migration is taken over when it serves: files are watched before they are loaded.
+#[tokio::test]
+async fn a_change_during_a_long_migration_is_not_missed() {
+    let op = TestProvider::start().await;
+    let directory = Directory::with_key(&op.configuration_text());
+    let key = make_key(&directory, "another");
+    let mut backup = op.db().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE _sqlx_migrations IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *backup)
+        .await
+        .unwrap();
+    let change = async {
+        until_there_is(
+            op.db(),
+            "pg_locks WHERE relation = '_sqlx_migrations'::regclass AND NOT granted",
+        )
+        .await;
+        put_in_by_hand(&directory, &key, op.clock().now());
+        backup.rollback().await.unwrap();
+    };
+    let (process, ()) = tokio::join!(directory.serve(), change);
+    process.logs("the signing keys were loaded anew").await;
+    let jwks = op.served_at(process.address).get("/.well-known/jwks.json").await;
+    assert_eq!(jwks.json()["keys"].as_array().unwrap().len(), 2);
+}
+
+/// A key that waits for the max-age of now, while lists of keys are kept for the larger one of before the restart, signs too soon;
+/// one that waits for that does not.
+#[tokio::test]
+async fn a_key_that_does_not_wait_for_lists_of_before_a_restart_signs_too_soon() {
+    let mut running = Running::start().await;
+    // The kit's own server says an hour, and notes it.
+    until_there_is(running.op.db(), "jwks_max_ages WHERE max_age_secs = 3600").await;
+    running
+        .directory
+        .edit("[jwt]", "[jwt]\n        jwks_cache_max_age_secs = 60");
+    running.process = running.directory.serve().await;
+    running.app = running.app.at(&running.op.served_at(running.process.address));
+    let now = running.op.clock().now();
+    let [one, two] = ["one", "two"].map(|name| running.another_key(name));
+    put_in_by_hand(&running.directory, &one, now + time::Duration::minutes(10));
+    let too_soon = running.publishes(2).await[0].clone();
+    running.process.logs(&format!("\"kid\":\"{too_soon}\"")).await;
+    assert_eq!(running.line("keys.too_soon")["kid"], too_soon);
+    put_in_by_hand(&running.directory, &two, now + time::Duration::minutes(70));
+    let late = running.publishes(3).await[0].clone();
+    // One reload comes after the other: what there is to say of the last one is said.
+    let text = running.directory.configuration();
+    running
+        .directory
+        .write(&format!("{text}\n[log]\nlevel = \"debug\"\n"));
+    running.process.logs("log.level has changed").await;
+    let said = running.lines("keys.too_soon");
+    assert!(said.iter().all(|line| line["kid"] != late), "{said:?}");
+}
+
+/// The same at a start: what was published before it, the database knows.
+#[tokio::test]
+async fn a_key_that_a_start_brings_too_soon_is_told_of_once() {
+    let mut running = Running::start().await;
+    let old = running.published().await[0].clone();
+    running.process.logs("key.rotated").await;
+    let key = running.another_key("another");
+    running.process.signal(Signal::TERM);
+    assert!(running.process.ended().await.success());
+    put_in_by_hand(&running.directory, &key, running.op.clock().now());
+    running.process = running.directory.serve().await;
+    running.app = running.app.at(&running.op.served_at(running.process.address));
+    let new = running.published().await[0].clone();
+    assert_ne!(new, old);
+    assert_eq!(running.line("keys.too_soon")["kid"], new);
+    running.process.logs("key.rotated").await;
+    running.process = running.directory.serve().await;
+    assert_eq!(running.lines("keys.too_soon"), Vec::<Value>::new());
 }
 
 /// Kubernetes swaps a whole volume by the link `..data`; the files' own names stay.

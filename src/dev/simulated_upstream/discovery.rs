@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::flavour::Flavour;
 use super::misbehaviour::Misbehaviour;
+use super::people::tenant_id_of;
 use super::request_log::LoggedRequest;
 use super::simulation::Simulation;
 
@@ -60,11 +61,12 @@ pub(super) async fn discovery(
     Json(document)
 }
 
-fn issuer_tenant(tenant: &str) -> &str {
+fn issuer_tenant(tenant: &str) -> String {
     match tenant {
-        "common" | "organizations" => TENANT_TEMPLATE,
-        "consumers" => "9188040d-6c67-4c5b-b112-36a304b66dad",
-        tenant => tenant,
+        "common" | "organizations" => TENANT_TEMPLATE.to_owned(),
+        "consumers" => "9188040d-6c67-4c5b-b112-36a304b66dad".to_owned(),
+        domain if domain.contains('.') => tenant_id_of(domain),
+        id => id.to_owned(),
     }
 }
 

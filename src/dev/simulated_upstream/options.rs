@@ -27,7 +27,8 @@ pub struct Options {
     pub require_pkce: bool,
     /// How ID tokens are signed.
     pub signing_algorithm: SigningAlgorithm,
-    /// Of Microsoft only: the tenant in the discovery URL, `common`, `organizations`, `consumers` or an id.
+    /// Of Microsoft only: the tenant in the discovery URL, `common`, `organizations`, `consumers`, an id or a
+    /// domain name.
     pub tenant: String,
     /// Of Apple only: the public key (PEM) that verifies client secrets. `None`: only their shape is verified.
     pub apple_public_key_pem: Option<String>,

@@ -159,8 +159,7 @@ impl Person {
     /// Microsoft's `tid`; accounts of no organisation belong to the tenant for personal accounts.
     pub(super) fn tenant_id(&self) -> String {
         let personal = || "9188040d-6c67-4c5b-b112-36a304b66dad".to_owned();
-        self.organisation
-            .map_or_else(personal, |organisation| uuid_of(&sha256(organisation)))
+        self.organisation.map_or_else(personal, tenant_id_of)
     }
 
     fn number(&self) -> u64 {
@@ -232,6 +231,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The tenant that a domain name stands for.
+pub(super) fn tenant_id_of(organisation: &str) -> String {
+    uuid_of(&sha256(organisation))
 }
 
 fn uuid_of(digest: &[u8; 32]) -> String {
