@@ -282,7 +282,15 @@ impl Metrics {
             *last = Some((now, counted.clone()));
             counted
         });
-        counting.await.unwrap_or_default()
+        match counting.await {
+            Ok(counted) => counted,
+            Err(error) => {
+                if error.is_panic() {
+                    self.panicked();
+                }
+                Counted::default()
+            }
+        }
     }
 
     /// Everything in Prometheus' text format: what was counted along the way, and `asked`.
@@ -501,6 +509,17 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         let later = metrics.counted(start + COUNT_LIFETIME, counting(&asked, &gate, 3));
         assert_eq!(later.await.active_sessions, Some(3));
+    }
+
+    /// In a task of its own, where no layer sees it.
+    #[tokio::test]
+    async fn a_count_that_panics_is_counted() {
+        let metrics = Metrics::default();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let broken = async { panic!("as a defect does") };
+        assert_eq!(metrics.counted(now, broken).await.active_sessions, None);
+        let text = metrics.render(&Asked::default());
+        assert!(text.contains("\nriley_auth_panics_total 1\n"), "{text}");
     }
 
     /// Whoever hangs up while the database counts leaves the count to those who come after.

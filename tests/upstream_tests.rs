@@ -785,6 +785,8 @@ async fn a_tenant_that_is_named_by_a_domain_is_the_one_of_its_document() {
     assert!(setup.provider().may_speak_for(&own) && setup.provider().may_speak_for(&other));
     setup.upstreams.learn_issuers().await;
     assert!(believed(&own) && !believed(&other));
+    // By now everybody does: the tenant of before gives way.
+    assert!(setup.provider().may_speak_for(&own) && !setup.provider().may_speak_for(&other));
     assert_eq!(setup.log_in("ada").await.issuer, own);
 }
 

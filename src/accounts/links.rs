@@ -56,23 +56,27 @@ pub async fn add_link(
     is_former: impl Fn(&Link) -> bool,
     now: OffsetDateTime,
 ) -> sqlx::Result<LinkId> {
-    let before = primary_address(tx, user_id).await?;
     let links = db::oauth_links::list_of_user(&mut **tx, user_id).await?;
     let in_the_way = |link: &&Link| link.provider == identity.provider && is_former(link);
     if let Some(former) = links.iter().find(in_the_way) {
         let name = former_name(&links, &identity.provider);
         db::oauth_links::rename_provider(&mut **tx, former.link_id, &name).await?;
     }
+    // Not before: another name of its provider is no other address.
+    let before = primary_address(tx, user_id).await?;
     let link_id = link(tx, user_id, identity, added_by, now).await?;
     announce_address(tx, user_id, before, now).await?;
     Ok(link_id)
 }
 
+/// What marks the name of a link whose name leads to another issuer by now.
+pub const FORMER: &str = "~former";
+
 /// What no provider is called, since names in the configuration have no tilde, and no other link of the account.
 fn former_name(links: &[Link], provider: &str) -> String {
     let mut names = (1..).map(|number| match number {
-        1 => format!("{provider}~former"),
-        number => format!("{provider}~former{number}"),
+        1 => format!("{provider}{FORMER}"),
+        number => format!("{provider}{FORMER}{number}"),
     });
     let is_free = |name: &String| links.iter().all(|link| link.provider != *name);
     names.find(is_free).expect("an account has finitely many links")

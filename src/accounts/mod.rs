@@ -34,7 +34,7 @@ pub mod sessions;
 pub use consents::withdraw_consent;
 pub use delete::{Deletion, NotDeleted, delete};
 pub use export::{Export, export};
-pub use links::{NotUnlinked, Unlinking, add_link, told_of, unlink};
+pub use links::{FORMER, NotUnlinked, Unlinking, add_link, told_of, unlink};
 pub use merging::{NotUnmerged, Unmerged, Unmerging, merge, merged, names_of_its_own, unmerge};
 pub use newcomers::{NewAccount, NotCreated, create, describe, link, passed_on};
 pub use profile::{NotChanged, ProfileChange, change_profile, refresh_profile};

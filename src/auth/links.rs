@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::respond::json_answer;
+use crate::accounts::FORMER;
 use crate::config::providers::EmailTrust;
 use crate::db;
 use crate::db::oauth_links::Link;
@@ -21,9 +22,10 @@ use crate::upstream::Provider;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LinkView {
     pub link_id: LinkId,
-    /// The provider's name, as `DELETE /auth/link/{provider}` takes it.
+    /// The provider's name, as `DELETE /auth/link/{provider}` takes it. `NAME~former`, perhaps with a number: NAME leads to
+    /// another issuer by now, which is linked, too. What a link is to be known by is its `link_id`.
     pub provider: String,
-    /// What people read on the provider's button.
+    /// What people read on the provider's button, or did.
     pub provider_display_name: String,
     /// Whether one can sign in by it at present: the provider is configured, under the issuer that the identity is of.
     pub usable: bool,
@@ -48,9 +50,7 @@ impl LinkView {
         let trust = provider.map_or(EmailTrust::None, Provider::email_trust);
         Self {
             link_id: link.link_id,
-            provider_display_name: provider
-                .map_or(&*link.provider, Provider::display_name)
-                .to_owned(),
+            provider_display_name: display_name(state, provider, &link.provider).to_owned(),
             usable: provider.is_some(),
             display: link.display,
             email: link.email,
@@ -61,6 +61,15 @@ impl LinkView {
             provider: link.provider,
         }
     }
+}
+
+/// Of the provider that proves the identity, else of the one that bears its name by now, else the name itself, in each case
+/// without what marks a former issuer.
+fn display_name<'a>(state: &'a AppState, provider: Option<&'a Provider>, name: &'a str) -> &'a str {
+    let plain = name.split_once(FORMER).map_or(name, |(plain, _)| plain);
+    provider
+        .or_else(|| (plain != name).then(|| state.upstreams.get(plain)).flatten())
+        .map_or(plain, Provider::display_name)
 }
 
 /// Lists them, the oldest first.

@@ -3,7 +3,7 @@
 
 use time::OffsetDateTime;
 
-use crate::protocol::grant::is_within_leeway;
+use crate::protocol::grant::{is_clock_apart, is_within_leeway};
 use crate::protocol::opaque::Salt;
 
 /// What the decision depends on.
@@ -23,8 +23,8 @@ pub enum SessionRotation {
     Rotate,
     /// A lost answer or a second tab: the same successor again, nothing is written.
     Repeat(Salt),
-    /// Somebody uses a value that was replaced: end the session.
-    Reused,
+    /// Somebody uses a value that was replaced: end the session. `clock_apart`: see [`is_clock_apart`].
+    Reused { clock_apart: bool },
     /// The session is over anyway.
     Dead,
 }
@@ -39,7 +39,9 @@ pub fn decide(token: &TokenFacts, leeway_secs: u32, now: OffsetDateTime) -> Sess
     };
     match token.successor_salt {
         Some(salt) if is_within_leeway(consumed_at, leeway_secs, now) => SessionRotation::Repeat(salt),
-        _ => SessionRotation::Reused,
+        _ => SessionRotation::Reused {
+            clock_apart: is_clock_apart(consumed_at, now),
+        },
     }
 }
 
@@ -60,7 +62,8 @@ mod tests {
         match decide(&facts, leeway_secs, NOW) {
             SessionRotation::Rotate => "rotate",
             SessionRotation::Repeat(_) => "repeat",
-            SessionRotation::Reused => "reused",
+            SessionRotation::Reused { clock_apart: false } => "reused",
+            SessionRotation::Reused { clock_apart: true } => "reused, clocks apart",
             SessionRotation::Dead => "dead",
         }
     }
@@ -77,8 +80,11 @@ mod tests {
         assert_eq!(outcome(true, Some(9), true, 10), "repeat");
         assert_eq!(outcome(true, Some(10), true, 10), "reused");
         assert_eq!(outcome(true, Some(1), false, 10), "reused");
-        // The clock was set back.
-        assert_eq!(outcome(true, Some(-3600), true, 10), "reused");
+        assert_eq!(outcome(true, Some(-60), true, 10), "repeat");
+        // The clock was set back, or another instance's is far ahead.
+        for ahead in [-61, -3600] {
+            assert_eq!(outcome(true, Some(ahead), true, 10), "reused, clocks apart");
+        }
     }
 
     #[test]

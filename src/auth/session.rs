@@ -78,8 +78,8 @@ pub async fn refresh(
                 let expires_at = token.expires_at;
                 return refreshed(&state, token, &presented.successor(&salt), expires_at, now).await;
             }
-            SessionRotation::Reused => {
-                end_reused(&state, &token, now).await?;
+            SessionRotation::Reused { clock_apart } => {
+                end_reused(&state, &token, clock_apart, now).await?;
                 return Err(AppError::unauthenticated());
             }
             SessionRotation::Dead => return Err(AppError::unauthenticated()),
@@ -149,6 +149,7 @@ async fn refreshed(
 async fn end_reused(
     state: &AppState,
     token: &StoredSessionToken,
+    clock_apart: bool,
     now: OffsetDateTime,
 ) -> Result<(), AppError> {
     if end(state, token.session_id, EndReason::TokenReused, now).await? {
@@ -156,6 +157,7 @@ async fn end_reused(
             event = "session_token.reused",
             session.id = %token.session_id,
             user.id = %token.user_id,
+            clock_apart,
             "a spent session cookie was used again, the session has been ended"
         );
     }

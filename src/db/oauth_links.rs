@@ -98,7 +98,8 @@ pub async fn lock_user_of(
 pub struct Link {
     pub link_id: LinkId,
     pub user_id: UserId,
-    /// The provider's name in the configuration, at the last login.
+    /// The provider's name in the configuration, at the last login; or that with `~former` and perhaps a number behind it, once
+    /// the name leads to another issuer that is linked, too. A login gives the name back when no other link of the account has it.
     pub provider: String,
     /// Whose word the identity is: a name in the configuration can be pointed at another issuer.
     pub issuer: String,

@@ -96,8 +96,8 @@ pub enum Rotation {
     Rotate(Box<Grant>),
     /// Within the leeway and the successor is unused: the same successor again, nothing is written but the event.
     Repeat(Box<Grant>, Salt),
-    /// Reuse: revoke the family and its access tokens, then refuse.
-    Reused(GrantId),
+    /// Reuse: revoke the family and its access tokens, then refuse. `clock_apart`: see [`is_clock_apart`].
+    Reused { grant_id: GrantId, clock_apart: bool },
 }
 
 /// The answer to a code that we do not know, or that another client holds: the same words, so that a stranger learns
@@ -210,7 +210,13 @@ pub const CLOCKS_APART_SECS: i64 = 60;
 pub fn is_within_leeway(consumed_at: OffsetDateTime, leeway_secs: u32, now: OffsetDateTime) -> bool {
     leeway_secs > 0
         && now < consumed_at + Duration::seconds(leeway_secs.into())
-        && consumed_at <= now + Duration::seconds(CLOCKS_APART_SECS)
+        && !is_clock_apart(consumed_at, now)
+}
+
+/// Whether what was consumed then has no leeway for the sake of the clocks: theirs, or this one, was set, or they are too far
+/// apart. Who runs the instances has to hear of it: people are signed out without having done anything.
+pub fn is_clock_apart(consumed_at: OffsetDateTime, now: OffsetDateTime) -> bool {
+    consumed_at > now + Duration::seconds(CLOCKS_APART_SECS)
 }
 
 /// Whether `token` may be rotated by this request. `leeway_secs`: the client's, else the configured one; 0 is strict.
@@ -231,9 +237,14 @@ pub fn rotate(
         .consumed_at
         .filter(|consumed_at| is_within_leeway(*consumed_at, leeway_secs, now))
         .and(token.successor_salt);
-    if token.consumed_at.is_some() && repeat.is_none() {
+    if let Some(consumed_at) = token.consumed_at
+        && repeat.is_none()
+    {
         // Whether the token has expired since or its family is dead makes no difference: a copy is about.
-        return Ok(Rotation::Reused(token.grant.grant_id));
+        return Ok(Rotation::Reused {
+            grant_id: token.grant.grant_id,
+            clock_apart: is_clock_apart(consumed_at, now),
+        });
     }
     // A token that was consumed in time is repeated even if it has run out since: its successor has not.
     let expired = repeat.is_none() && now >= token.expires_at;

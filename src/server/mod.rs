@@ -109,6 +109,9 @@ pub const FOR_WORK: f64 = 0.9;
 /// And when nothing is waited for any more.
 const FOR_EVERYTHING: f64 = 0.95;
 
+/// How long a start waits for upstreams to say whose identities are theirs.
+const LEARN_ISSUERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Serves on `listeners` until the state's shutdown token is cancelled; returns when the requests in flight are answered and
 /// the workers have stopped.
 pub async fn run(state: AppState, listeners: Vec<TcpListener>) {
@@ -170,7 +173,7 @@ fn spawn_workers(state: &AppState, tasks: &mut JoinSet<()>) {
     let (upstreams, stopped) = (state.upstreams.clone(), state.shutdown.clone());
     tasks.spawn(async move {
         tokio::select! {
-            () = upstreams.learn_issuers() => {}
+            () = upstreams.keep_learning_issuers() => {}
             () = stopped.cancelled() => {}
         }
     });
@@ -204,6 +207,11 @@ pub async fn serve(loaded: LoadedConfig, change_log: reload::LogChange) -> anyho
         }
     };
     prepared?;
+    // Whoever comes first would find their link unusable otherwise. An upstream that does not answer is not waited for.
+    tokio::select! {
+        _ = tokio::time::timeout(LEARN_ISSUERS_WITHIN, state.upstreams.learn_issuers()) => {}
+        () = state.shutdown.cancelled() => {}
+    }
     let address = loaded.config.server.listen_address();
     let listener = TcpListener::bind(&address).await.with_context(|| {
         format!(

@@ -231,15 +231,32 @@ async fn take_over_keys(state: &AppState, keys: KeySet) {
             .map(ToString::to_string)
             .collect(),
     };
-    warn_of_keys_too_soon(state, &known).await;
+    // Others got the list as it was until a moment ago, and keep it for as long as was said.
+    let max_age_secs = state.config.jwt.jwks_cache_max_age_secs;
+    let own = at + time::Duration::seconds(max_age_secs.into());
+    // A list that was given out before the number was lowered is kept for as long as was said then.
+    let above = i32::try_from(max_age_secs).unwrap_or(i32::MAX);
+    let noted = || lists_kept_until(state, above);
+    warn_of_keys_too_soon(state, &known, async || {
+        Some(noted().await.map_or(own, |noted| noted.max(own)))
+    })
+    .await;
+}
+
+/// Until when lists are kept that were given out with a `max-age` above this one. `None`: none was, or the database does not say.
+async fn lists_kept_until(state: &AppState, above_secs: i32) -> Option<OffsetDateTime> {
+    let noted = db::signing_keys::lists_kept_until(&state.background_db, above_secs);
+    db::in_time(PATIENCE, noted).await.ok().flatten()
 }
 
 fn kids_of(keys: &KeySet) -> BTreeSet<String> {
     keys.entries().iter().map(|key| key.kid().to_owned()).collect()
 }
 
-/// At a start: says of a key that nobody has published before and that signs before every app can have fetched it. What was
-/// published before, the database knows; without its answer nothing is said.
+/// At a start: says of a key that nobody has ever published and that signs before every app can have fetched it. What was
+/// published, and for how long the lists without the key are kept, the database knows; without its answer nothing is said. While
+/// no instance ran, nobody got a list. Which keys the last list had, the database does not know: one that was taken out and comes
+/// back is not new.
 pub async fn warn_of_keys_since_the_last_run(state: &AppState) {
     let recorded = db::in_time(PATIENCE, db::signing_keys::list(&state.background_db)).await;
     let Ok(recorded) = recorded else { return };
@@ -248,7 +265,7 @@ pub async fn warn_of_keys_since_the_last_run(state: &AppState) {
         algorithms: signed.map(|key| key.algorithm.clone()).collect(),
         kids: recorded.iter().map(|key| key.kid.clone()).collect(),
     };
-    warn_of_keys_too_soon(state, &known).await;
+    warn_of_keys_too_soon(state, &known, async || lists_kept_until(state, -1).await).await;
 }
 
 /// What apps may have in their lists of keys.
@@ -258,19 +275,20 @@ struct Known {
     algorithms: BTreeSet<String>,
 }
 
-async fn warn_of_keys_too_soon(state: &AppState, known: &Known) {
+/// `kept_until`: when the last list without the new keys is fetched anew, asked only if there are any; `None`: there is none.
+async fn warn_of_keys_too_soon(
+    state: &AppState,
+    known: &Known,
+    kept_until: impl AsyncFnOnce() -> Option<OffsetDateTime>,
+) {
     let keys = state.keys.current();
     if kids_of(&keys).is_subset(&known.kids) {
         return;
     }
-    let max_age_secs = state.config.jwt.jwks_cache_max_age_secs;
-    // A list that was given out before the number was lowered is kept for as long as was said then.
-    let above = i32::try_from(max_age_secs).unwrap_or(i32::MAX);
-    let noted = db::signing_keys::lists_kept_until(&state.background_db, above);
-    let noted = db::in_time(PATIENCE, noted).await.ok().flatten();
+    let Some(kept_until) = kept_until().await else {
+        return;
+    };
     let now = state.clock.now();
-    let own = now + time::Duration::seconds(max_age_secs.into());
-    let kept_until = noted.map_or(own, |noted| noted.max(own));
     for kid in signing_too_soon(&keys, known, now, kept_until) {
         tracing::warn!(
             event = "keys.too_soon",

@@ -64,8 +64,10 @@ use settings::{Protocol, Settings};
 
 /// Seconds by which an upstream's clock may differ from ours.
 const CLOCK_SKEW_SECS: i64 = 60;
-/// How long an upstream that does not say who it is is left alone.
-const LEARN_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long an upstream that does not say who it is is left alone, at first: longer than its failure is believed.
+const LEARN_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(6);
+/// And from then on.
+const LEARN_AGAIN_AFTER_LONGER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Every configured upstream. Cheap to clone; what is cached is shared.
 #[derive(Clone)]
@@ -132,23 +134,29 @@ impl Upstreams {
         self.providers.values()
     }
 
-    /// Fetches what tells whose identities are whose, where the configuration does not. Failures are logged and tried again until
-    /// everything is known.
+    /// Fetches what tells whose identities are whose, where the configuration does not, from all providers at once. Failures are
+    /// logged.
     pub async fn learn_issuers(&self) {
-        loop {
-            for provider in self.list().filter(|provider| provider.waits_for_document()) {
-                if let Err(error) = provider.probe().await {
-                    tracing::warn!(
-                        provider.name = provider.name(),
-                        error = %error.detail(),
-                        "an upstream is not available yet; identities of its tenant cannot be told from others until it is"
-                    );
-                }
+        let waiting = self.list().filter(|provider| provider.waits_for_document());
+        let learn = async |provider: &Provider| {
+            if let Err(error) = provider.probe().await {
+                tracing::warn!(
+                    provider.name = provider.name(),
+                    error = %error.detail(),
+                    "an upstream is not available yet; identities of its tenant cannot be told from others until it is"
+                );
             }
-            if !self.list().any(Provider::waits_for_document) {
-                return;
-            }
-            tokio::time::sleep(LEARN_AGAIN_AFTER).await;
+        };
+        futures_util::future::join_all(waiting.map(learn)).await;
+    }
+
+    /// The same for what a start did not learn, until everything is known.
+    pub async fn keep_learning_issuers(&self) {
+        let mut pause = LEARN_AGAIN_AFTER;
+        while self.list().any(Provider::waits_for_document) {
+            tokio::time::sleep(pause).await;
+            self.learn_issuers().await;
+            pause = LEARN_AGAIN_AFTER_LONGER;
         }
     }
 }
@@ -206,15 +214,16 @@ impl Provider {
     pub fn speaks_for(&self, issuer: &str) -> bool {
         match &self.client {
             Client::Oidc(client) => client.gives(issuer),
-            Client::OAuth2(_) => self.may_speak_for(issuer),
+            Client::OAuth2(client) => client.identity_issuer() == issuer,
         }
     }
 
-    /// Whether they may be, as far as the configuration tells: what is not is of a former issuer of its name.
+    /// Whether they may be, as far as anybody can tell by now: before that document is there, the configuration alone does. What
+    /// may not is of a former issuer of its name.
     pub fn may_speak_for(&self, issuer: &str) -> bool {
         match &self.settings.protocol {
-            Protocol::Oidc(endpoints) => endpoints.issuer.may_give(issuer),
-            Protocol::OAuth2(endpoints) => endpoints.identity_issuer == issuer,
+            Protocol::Oidc(endpoints) if self.waits_for_document() => endpoints.issuer.may_give(issuer),
+            _ => self.speaks_for(issuer),
         }
     }
 

@@ -45,6 +45,11 @@ impl OAuth2Client {
         vec![auth_url.clone(), token_url.clone(), userinfo_url.clone()]
     }
 
+    /// Whose word the identities are.
+    pub(super) fn identity_issuer(&self) -> &str {
+        &self.endpoints.identity_issuer
+    }
+
     pub(super) fn authorization_endpoint(&self) -> &Url {
         &self.endpoints.auth_url
     }

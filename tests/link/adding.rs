@@ -271,14 +271,13 @@ async fn a_link_of_a_former_issuer_gives_way() {
         linked_providers(&there).await,
         ["github", "google~former", "google"]
     );
-    let usable: Vec<Value> = links(&there)
-        .await
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|link| link["usable"].clone())
-        .collect();
-    assert_eq!(usable, [true, false, true]);
+    let listed = links(&there).await;
+    let each = |what: &str| -> Vec<Value> {
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|link| link[what].clone()).collect()
+    };
+    assert_eq!(each("usable"), [true, false, true]);
+    assert_eq!(each("provider_display_name"), ["GitHub", "Google", "Google"]);
     ask(&there, "google").await.refused_with(409, "provider_linked");
     let browser = moved.browser();
     sign_in(&browser, "google", "emmy").await;
@@ -294,6 +293,35 @@ async fn a_link_of_a_former_issuer_gives_way() {
     );
     unlink(&ada, "google~former").await.is(200);
     assert_eq!(linked_providers(&ada).await, ["github", "google"]);
+}
+
+/// The same for whoever came by it first: their primary address is still the former one's, and apps hear of no change.
+#[tokio::test]
+async fn a_former_issuer_that_gives_way_changes_no_address() {
+    let list = [
+        ("google", Flavour::Google, json!({})),
+        ("github", Flavour::GitHub, json!({})),
+        ("next", Flavour::Google, json!({})),
+    ];
+    let (op, _others) = with_upstreams(&list, |_| ()).await;
+    let ada = op.browser();
+    sign_in(&ada, "google", "ada").await;
+    link(&ada, "github", "alan").await;
+    let moved = op
+        .reconfigured(|config| {
+            let next = config.oauth.providers.remove("next").unwrap();
+            config.oauth.providers.insert("google".to_owned(), next);
+        })
+        .await;
+    let there = ada.at(&moved);
+    link(&there, "google", "emmy").await;
+    let links = links(&there).await;
+    assert_eq!(
+        (&links[0]["provider"], &links[0]["is_primary"]),
+        (&json!("google~former"), &json!(true))
+    );
+    assert_eq!(op.events("user.updated").await, Vec::<Value>::new());
+    assert_eq!(op.events("link.created").await.len(), 3);
 }
 
 /// UP-4: whatever goes wrong upstream links nothing; the page hears of it by a fixed code.

@@ -182,12 +182,34 @@ async fn a_clock_that_is_set_back_revives_nothing() {
     op.advance(Duration::seconds(901));
     app.redeem(&granted).await.refused("invalid_grant");
     app.userinfo(&tokens.access_token).await.is(401);
-    op.advance(Duration::hours(-2));
+    op.clock().set_wall_clock(Duration::hours(-2));
     app.redeem(&granted).await.refused("invalid_grant");
     app.userinfo(&tokens.access_token).await.is(401);
     let fresh = app.refresh(tokens.refresh()).await.tokens();
     app.userinfo(&fresh.access_token).await.is(200);
     browser.authorize(&app).prompt("none").code().await;
+}
+
+/// RS-11: while `serve` runs and the wall clock is behind, time goes on at half its pace: leeways end.
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_stand_still() {
+    let op = TestProvider::start().await;
+    let app = op.client().await;
+    let browser = op.signed_in("alice").await;
+    let tokens = app.tokens_of(&browser, "alice", "openid offline_access").await;
+    let other = op.signed_in("bob").await;
+    app.refresh(tokens.refresh()).await.tokens();
+    let replaced = other.copy();
+    other.call(Method::POST, "/auth/refresh", None).await.is(200);
+    op.clock().set_wall_clock(-Duration::HOUR);
+    let repeat = async || replaced.copy().call(Method::POST, "/auth/refresh", None).await;
+    // A lost answer is repeated.
+    repeat().await.is(200);
+    app.refresh(tokens.refresh()).await.tokens();
+    // Twice the leeway of ten seconds, and a little more.
+    op.advance_secs(25);
+    app.refresh(tokens.refresh()).await.refused("invalid_grant");
+    repeat().await.is(401);
 }
 
 /// RS-11: nor does a restart after which it is an hour earlier, whatever its leeway was. What had merely run out is back for no

@@ -88,13 +88,14 @@ pub async fn rotate(
                 let successor = presented.successor(&salt);
                 return issuer.issue(&grant, &loaded.person, Some(&successor)).await;
             }
-            Rotation::Reused(grant_id) => {
+            Rotation::Reused { grant_id, clock_apart } => {
                 drop(connection);
                 revoke_reused(state, &client.client_id, grant_id, now).await?;
                 tracing::warn!(
                     event = "refresh_token.reused",
                     grant.id = %grant_id,
                     client.id = %client.client_id,
+                    clock_apart,
                     "spent refresh token presented, grant {grant_id} revoked"
                 );
                 return Err(UNKNOWN_REFRESH_TOKEN.into());
