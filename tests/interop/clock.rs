@@ -9,7 +9,7 @@ use reqwest::Method;
 use rustix::process::Signal;
 
 use crate::common::process::PATIENCE;
-use crate::common::{Directory, TestProvider};
+use crate::common::{Directory, Process, TestProvider};
 
 /// The wall clock of a program, apart from everybody else's.
 struct SetClock {
@@ -58,7 +58,7 @@ impl SetClock {
         .into()
     }
 
-    async fn serve(&self, directory: &Directory) -> crate::common::Process {
+    async fn serve(&self, directory: &Directory) -> Process {
         let environment = self.environment();
         let environment: Vec<(&str, &str)> = environment
             .iter()
@@ -75,6 +75,15 @@ async fn hours_ahead(op: &TestProvider) -> i64 {
     let format = &time::format_description::well_known::Rfc2822;
     let date = time::OffsetDateTime::parse(&date.replace("GMT", "+0000"), format).unwrap();
     ((date - op.clock().now()).whole_minutes() + 30).div_euclid(60)
+}
+
+/// The same by the last line of its log. While a program runs, its `Date` is one that is kept until the clock has passed it.
+fn hours_ahead_in_log(process: &Process, op: &TestProvider) -> Option<i64> {
+    let log = process.log();
+    let line: serde_json::Value = serde_json::from_str(log.lines().last()?).ok()?;
+    let format = &time::format_description::well_known::Rfc3339;
+    let written = time::OffsetDateTime::parse(line["timestamp"].as_str()?, format).ok()?;
+    Some(((written - op.clock().now()).whole_minutes() + 30).div_euclid(60))
 }
 
 /// RS-11: `serve` is started again on a machine whose clock was set back by an hour. Codes, refresh tokens, cookie values and
@@ -155,6 +164,12 @@ async fn a_step_of_the_machines_clock_neither_locks_anybody_out_nor_lets_more_th
     assert!((60..=70).contains(&admitted().await));
     for step in [-3600, 3600, 0] {
         clock.set(step);
+        let deadline = Instant::now() + PATIENCE;
+        while hours_ahead_in_log(&process, &op) != Some(step / 3600) {
+            assert!(Instant::now() < deadline, "{step}: {}", process.log());
+            served.get("/openapi.json").await.is(200);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         assert!(admitted().await <= *some.end(), "{step}: nothing was given back");
         let deadline = Instant::now() + PATIENCE;
         while served.get("/oauth/authorize").await.status == 429 {
