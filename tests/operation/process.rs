@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::common::process::PATIENCE;
 use crate::common::silencer::Silencer;
 use crate::common::{Directory, TestProvider};
 
@@ -229,6 +230,35 @@ async fn no_proxy_of_the_environment_is_used() {
     process.logs("a flow could not be started at an upstream").await;
     let came = tokio::time::timeout(std::time::Duration::from_millis(200), proxy.accept()).await;
     assert!(came.is_err(), "the proxy was asked");
+}
+
+/// Whose identities are those of a tenant that is named by a domain, only its document tells: it is asked for before anybody is
+/// answered, and again if there is no answer, which no start waits long for.
+#[tokio::test]
+async fn a_tenant_named_by_a_domain_is_asked_for_before_anybody_is_answered() {
+    let op = TestProvider::start().await;
+    // It takes connections and says nothing.
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tenant = format!(
+        "[oauth.providers.tenant]
+        preset = \"microsoft\"
+        tenant = \"engine.example\"
+        issuer = \"https://{}/engine.example/v2.0\"
+        client_id = \"client\"
+        client_secret = \"secret\"
+
+        [claims]",
+        upstream.local_addr().unwrap()
+    );
+    let directory = directory(&op);
+    directory.edit("[claims]", &tenant);
+    let process = directory.serve().await;
+    op.served_at(process.address).get("/health").await.is(200);
+    let asked = tokio::time::timeout(Duration::from_millis(500), upstream.accept()).await;
+    let first = asked.expect("nobody asked before serving").unwrap();
+    let again = tokio::time::timeout(PATIENCE, upstream.accept()).await;
+    again.expect("nobody asked again").unwrap();
+    drop(first);
 }
 
 /// OB-3: what a stranger writes into a head is read back from the log as one line of JSON at most, with everything escaped
