@@ -89,7 +89,9 @@ impl Running {
         self.process = self.directory.serve().await;
         self.app = self.app.at(&self.op.served_at(self.process.address));
         self.published().await;
-        self.process.logs("\"http.route\":\"/.well-known/jwks.json\"").await;
+        self.process
+            .logs("\"http.route\":\"/.well-known/jwks.json\"")
+            .await;
     }
 
     fn lines(&self, event: &str) -> Vec<Value> {

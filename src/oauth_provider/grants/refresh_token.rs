@@ -88,7 +88,10 @@ pub async fn rotate(
                 let successor = presented.successor(&salt);
                 return issuer.issue(&grant, &loaded.person, Some(&successor)).await;
             }
-            Rotation::Reused { grant_id, clock_apart } => {
+            Rotation::Reused {
+                grant_id,
+                clock_apart,
+            } => {
                 drop(connection);
                 revoke_reused(state, &client.client_id, grant_id, now).await?;
                 tracing::warn!(

@@ -341,7 +341,9 @@ fn once_the_successor_is_used_every_repetition_is_reuse() {
         successor_salt: None,
         ..consumed(1)
     };
-    assert!(matches!(refresh(&successor_used, 10), Ok(Rotation::Reused { grant_id, clock_apart: false }) if grant_id == grant().grant_id));
+    assert!(
+        matches!(refresh(&successor_used, 10), Ok(Rotation::Reused { grant_id, clock_apart: false }) if grant_id == grant().grant_id)
+    );
 }
 
 #[test]
