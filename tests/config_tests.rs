@@ -157,7 +157,7 @@ fn the_direct_url_is_a_postgres_url_and_the_other_one_by_default() {
     }
     let way = |text: &str, route| {
         let config = loads(text).config.database;
-        let (key, url) = config.route(route);
+        let (key, url) = config.url_by(route);
         (key, url.expose_secret().to_owned())
     };
     let one = ("database.url", "postgres://localhost/riley".to_owned());
