@@ -220,7 +220,8 @@ struct Pooled {
 
 impl Pooled {
     async fn start(other_lines: &[(&str, &str)]) -> Self {
-        let kit = TestProvider::start().await;
+        // What is delivered is delivered by who goes through the pooler.
+        let kit = TestProvider::start().await.stopped().await;
         let own = kit.state().config.database.url.expose_secret().to_owned();
         let roles = Roles::create(&own).await;
         roles.share_everything().await;
@@ -389,8 +390,8 @@ async fn a_pooler_in_session_mode_needs_no_direct_url() {
     ];
     let pooled = Pooled::start(&lines).await;
     let through = pooled.pooler.url(&pooled.roles);
-    let op = pooled
-        .op
+    let kit = pooled.op.clone().stopped().await;
+    let op = kit
         .reconfigured(|config| {
             on_loopback(config);
             config.database.url = through.clone().into();
