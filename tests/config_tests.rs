@@ -374,8 +374,8 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
     "maintenance.interval_secs 7:17 the number is out of range (1 to 86400)"
 )]
 #[case(
-    "[webhooks]\nstuck_after_secs = 39",
-    "webhooks.stuck_after_secs 7:20 the number is out of range (40 to 86400)"
+    "[webhooks]\nstuck_after_secs = 59",
+    "webhooks.stuck_after_secs 7:20 the number is out of range (60 to 86400)"
 )]
 #[case(
     "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]\nbehind_proxy = true",
