@@ -157,7 +157,7 @@ fn the_direct_url_is_a_postgres_url_and_the_other_one_by_default() {
     }
     let way = |text: &str, route| {
         let config = loads(text).config.database;
-        let (key, url) = config.route(route);
+        let (key, url) = config.url_by(route);
         (key, url.expose_secret().to_owned())
     };
     let one = ("database.url", "postgres://localhost/riley".to_owned());
@@ -374,8 +374,8 @@ fn a_syntax_error_has_its_place_and_does_not_show_a_value() {
     "maintenance.interval_secs 7:17 the number is out of range (1 to 86400)"
 )]
 #[case(
-    "[webhooks]\nstuck_after_secs = 39",
-    "webhooks.stuck_after_secs 7:20 the number is out of range (40 to 86400)"
+    "[webhooks]\nstuck_after_secs = 59",
+    "webhooks.stuck_after_secs 7:20 the number is out of range (60 to 86400)"
 )]
 #[case(
     "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]\nbehind_proxy = true",

@@ -64,7 +64,7 @@ pub enum Route {
 
 impl DatabaseConfig {
     /// The key that this way is named by, and its URL.
-    pub fn route(&self, route: Route) -> (&'static str, &SecretString) {
+    pub fn url_by(&self, route: Route) -> (&'static str, &SecretString) {
         match (route, &self.direct_url) {
             (Route::Direct, Some(direct_url)) => ("database.direct_url", direct_url),
             _ => ("database.url", &self.url),
@@ -74,7 +74,7 @@ impl DatabaseConfig {
     /// The rules of this table.
     pub(super) fn check(&self, check: &mut Check) {
         for route in [Route::Pooled, Route::Direct] {
-            let (key, url) = self.route(route);
+            let (key, url) = self.url_by(route);
             let is_same = route == Route::Direct && self.direct_url.is_none();
             if !is_same && !is_postgres_url(url.expose_secret()) {
                 check.error(

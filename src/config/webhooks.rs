@@ -6,9 +6,9 @@ use serde::Deserialize;
 use super::check::Check;
 use crate::outbound::Policy;
 
-/// What an attempt may take when receiver and database are as slow as they may be, from the claim to the result that is written.
-/// A shorter lease would send such a delivery twice. A test beside the attempt holds it to its parts.
-pub const LEAST_STUCK_AFTER_SECS: u32 = 40;
+/// What an attempt may take when receiver and database are as slow as they may be, from the claim to the result that is written
+/// at the second try. A shorter lease would send such a delivery twice. A test beside the attempt holds it to its parts.
+pub const LEAST_STUCK_AFTER_SECS: u32 = 60;
 
 /// `[webhooks]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

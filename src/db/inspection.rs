@@ -52,13 +52,28 @@ pub async fn inspect(db: impl PgExecutor<'_>) -> sqlx::Result<Inspection> {
 pub struct Pooling {
     /// Two connections were given one and the same session, one after the other: a pooler in transaction mode.
     pub shares_sessions: bool,
-    /// A statement that one connection prepared does not get in the other's way.
+    /// A statement that one connection prepared was not seen to get in the other's way.
     pub keeps_statements: bool,
 }
 
 /// Looks for a pooler with two connections: one that has been served leaves its session to the next, if there is a pooler
-/// that lends them, and then what the one prepared there must not be in the other's way.
+/// that lends them, and then what the one prepared there must not be in the other's way. Several times, since somebody else may
+/// have taken it; a pooler that never lends the session that it was given last is not found.
 pub async fn pooling(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
+    let mut found = Pooling {
+        shares_sessions: false,
+        keeps_statements: true,
+    };
+    for _ in 0..5 {
+        found = pooling_once(options).await?;
+        if found.shares_sessions {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn pooling_once(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
     let (mut one, mut other) = (options.connect().await?, options.connect().await?);
     let pooling = match sessions(&mut one, &mut other).await {
         Ok((first, second)) => Pooling {

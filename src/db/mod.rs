@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::config::database::{DatabaseConfig, Route};
 use crate::protocol::ids::{ClientId, GrantId, LinkId, SessionId, UserId};
@@ -60,6 +60,9 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// How long such a ping may take, and giving a connection back. Whoever is at its other end
 /// may be gone without a word; the operating system notices after a quarter of an hour.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
+/// The same through a pooler, where a ping may have to wait for a session, as long as it is set up for (`query_wait_timeout` of
+/// the guide is 3): what is closed meanwhile would have to sign in and prepare its statements again, while sessions are few.
+const POOLER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Connections of the workers. A long clean-up or a burst of deliveries then takes no connection from requests, and requests
 /// take none from them.
@@ -95,7 +98,7 @@ pub fn connect_workers(config: &DatabaseConfig, max_connections: u32) -> anyhow:
 /// The same for those who deliver. Their few statements find everything by an index: a plan that was made while the table of
 /// deliveries was small must not read all of it once much waits there, and is not made anew for each claim.
 pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyhow::Result<Pool> {
-    let settings = [
+    const SETTINGS: Settings = &[
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         // What cannot do without reading a table is charged so much for it that it would be compiled.
@@ -106,32 +109,70 @@ pub fn connect_deliveries(config: &DatabaseConfig, max_connections: u32) -> anyh
         Route::Direct,
         config,
         max_connections,
-        &settings,
+        SETTINGS,
     )
 }
+
+/// What is set in a session, by name. Not asked for at its start: a pooler, which has to be told of each name, may hand sessions
+/// out whole, so that it is nobody's business but ours.
+type Settings = &'static [(&'static str, &'static str)];
 
 fn connect_as(
     application_name: &str,
     route: Route,
     config: &DatabaseConfig,
     max_connections: u32,
-    settings: &[(&str, &str)],
+    settings: Settings,
 ) -> anyhow::Result<Pool> {
-    let options = connection_options(application_name, route, config)?.options(settings.iter().copied());
+    let options = connection_options(application_name, route, config)?;
+    let is_our_session = route == Route::Direct || config.direct_url.is_none();
+    let patience = if is_our_session {
+        CONNECTION_PATIENCE
+    } else {
+        POOLER_PATIENCE
+    };
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(config.acquire_timeout_secs))
         .test_before_acquire(false)
-        .before_acquire(|connection, metadata| {
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if is_our_session {
+                    end_what_nobody_waits_for(connection).await?;
+                }
+                set(connection, settings).await
+            })
+        })
+        .before_acquire(move |connection, metadata| {
             Box::pin(async move {
                 if metadata.idle_for > PING_AFTER_IDLE {
-                    in_time(CONNECTION_PATIENCE, connection.ping()).await?;
+                    in_time(patience, connection.ping()).await?;
                 }
                 Ok(true)
             })
         })
         .connect_lazy_with(options);
-    Ok(pool.into())
+    Ok(Pool::new(pool, patience))
+}
+
+/// Sets these for as long as the session lasts.
+async fn set(connection: &mut PgConnection, settings: &[(&str, &str)]) -> sqlx::Result<()> {
+    for (name, value) in settings {
+        sqlx::query!("SELECT set_config($1, $2, false)", name, value)
+            .fetch_one(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Lets PostgreSQL look every second whether somebody still waits for what it does. Otherwise those who hang up on a slow
+/// database leave statements behind that go on for nobody, each with a connection beyond those of the pool. Some platforms
+/// cannot look (PostgreSQL 14 but on Linux), and say so.
+async fn end_what_nobody_waits_for(connection: &mut PgConnection) -> sqlx::Result<()> {
+    match set(connection, &[("client_connection_check_interval", "1s")]).await {
+        Err(sqlx::Error::Database(_)) => Ok(()),
+        done => done,
+    }
 }
 
 /// The limits of time that every connection has: what hangs is ended by the database. A pooler in transaction mode does not
@@ -148,7 +189,7 @@ pub fn connection_options(
     route: Route,
     config: &DatabaseConfig,
 ) -> anyhow::Result<PgConnectOptions> {
-    let (key, url) = config.route(route);
+    let (key, url) = config.url_by(route);
     let options = PgConnectOptions::from_str(url.expose_secret())
         .with_context(|| format!("{key} is not a PostgreSQL connection URL"))?;
     Ok(options

@@ -4,10 +4,11 @@
 //! BEGIN that nobody waits for any more is forgotten, so that the connection goes back within its transaction and what is
 //! written by it next is never committed; and the ping with which a connection comes back has no limit, so that it holds its
 //! place until TCP gives up, for a quarter of an hour. So connections are borrowed from sqlx's pool here and given back here:
-//! rolled back if a transaction may be open, within [`CONNECTION_PATIENCE`], or closed.
+//! rolled back if a transaction may be open, within a moment, or closed.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use sqlx::pool::PoolConnection;
@@ -22,19 +23,28 @@ const HELD: &str = "a connection is held until it is dropped";
 
 /// Connections of one name and purpose. A reference to it executes single statements.
 #[derive(Clone, Debug)]
-pub struct Pool(PgPool);
+pub struct Pool {
+    pool: PgPool,
+    patience: Duration,
+}
 
 impl From<PgPool> for Pool {
     fn from(pool: PgPool) -> Self {
-        Self(pool)
+        Self::new(pool, CONNECTION_PATIENCE)
     }
 }
 
 impl Pool {
+    /// `patience`: how long giving a connection back may take.
+    pub(super) fn new(pool: PgPool, patience: Duration) -> Self {
+        Self { pool, patience }
+    }
+
     /// A connection of the caller's own, until it is dropped.
     pub async fn acquire(&self) -> sqlx::Result<Connection> {
         Ok(Connection {
-            lent: Lent(Some(self.0.acquire().await?)),
+            lent: Lent(Some(self.pool.acquire().await?)),
+            patience: self.patience,
             in_transaction: false,
         })
     }
@@ -50,37 +60,37 @@ impl Pool {
 
     /// Listens on a connection of this pool, which sqlx gives back in its own way: the pool should be the listener's alone.
     pub async fn listener(&self) -> sqlx::Result<PgListener> {
-        PgListener::connect_with(&self.0).await
+        PgListener::connect_with(&self.pool).await
     }
 
     /// Closes all connections, once they are back.
     pub async fn close(&self) {
-        self.0.close().await;
+        self.pool.close().await;
     }
 
     /// How its connections are opened.
     pub fn connect_options(&self) -> PgConnectOptions {
-        (*self.0.connect_options()).clone()
+        (*self.pool.connect_options()).clone()
     }
 
     /// Whether [`Self::close`] was called.
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.pool.is_closed()
     }
 
     /// How many connections are open, or being opened.
     pub fn size(&self) -> u32 {
-        self.0.size()
+        self.pool.size()
     }
 
     /// How many of them nobody has.
     pub fn idle(&self) -> u32 {
-        u32::try_from(self.0.num_idle()).unwrap_or(u32::MAX)
+        u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX)
     }
 
     /// How many there may be.
     pub fn max_connections(&self) -> u32 {
-        self.0.options().get_max_connections()
+        self.pool.options().get_max_connections()
     }
 }
 
@@ -89,19 +99,18 @@ impl Pool {
 struct Lent(Option<PoolConnection<Postgres>>);
 
 impl Lent {
-    /// Gives it back, or closes it when that takes too long: then nobody may be at its other end.
+    /// Gives it back, or closes it: dropped anywhere on the way, it is closed.
     async fn give_back(mut self, in_transaction: bool) {
         if in_transaction {
             let connection = self.0.as_deref_mut().expect(HELD);
-            let rolled_back = timeout(CONNECTION_PATIENCE, sqlx::raw_sql("ROLLBACK").execute(connection));
-            if !matches!(rolled_back.await, Ok(Ok(_))) {
+            if sqlx::raw_sql("ROLLBACK").execute(connection).await.is_err() {
                 return;
             }
         }
-        // From here on the future has it, and closes it when it is dropped.
+        // From here on the future has it.
         let given_back = self.0.as_mut().expect(HELD).return_to_pool();
         self.0 = None;
-        let _ = timeout(CONNECTION_PATIENCE, given_back).await;
+        given_back.await;
     }
 }
 
@@ -116,6 +125,8 @@ impl Drop for Lent {
 #[derive(Debug)]
 pub struct Connection {
     lent: Lent,
+    /// How long giving it back may take.
+    patience: Duration,
     /// Whether a transaction may be open.
     in_transaction: bool,
 }
@@ -139,7 +150,8 @@ impl Drop for Connection {
         let lent = Lent(self.lent.0.take());
         // Without a runtime, as at the end of a program, nobody needs it any more.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(lent.give_back(self.in_transaction));
+            // Nobody may be at its other end any more.
+            runtime.spawn(timeout(self.patience, lent.give_back(self.in_transaction)));
         }
     }
 }

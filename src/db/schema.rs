@@ -91,19 +91,22 @@ pub fn required_version() -> i64 {
         .unwrap_or(0)
 }
 
+const OF_A_MIGRATION: super::Settings = &[
+    ("statement_timeout", "0"),
+    ("lock_timeout", "3s"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+
 /// Applies the migrations that are missing; several instances that start at once wait for one another. Newer ones that are
 /// there already are left alone. Migrations may take longer than requests, so they run on a connection without the pool's
 /// time limits; but whoever needs a table waits behind a migration that waits for it, so that gives way after three seconds
 /// and comes back (a backup that is under way reads every table), for ten minutes.
 pub async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
     use sqlx::Connection;
-    let options = pool.connect_options().options([
-        ("statement_timeout", "0"),
-        ("lock_timeout", "3s"),
-        ("idle_in_transaction_session_timeout", "0"),
-    ]);
+    let options = pool.connect_options();
     let connecting = sqlx::PgConnection::connect_with(&options);
     let mut connection = super::in_time(CONNECT_PATIENCE, connecting).await?;
+    super::set(&mut connection, OF_A_MIGRATION).await?;
     if fit(&mut connection).await? == Fit::TooNew {
         return Err(MigrateError::TooNew);
     }

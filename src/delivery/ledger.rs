@@ -12,7 +12,8 @@ use crate::db::{self, Pool, in_time};
 use crate::protocol::client::Client;
 use crate::protocol::ids::ClientId;
 
-/// A little longer than the database itself lets a statement take.
+/// A little longer than the database itself lets a statement take. Waiting for a connection has a limit of its own: a claim that
+/// was made and is not waited for any more would keep its deliveries from everybody until the lease ends.
 pub(super) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Deliveries as the worker reads and writes them. A clone has the same connections.
@@ -27,12 +28,14 @@ impl Ledger {
 
     /// As [`db::deliveries::claim`].
     pub async fn claim(&self, claim: &Claim<'_>, now: OffsetDateTime) -> sqlx::Result<Vec<Claimed>> {
-        in_time(PATIENCE, db::deliveries::claim(&self.0, claim, now)).await
+        let mut connection = self.0.acquire().await?;
+        in_time(PATIENCE, db::deliveries::claim(&mut *connection, claim, now)).await
     }
 
     /// As [`db::deliveries::record`].
     pub async fn record(&self, recorded: &Recorded) -> sqlx::Result<bool> {
-        in_time(PATIENCE, db::deliveries::record(&self.0, recorded)).await
+        let mut connection = self.0.acquire().await?;
+        in_time(PATIENCE, db::deliveries::record(&mut *connection, recorded)).await
     }
 
     /// As [`db::deliveries::postpone`].
@@ -42,13 +45,15 @@ impl Ledger {
         lease_id: Uuid,
         next_attempt_at: OffsetDateTime,
     ) -> sqlx::Result<bool> {
-        let statement = db::deliveries::postpone(&self.0, delivery_id, lease_id, next_attempt_at);
+        let mut connection = self.0.acquire().await?;
+        let statement = db::deliveries::postpone(&mut *connection, delivery_id, lease_id, next_attempt_at);
         in_time(PATIENCE, statement).await
     }
 
     /// As [`db::deliveries::release`].
     pub async fn release(&self, delivery_ids: &[Uuid], lease_ids: &[Uuid]) -> sqlx::Result<u64> {
-        let statement = db::deliveries::release(&self.0, delivery_ids, lease_ids);
+        let mut connection = self.0.acquire().await?;
+        let statement = db::deliveries::release(&mut *connection, delivery_ids, lease_ids);
         in_time(PATIENCE, statement).await
     }
 
@@ -59,13 +64,15 @@ impl Ledger {
         due_before: OffsetDateTime,
         now: OffsetDateTime,
     ) -> sqlx::Result<u64> {
-        let statement = db::deliveries::give_up(&self.0, endpoint, due_before, now);
+        let mut connection = self.0.acquire().await?;
+        let statement = db::deliveries::give_up(&mut *connection, endpoint, due_before, now);
         in_time(PATIENCE, statement).await
     }
 
     /// The app that is to be told.
     pub async fn client(&self, client_id: &ClientId) -> sqlx::Result<Option<Client>> {
-        in_time(PATIENCE, db::clients::find(&self.0, client_id)).await
+        let mut connection = self.0.acquire().await?;
+        in_time(PATIENCE, db::clients::find(&mut *connection, client_id)).await
     }
 
     /// Closes the connections, if they let themselves be closed.

@@ -347,6 +347,33 @@ async fn connections_that_die_on_their_way_back_are_given_up_in_seconds() {
     }
 }
 
+/// RS-8: a statement that nobody waits for any more is ended, so that those who hang up on a slow database cannot pile up
+/// connections to it beyond those of the pool.
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_ends_in_seconds() {
+    let op = TestProvider::start().await;
+    let mut config = op.state().config.database.clone();
+    config.max_connections = 1;
+    let pool = db::connect(&config).unwrap();
+    let mut connection = pool.begin().await.unwrap();
+    let slow = sqlx::query("SELECT pg_sleep(4.8)").execute(&mut *connection);
+    tokio::time::timeout(Duration::from_millis(100), slow)
+        .await
+        .unwrap_err();
+    drop(connection);
+    let started = Instant::now();
+    let going_on = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep(4%'";
+    loop {
+        let count: i64 = sqlx::query_scalar(going_on).fetch_one(op.db()).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(4), "it goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// RS-9: a statement that commits, and whose answer is lost, may have been done or not. Whoever asked is told that nobody knows (503), never that the
 /// grant is bad; and the same request, sent again, is answered as the lost one would have been.
 #[tokio::test]

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
-use sqlx::postgres::PgConnectOptions;
-
 use crate::cli::migrate;
 use crate::config::Config;
 use crate::config::database::Route;
@@ -29,7 +26,7 @@ pub(super) async fn check(config: &Config, live: bool) -> Vec<Finding> {
 }
 
 async fn check_route(config: &Config, route: Route, live: bool) -> Vec<Finding> {
-    let (key, _) = config.database.route(route);
+    let (key, _) = config.database.url_by(route);
     let db = match route {
         Route::Direct => db::connect_commands(&config.database),
         Route::Pooled => db::connect(&config.database),
@@ -54,7 +51,11 @@ async fn ask(db: &Pool, key: &'static str, config: &Config, live: bool) -> sqlx:
     let inspection = inspection::inspect(db).await?;
     let mut findings = judge(key, &inspection);
     if live {
-        findings.extend(judge_deployment(key, &inspection, connections_at_most(config)));
+        findings.extend(judge_deployment(
+            key,
+            &inspection,
+            connections_at_most(config).await,
+        ));
     }
     findings.extend(judge_time_limits(
         key,
@@ -110,8 +111,10 @@ async fn ask_as_requests_do(
             "let both name the same database, and give both roles the same search_path",
         )]);
     }
-    if live && inspection::inspect(db).await?.is_superuser {
-        findings.push(judge_superuser(key));
+    let inspection = inspection::inspect(db).await?;
+    findings.extend(judge(key, &inspection));
+    if live {
+        findings.extend(judge_connection(key, &inspection));
     }
     findings.extend(judge_time_limits(
         key,
@@ -126,19 +129,15 @@ async fn ask_as_requests_do(
 }
 
 /// What one instance may open at the server itself: behind a pooler the pooler's own number counts for requests.
-fn connections_at_most(config: &Config) -> u32 {
-    let place = |route| {
-        let (_, url) = config.database.route(route);
-        let options: Option<PgConnectOptions> = url.expose_secret().parse().ok();
-        options.map(|options| {
-            let socket = options.get_socket().cloned();
-            (options.get_host().to_owned(), options.get_port(), socket)
-        })
-    };
-    if place(Route::Pooled) == place(Route::Direct) {
-        config.database.max_connections + db::CONNECTIONS_BESIDE_THE_POOL
-    } else {
+async fn connections_at_most(config: &Config) -> u32 {
+    if config.database.direct_url.is_some()
+        && let Ok(db) = db::connect(&config.database)
+        && let Ok(pooling) = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await
+        && pooling.shares_sessions
+    {
         db::DIRECT_CONNECTIONS
+    } else {
+        config.database.max_connections + db::CONNECTIONS_BESIDE_THE_POOL
     }
 }
 
@@ -192,14 +191,6 @@ fn judge_unreadable_migrations(key: &'static str) -> Finding {
     )
 }
 
-fn judge_superuser(key: &'static str) -> Finding {
-    Finding::warning(
-        key,
-        "this user is a superuser of PostgreSQL and could read every database of the server",
-        "make a role of its own; docs/deployment.md has the statements",
-    )
-}
-
 /// What makes the server unfit.
 fn judge(key: &'static str, server: &Inspection) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -230,6 +221,26 @@ fn judge(key: &'static str, server: &Inspection) -> Vec<Finding> {
     findings
 }
 
+/// What is doubtful about this way to the server.
+fn judge_connection(key: &'static str, server: &Inspection) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if server.is_superuser {
+        findings.push(Finding::warning(
+            key,
+            "this user is a superuser of PostgreSQL and could read every database of the server",
+            "make a role of its own; docs/deployment.md has the statements",
+        ));
+    }
+    if !server.is_local && !server.is_encrypted {
+        findings.push(Finding::warning(
+            key,
+            "the connection to the database crosses a network unencrypted",
+            "add ?sslmode=verify-full to the URL, and sslrootcert= with the server's authority",
+        ));
+    }
+    findings
+}
+
 /// What works and is no way to run it. `held`: the connections of one instance.
 fn judge_deployment(key: &'static str, server: &Inspection, held: u32) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -243,16 +254,7 @@ fn judge_deployment(key: &'static str, server: &Inspection, held: u32) -> Vec<Fi
             "lower database.max_connections, or raise max_connections of PostgreSQL; all instances together have to fit",
         ));
     }
-    if server.is_superuser {
-        findings.push(judge_superuser(key));
-    }
-    if !server.is_local && !server.is_encrypted {
-        findings.push(Finding::warning(
-            key,
-            "the connection to the database crosses a network unencrypted",
-            "add ?sslmode=verify-full to the URL, and sslrootcert= with the server's authority",
-        ));
-    }
+    findings.extend(judge_connection(key, server));
     if !server.is_durable {
         findings.push(Finding::warning(
             key,
