@@ -79,7 +79,7 @@ async fn every_route_is_described_with_exactly_the_methods_that_it_answers() {
 /// something to serve are known, and none brings a path of its own.
 #[test]
 fn no_route_is_registered_but_as_a_text_that_can_be_read() {
-    let known: [(&str, &[&str]); 9] = [
+    let known: [(&str, &[&str]); 8] = [
         (
             "what nobody serves below /admin, 404",
             &["admin/mod.rs: route(path"],
@@ -136,14 +136,6 @@ fn no_route_is_registered_but_as_a_text_that_can_be_read() {
         (
             "a connection that hands on what it read",
             &["server/accept.rs: oneshot(request"],
-        ),
-        (
-            "the way to the database, which is no router's",
-            &[
-                "cli/validate/database.rs: route(route",
-                "config/database.rs: route(route",
-                "db/mod.rs: route(route",
-            ],
         ),
     ];
     let known = known.iter().flat_map(|(_, ways)| ways.iter());
