@@ -1,5 +1,7 @@
 //! What `riley-auth validate` asks a database as a whole: its server, its role, its privileges, its clock.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -59,21 +61,23 @@ pub struct Pooling {
 /// Looks for a pooler with two connections: one that has been served leaves its session to the next, if there is a pooler
 /// that lends them, and then what the one prepared there must not be in the other's way. Several times, since somebody else may
 /// have taken it; a pooler that never lends the session that it was given last is not found.
-pub async fn pooling(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
-    let mut found = Pooling {
-        shares_sessions: false,
-        keeps_statements: true,
-    };
-    for _ in 0..5 {
-        found = pooling_once(options).await?;
+pub async fn pooling(options: &PgConnectOptions, patience: Duration) -> sqlx::Result<Pooling> {
+    let mut found = super::in_time(patience, pooling_once(options)).await?;
+    for _ in 0..2 {
         if found.shares_sessions {
             break;
         }
+        // It answers, but may be far away: to look again is worth that much and no more.
+        let Ok(again) = super::in_time(patience / 5, pooling_once(options)).await else {
+            break;
+        };
+        found = again;
     }
     Ok(found)
 }
 
-async fn pooling_once(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
+/// The same, looked for once.
+pub async fn pooling_once(options: &PgConnectOptions) -> sqlx::Result<Pooling> {
     let (mut one, mut other) = (options.connect().await?, options.connect().await?);
     let pooling = match sessions(&mut one, &mut other).await {
         Ok((first, second)) => Pooling {

@@ -60,8 +60,9 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// How long such a ping may take, and giving a connection back. Whoever is at its other end
 /// may be gone without a word; the operating system notices after a quarter of an hour.
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(1);
-/// The same through a pooler, where a ping may have to wait for a session, as long as it is set up for (`query_wait_timeout` of
-/// the guide is 3): what is closed meanwhile would have to sign in and prepare its statements again, while sessions are few.
+/// How long a connection may be on its way back through a pooler, where the ping may have to wait for a session, as long as that
+/// is set up for (`query_wait_timeout` of the guide is 3): what is closed meanwhile would have to sign in and prepare its
+/// statements again, while sessions are few.
 const POOLER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Connections of the workers. A long clean-up or a burst of deliveries then takes no connection from requests, and requests
@@ -143,10 +144,10 @@ fn connect_as(
                 set(connection, settings).await
             })
         })
-        .before_acquire(move |connection, metadata| {
+        .before_acquire(|connection, metadata| {
             Box::pin(async move {
                 if metadata.idle_for > PING_AFTER_IDLE {
-                    in_time(patience, connection.ping()).await?;
+                    in_time(CONNECTION_PATIENCE, connection.ping()).await?;
                 }
                 Ok(true)
             })

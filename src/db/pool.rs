@@ -103,7 +103,9 @@ impl Lent {
     async fn give_back(mut self, in_transaction: bool) {
         if in_transaction {
             let connection = self.0.as_deref_mut().expect(HELD);
-            if sqlx::raw_sql("ROLLBACK").execute(connection).await.is_err() {
+            // It has its session, so nobody waits for one here.
+            let rolled_back = timeout(CONNECTION_PATIENCE, sqlx::raw_sql("ROLLBACK").execute(connection));
+            if !matches!(rolled_back.await, Ok(Ok(_))) {
                 return;
             }
         }

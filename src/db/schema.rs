@@ -41,6 +41,10 @@ pub enum MigrateError {
         "this database lacks migrations of this version, and database.migrate = false: run `riley-auth migrate` first"
     )]
     Behind,
+    #[error(
+        "this leads through a pooler that lends sessions for one transaction; name the database itself in database.direct_url"
+    )]
+    Pooler,
     #[error(transparent)]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error(transparent)]
@@ -103,6 +107,7 @@ const OF_A_MIGRATION: super::Settings = &[
 /// and comes back (a backup that is under way reads every table), for ten minutes.
 pub async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
     use sqlx::Connection;
+    require_sessions(pool).await?;
     let options = pool.connect_options();
     let connecting = sqlx::PgConnection::connect_with(&options);
     let mut connection = super::in_time(CONNECT_PATIENCE, connecting).await?;
@@ -123,6 +128,16 @@ pub async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
             }
         }
     }
+}
+
+/// Refuses a way on which sessions are shared: what migrations and workers set in theirs would be met by somebody else.
+pub async fn require_sessions(pool: &Pool) -> Result<(), MigrateError> {
+    let options = pool.connect_options();
+    let pooling = super::in_time(CONNECT_PATIENCE, super::inspection::pooling_once(&options)).await?;
+    if pooling.shares_sessions {
+        return Err(MigrateError::Pooler);
+    }
+    Ok(())
 }
 
 /// Each migration is a transaction of its own, so what was given up is not there in part.

@@ -115,12 +115,12 @@ pub async fn serve(
         };
         connections.serve(stream, peer, place);
     }
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
-        && let Ok(place) = Arc::clone(&connections.places).try_acquire_owned()
-    {
+    for (stream, peer) in last_of(listener) {
+        let Ok(place) = Arc::clone(&connections.places).try_acquire_owned() else {
+            break;
+        };
         connections.serve(stream, peer, place);
     }
-    drop(listener);
     connections.tasks.close();
     if tokio::time::timeout(grace, connections.tasks.wait())
         .await
@@ -128,6 +128,24 @@ pub async fn serve(
     {
         tracing::warn!("some connections did not finish within the grace period");
     }
+}
+
+/// What the kernel has accepted by now, and closes the listener: whatever it accepts beyond that is reset. The kernel is asked
+/// itself, and nothing is done in between: the runtime may not have heard yet of what came last.
+fn last_of(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut accepted = Vec::new();
+    while let Ok(connection) = listener.accept() {
+        accepted.push(connection);
+    }
+    drop(listener);
+    let served = |(stream, peer): (std::net::TcpStream, SocketAddr)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    };
+    accepted.into_iter().filter_map(served).collect()
 }
 
 /// Every connection of a listener.

@@ -263,7 +263,7 @@ async fn prepare_schema(state: &AppState) -> anyhow::Result<()> {
     match db::schema::fit(&state.background_db).await {
         Ok(Fit::TooNew) => Err(MigrateError::TooNew.into()),
         Ok(Fit::Behind) => Err(MigrateError::Behind.into()),
-        Ok(Fit::Fits) => Ok(()),
+        Ok(Fit::Fits) => Ok(db::schema::require_sessions(&state.background_db).await?),
         // An answer is no outage: a privilege that is missing, most likely (class 42 of SQLSTATE).
         Err(error) if is_answer(&error) => {
             Err(anyhow::Error::new(error).context("whether the database fits cannot be read"))

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::key_record::MAX_AGE_INTERVAL;
 use super::load_keys;
 use crate::config::log::LogConfig;
 use crate::config::{Config, Source};
@@ -254,8 +255,7 @@ fn kids_of(keys: &KeySet) -> BTreeSet<String> {
 }
 
 /// At a start: says of a key that nobody has ever published and that signs before every app can have fetched it. What was
-/// published, and for how long the lists without the key are kept, the database knows; without its answer nothing is said. While
-/// no instance ran, nobody got a list. Which keys the last list had, the database does not know: one that was taken out and comes
+/// published, and for how long the lists without the key are kept, the database knows. While no instance ran, nobody got a list. Which keys the last list had, the database does not know: one that was taken out and comes
 /// back is not new.
 pub async fn warn_of_keys_since_the_last_run(state: &AppState) {
     let recorded = db::in_time(PATIENCE, db::signing_keys::list(&state.background_db)).await;
@@ -265,7 +265,15 @@ pub async fn warn_of_keys_since_the_last_run(state: &AppState) {
         algorithms: signed.map(|key| key.algorithm.clone()).collect(),
         kids: recorded.iter().map(|key| key.kid.clone()).collect(),
     };
-    warn_of_keys_too_soon(state, &known, async || lists_kept_until(state, -1).await).await;
+    warn_of_keys_too_soon(state, &known, async || {
+        // Where keys have signed and nobody knows what was said of their lists, it is what is said now.
+        let own = time::Duration::seconds(state.config.jwt.jwks_cache_max_age_secs.into());
+        let noted = lists_kept_until(state, -1).await;
+        // The last list may have been given out after the last note.
+        let until = noted.map_or_else(|| state.clock.now() + own, |noted| noted + MAX_AGE_INTERVAL);
+        Some(until)
+    })
+    .await;
 }
 
 /// What apps may have in their lists of keys.

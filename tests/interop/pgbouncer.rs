@@ -349,6 +349,10 @@ async fn validate_finds_what_is_missing_of_the_guide() {
             findings.len() == 1 && findings[0].0 == "error" && findings[0].2.contains("lends sessions"),
             "{findings:?}"
         );
+        let refused = directory(&pooled.op, &through, direct_url).run(&["migrate"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("database.direct_url"), "{said}");
     }
     // The role has no limits. PgBouncer's sessions began before that, so it begins new ones.
     let Pooled {

@@ -356,19 +356,22 @@ async fn a_statement_that_nobody_waits_for_ends_in_seconds() {
     config.max_connections = 1;
     let pool = db::connect(&config).unwrap();
     let mut connection = pool.begin().await.unwrap();
-    let slow = sqlx::query("SELECT pg_sleep(4.8)").execute(&mut *connection);
-    tokio::time::timeout(Duration::from_millis(100), slow)
-        .await
-        .unwrap_err();
+    let going_on = async || -> bool {
+        let active = "SELECT count(*) > 0 FROM pg_stat_activity
+                      WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep(4%'";
+        sqlx::query_scalar(active).fetch_one(op.db()).await.unwrap()
+    };
+    let slow = async {
+        let slow = sqlx::query("SELECT pg_sleep(4.8)").execute(&mut *connection);
+        slow.await.unwrap();
+    };
+    tokio::select! {
+        () = slow => panic!("it goes on until it is dropped"),
+        () = async { while !going_on().await {} } => {}
+    }
     drop(connection);
     let started = Instant::now();
-    let going_on = "SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep(4%'";
-    loop {
-        let count: i64 = sqlx::query_scalar(going_on).fetch_one(op.db()).await.unwrap();
-        if count == 0 {
-            break;
-        }
+    while going_on().await {
         assert!(started.elapsed() < Duration::from_secs(4), "it goes on");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -9,7 +9,7 @@ use crate::config::finding::Finding;
 use crate::db::Pool;
 use crate::db::inspection::{self, Inspection};
 use crate::db::schema::Fit;
-use crate::db::{self, MIGRATIONS, in_time};
+use crate::db::{self, MIGRATIONS};
 
 /// The oldest PostgreSQL that is supported, as `server_version_num` has it.
 const LEAST_POSTGRES_VERSION: i32 = 140_000;
@@ -44,7 +44,7 @@ async fn check_route(config: &Config, route: Route, live: bool) -> Vec<Finding> 
 
 /// What everybody but requests uses, and requests as well if there is no other URL.
 async fn ask(db: &Pool, key: &'static str, config: &Config, live: bool) -> sqlx::Result<Vec<Finding>> {
-    let pooling = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await?;
+    let pooling = inspection::pooling(&db.connect_options(), PATIENCE).await?;
     if pooling.shares_sessions {
         return Ok(vec![judge_pooler(key)]);
     }
@@ -94,7 +94,7 @@ async fn ask_as_requests_do(
     config: &Config,
     live: bool,
 ) -> sqlx::Result<Vec<Finding>> {
-    let pooling = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await?;
+    let pooling = inspection::pooling(&db.connect_options(), PATIENCE).await?;
     if !pooling.keeps_statements {
         return Ok(vec![judge_statements(key)]);
     }
@@ -113,7 +113,10 @@ async fn ask_as_requests_do(
     }
     let inspection = inspection::inspect(db).await?;
     findings.extend(judge(key, &inspection));
-    if live {
+    // Behind a pooler PostgreSQL tells of the pooler's connection, not of ours.
+    if live && pooling.shares_sessions {
+        findings.extend(judge_role(key, &inspection));
+    } else if live {
         findings.extend(judge_connection(key, &inspection));
     }
     findings.extend(judge_time_limits(
@@ -132,7 +135,7 @@ async fn ask_as_requests_do(
 async fn connections_at_most(config: &Config) -> u32 {
     if config.database.direct_url.is_some()
         && let Ok(db) = db::connect(&config.database)
-        && let Ok(pooling) = in_time(PATIENCE, inspection::pooling(&db.connect_options())).await
+        && let Ok(pooling) = inspection::pooling(&db.connect_options(), PATIENCE).await
         && pooling.shares_sessions
     {
         db::DIRECT_CONNECTIONS
@@ -221,16 +224,19 @@ fn judge(key: &'static str, server: &Inspection) -> Vec<Finding> {
     findings
 }
 
-/// What is doubtful about this way to the server.
-fn judge_connection(key: &'static str, server: &Inspection) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if server.is_superuser {
-        findings.push(Finding::warning(
+fn judge_role(key: &'static str, server: &Inspection) -> Option<Finding> {
+    server.is_superuser.then(|| {
+        Finding::warning(
             key,
             "this user is a superuser of PostgreSQL and could read every database of the server",
             "make a role of its own; docs/deployment.md has the statements",
-        ));
-    }
+        )
+    })
+}
+
+/// What is doubtful about this way to the server.
+fn judge_connection(key: &'static str, server: &Inspection) -> Vec<Finding> {
+    let mut findings = Vec::from_iter(judge_role(key, server));
     if !server.is_local && !server.is_encrypted {
         findings.push(Finding::warning(
             key,
