@@ -15,8 +15,14 @@ pub(crate) struct Balancer {
     open: Open,
 }
 
-/// How many connections are open to each instance.
-type Open = Arc<Mutex<HashMap<SocketAddr, u64>>>;
+/// How many connections are open to each instance, and how many it has taken in all.
+type Open = Arc<Mutex<HashMap<SocketAddr, Taken>>>;
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Taken {
+    pub(crate) open: u64,
+    pub(crate) in_all: u64,
+}
 
 impl Balancer {
     pub(crate) async fn start(instances: Vec<SocketAddr>) -> Self {
@@ -41,9 +47,14 @@ impl Balancer {
                         let instance = known[(first + offset) % known.len()];
                         // One that refuses the connection has seen nothing of the request: the next one may have it.
                         if let Ok(server) = TcpStream::connect(instance).await {
-                            *open.lock().unwrap().entry(instance).or_default() += 1;
+                            let count =
+                                |by: fn(&mut Taken)| by(open.lock().unwrap().entry(instance).or_default());
+                            count(|taken| {
+                                taken.open += 1;
+                                taken.in_all += 1;
+                            });
                             pass(client, server).await;
-                            *open.lock().unwrap().entry(instance).or_default() -= 1;
+                            count(|taken| taken.open -= 1);
                             return;
                         }
                     }
@@ -53,8 +64,8 @@ impl Balancer {
         balancer
     }
 
-    /// How many connections are open to this instance.
-    pub(crate) fn open_to(&self, instance: SocketAddr) -> u64 {
+    /// The connections to this instance.
+    pub(crate) fn taken_by(&self, instance: SocketAddr) -> Taken {
         self.open
             .lock()
             .unwrap()
